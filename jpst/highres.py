@@ -1,0 +1,86 @@
+"""From a small result to the photograph's own size, by a local affine colour model.
+
+At working size the result is explained, window by window, as an affine map of the content's colours (the fast
+guided filter of He and Sun, arXiv 1505.00996, with the content as guide); the maps are interpolated to full size and applied to
+the full photograph, so its own edges and texture stay ("bilateral guided upsampling", Chen et al. 2016, in spirit).
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jpst.pixels import box_mean
+
+BAND = 64  # rows worked on at a time: bounds the memory that the interpolated maps take
+
+
+def apply(
+    full: Float[np.ndarray, "H W 3"],
+    content: Float[Array, "h w 3"],
+    result: Float[Array, "h w 3"],
+    radius: int = 4,
+    epsilon: float = 1e-4,
+) -> Float[np.ndarray, "H W 3"]:
+    """`result` at the size of `full`.
+
+    Args:
+      full: the content photograph [H, W, 3] in [0, 1].
+      content, result: the same photograph at working size, and what the transfer made of it.
+      radius: half the side of the windows, in working pixels.
+      epsilon: variance (in [0, 1] units) below which a window counts as flat and takes a plain colour shift.
+
+    Returns:
+      float32 [H, W, 3], clipped to [0, 1].
+    """
+    maps = affine_maps(content, result, radius, epsilon)
+    height, width = full.shape[:2]
+    rows = _interpolation(maps.shape[0], height)
+    columns = _interpolation(maps.shape[1], width)
+    out = np.empty(full.shape, np.float32)
+    for top in range(0, height, BAND):
+        band = np.arange(top, top + BAND).clip(max=height - 1)  # one shape for all bands: the last repeats its end
+        mapped = _map_band(maps, full[band], *(part[band] for part in rows), *columns)
+        out[top : top + BAND] = np.asarray(mapped)[: height - top]
+    return out
+
+
+@partial(jax.jit, static_argnums=2)
+def affine_maps(
+    content: Float[Array, "h w 3"], result: Float[Array, "h w 3"], radius: int, epsilon: float
+) -> Float[Array, "h w 4 3"]:
+    """For every pixel the affine map, rows r, g, b, 1, that best turns `content` into `result` around it."""
+    mean = partial(box_mean, radius=radius)
+    height, width = content.shape[:2]
+
+    def products(a: Array, b: Array) -> Array:
+        return (a[..., :, None] * b[..., None, :]).reshape(height, width, 9)
+
+    own, other = mean(content), mean(result)
+    covariance = (mean(products(content, content)) - products(own, own)).reshape(height, width, 3, 3)
+    cross = (mean(products(content, result)) - products(own, other)).reshape(height, width, 3, 3)
+    # towards a plain shift (the identity), not towards a flat colour, where a window has too little contrast to tell
+    ridge = epsilon * jnp.eye(3)[None, None]
+    linear = jnp.linalg.solve(covariance + ridge, cross + ridge)
+    shift = other - jnp.einsum("hwa,hwab->hwb", own, linear, precision="highest")
+    maps = jnp.concatenate([linear, shift[..., None, :]], axis=-2)
+    return mean(maps.reshape(height, width, 12)).reshape(height, width, 4, 3)
+
+
+def _interpolation(size: int, out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Linear interpolation along one axis: lower index, upper index and weight of the upper, each [out]."""
+    source = ((np.arange(out) + 0.5) * (size / out) - 0.5).clip(0, size - 1)
+    low = np.floor(source).astype(np.int32)
+    return low, np.minimum(low + 1, size - 1), (source - low).astype(np.float32)
+
+
+@jax.jit
+def _map_band(maps, band, row_low, row_high, row_part, column_low, column_high, column_part):
+    """The maps interpolated to a band of rows and applied to it: [BAND, W, 3]."""
+    row_part, column_part = row_part[:, None, None, None], column_part[None, :, None, None]
+    maps = maps[row_low] * (1 - row_part) + maps[row_high] * row_part
+    maps = maps[:, column_low] * (1 - column_part) + maps[:, column_high] * column_part
+    mapped = maps[..., 3, :] + sum(maps[..., channel, :] * band[..., channel, None] for channel in range(3))
+    return jnp.clip(mapped, 0.0, 1.0)

@@ -1,0 +1,121 @@
+"""The objective: pure scalar losses on one image, and what they compare it with.
+
+Each target carries its own normalisation, so that one set of functions serves the paper's objective (sums as in arXiv
+1901.03915 and its TensorFlow code) and our own (Grams divided by region area, differences relative to the target's
+size, arXiv 1703.07511 with the changes named at `style_target`).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jpst import pixels
+from jpst.matting import Laplacian, energy
+
+
+class ContentTarget(NamedTuple):
+    """Features of the content photograph at one layer."""
+
+    features: Float[Array, "h w c"]
+    weight: Float[Array, ""]
+
+
+class StyleTarget(NamedTuple):
+    """What the Grams of one layer are compared with, region by region."""
+
+    masks: Float[Array, "r h w"]
+    """the content's regions at the layer's size, scaled so that the Gram comes out normalised"""
+    grams: Float[Array, "r c c"]
+    """the style photograph's Grams, normalised alike"""
+    weights: Float[Array, " r"]
+
+
+class Targets(NamedTuple):
+    """All that a transfer aims at, computed once by `transfer.prepare`."""
+
+    content: dict[str, ContentTarget]
+    style: dict[str, StyleTarget]
+    laplacian: Laplacian
+    laplacian_weight: Float[Array, ""]
+    start: Float[Array, "h w 3"]
+
+
+def gram(features: Float[Array, "h w c"], masks: Float[Array, "r h w"]) -> Float[Array, "r c c"]:
+    """(F m_k)^T (F m_k) for every mask m_k, F being the features as [h w, c]."""
+
+    def one(mask: Array) -> Array:
+        masked = (features * mask[..., None]).reshape(-1, features.shape[-1])
+        return jnp.matmul(masked.T, masked, precision="highest")
+
+    return jnp.stack([one(mask) for mask in masks])
+
+
+def content_target(features: Float[Array, "h w c"], objective: str) -> ContentTarget:
+    """"paper": the mean squared difference; "relative": that over the mean square of the content's features."""
+    weight = 1.0 if objective == "paper" else 1.0 / jnp.maximum(jnp.mean(features**2), 1e-12)
+    return ContentTarget(features, jnp.float32(weight))
+
+
+def content_loss(features: Float[Array, "h w c"], target: ContentTarget) -> Float[Array, ""]:
+    """Weighted mean squared difference of features."""
+    return target.weight * jnp.mean((features - target.features) ** 2)
+
+
+def style_target(
+    style_features: Float[Array, "h2 w2 c"],
+    content_masks: Float[Array, "r H W"],
+    style_masks: Float[Array, "r H2 W2"],
+    size: tuple[int, int],
+    layers: int,
+    objective: str,
+) -> StyleTarget:
+    """The style's Grams at one layer of `layers`, and the masks that its counterpart in the content needs.
+
+    Args:
+      style_features: of the style photograph, [h2, w2, C].
+      content_masks, style_masks: at image size, summing to one over R.
+      size: (h, w) of the content's features at this layer.
+      layers: number of style layers, over which the loss is averaged.
+      objective: "paper": masks brought to the layer's size by TensorFlow 1's bilinear resize; the mean over C x C of
+        (G_style - G)^2 / (2 C^2 (h w)^2), with the content's h w for both Grams, summed over regions. "relative":
+        masks averaged over each cell's area, G divided by the region's own area in its own image, the mean squared
+        difference over the mean square of the style's Gram, and regions weighted by the square root of their area.
+    """
+    height, width, channels = *size, style_features.shape[-1]
+    if objective == "paper":
+        scale = (channels * float(height) * float(width)) ** -0.5  # a float: the integer would overflow when traced
+        own = pixels.resize_tf1(content_masks, height, width) * scale
+        other = pixels.resize_tf1(style_masks, *style_features.shape[:2]) * scale
+        weights = jnp.full(len(content_masks), 0.5 / layers)
+        return StyleTarget(own, gram(style_features, other), weights)
+    own, own_area = _unit_area(content_masks, height, width)
+    other, _ = _unit_area(style_masks, *style_features.shape[:2])
+    grams = gram(style_features, other)
+    share = jnp.sqrt(own_area / own_area.sum())
+    size_of_grams = jnp.maximum(jnp.mean(grams**2, axis=(1, 2)), 1e-12)
+    return StyleTarget(own, grams, share / share.sum() / size_of_grams / layers)
+
+
+def _unit_area(masks: Array, height: int, width: int) -> tuple[Array, Array]:
+    """Masks at a layer's size, their squares summing to one, and the areas [R] they had."""
+    small = pixels.area_mean(masks, height, width)
+    area = jnp.sum(small**2, axis=(1, 2))
+    return small * jax.lax.rsqrt(jnp.maximum(area, 1e-6))[:, None, None], area
+
+
+def style_loss(features: Float[Array, "h w c"], target: StyleTarget) -> Float[Array, ""]:
+    """Weighted mean squared difference of Grams, summed over regions."""
+    difference = gram(features, target.masks) - target.grams
+    return jnp.sum(target.weights * jnp.mean(difference**2, axis=(1, 2)))
+
+
+def clipping_loss(image: Float[Array, "h w 3"]) -> Float[Array, ""]:
+    """Mean squared distance, in 8-bit levels, of an image's values from the range [0, 1]."""
+    return jnp.mean((255.0 * (image - jnp.clip(image, 0.0, 1.0))) ** 2)
+
+
+def photorealism_loss(image: Float[Array, "h w 3"], targets: Targets) -> Float[Array, ""]:
+    """The matting Laplacian's energy (arXiv 1703.07511, equation 2): summed ("paper") or a mean over pixels."""
+    return targets.laplacian_weight * energy(targets.laplacian, image)

@@ -1,0 +1,121 @@
+"""What a transfer is asked to do: the static choices (`Recipe`), the numbers (`Hyperparameters`) and their presets.
+
+Nothing here imports JAX, so that the command line is built, and a call for help answered, at once.
+"""
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+from jpst.errors import JpstError
+
+
+class Hyperparameters(NamedTuple):
+    """The numbers of a transfer: traced scalars and a pytree, so `vmap` sweeps them and new values never recompile.
+
+    Names and defaults are the reference implementation's (arXiv 1901.03915), except `clipping_weight`, which is ours.
+    """
+
+    content_weight: float = 1.0
+    """weight of the content term"""
+    style_weight: float = 100.0
+    """weight of the style term"""
+    regularization_weight: float = 1e4
+    """weight of the photorealism term, the matting Laplacian's energy"""
+    nima_weight: float = 1e5
+    """weight of the aesthetic term, 10 minus NIMA's mean score"""
+    clipping_weight: float = 0.0
+    """weight of the penalty on values outside 0..255 (not in the paper)"""
+    learning_rate: float = 1.0
+    """Adam's step in 8-bit levels"""
+    beta1: float = 0.9
+    """Adam's decay of the first moment"""
+    beta2: float = 0.999
+    """Adam's decay of the second moment"""
+    epsilon: float = 1e-8
+    """Adam's epsilon, for gradients per 8-bit level"""
+
+    @staticmethod
+    def preset(name: str) -> "Hyperparameters":
+        """The numbers of a preset; `JpstError` listing the presets for an unknown name."""
+        return _preset(name)[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Every static choice of a transfer: hashable, stored beside each result, and the source of the options."""
+
+    name: str = "balanced"
+    """the preset that these choices started from"""
+    size: int = 448
+    """longest side of the working picture in pixels (a smaller photograph keeps its own)"""
+    size_multiple: int = 32
+    """working sides are rounded to multiples of this, so that one compiled step serves many photographs (1: exact)"""
+    iterations: tuple[int, ...] = (80, 25)
+    """steps on each level of the pyramid, coarsest first; each level is twice the size of the one before"""
+    output_size: Literal["native", "working"] = "native"
+    """size of the picture that is written: the content photograph's own, or the working size"""
+    start: Literal["matched", "content", "noise", "style"] = "matched"
+    """first image: the content with each region's colours matched to the style's (linear Monge-Kantorovich map),
+    the content as it is, noise, or the style photograph"""
+    objective: Literal["relative", "paper"] = "relative"
+    """relative: Grams divided by region area and every term relative to its target's size; paper: the reference's sums"""
+    content_layers: tuple[str, ...] = ("relu4_2",)
+    """VGG19 layers of the content term"""
+    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    """VGG19 layers of the style term"""
+    matting_epsilon: float = 1e-4
+    """regularisation of the matting Laplacian's window covariances (it is divided by the 9 pixels of a window)"""
+    matting_moments: Literal["float64", "float32"] = "float64"
+    """precision of those covariances; float32 repeats the reference's rounding"""
+    laplacian: Literal["stencil", "bcoo"] = "stencil"
+    """form of the matting Laplacian: a 5x5 stencil, or a sparse matrix (the same operator, slower on a CPU)"""
+    segmenter: Literal["auto", "none"] = "auto"
+    """regions: auto takes the masks given or lying beside both photographs (NAME_seg.png), else the whole picture is
+    one region; none never looks for masks"""
+
+    def __post_init__(self) -> None:
+        if self.size < 32:
+            raise JpstError(f"The working size is {self.size} pixels; at least 32 are needed. Ask for a larger --size.")
+        if not self.iterations or min(self.iterations) < 0:
+            raise JpstError(f"iterations is {self.iterations}; give a count of 0 or more for each level, coarsest first.")
+        if self.size_multiple < 1:
+            raise JpstError(f"size_multiple is {self.size_multiple}; it must be at least 1.")
+
+    @staticmethod
+    def preset(name: str) -> "Recipe":
+        """The choices of a preset; `JpstError` listing the presets for an unknown name."""
+        return _preset(name)[0]
+
+
+_PAPER = Recipe(
+    name="paper",
+    size=700,
+    size_multiple=1,
+    iterations=(4000,),
+    output_size="working",
+    start="content",
+    objective="paper",
+    content_layers=("conv4_2",),
+    style_layers=("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+    matting_epsilon=1e-5,
+    matting_moments="float32",
+)
+_OURS = Hyperparameters(
+    content_weight=0.02, style_weight=1.0, regularization_weight=200.0, nima_weight=0.0, clipping_weight=1.0, learning_rate=2.0
+)
+
+PRESETS: dict[str, tuple[Recipe, Hyperparameters]] = {
+    "balanced": (Recipe(), _OURS),
+    "paper": (_PAPER, Hyperparameters()),
+    # the author's settings for the picture in the reference's README
+    "readme": (
+        dataclasses.replace(_PAPER, name="readme", start="noise"),
+        Hyperparameters(style_weight=5000.0, nima_weight=0.0),
+    ),
+}
+
+
+def _preset(name: str) -> tuple[Recipe, Hyperparameters]:
+    if name not in PRESETS:
+        raise JpstError(f"There is no preset {name!r}; the presets are {', '.join(PRESETS)}.")
+    return PRESETS[name]

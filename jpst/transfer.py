@@ -1,0 +1,193 @@
+"""The transfer itself: `prepare` once, `init` a state, `transfer` it some steps. Pure functions on arrays.
+
+Images are float32 [H, W, 3], sRGB-encoded RGB in [0, 1]; masks float32 [R, H, W], summing to one over R. Everything is
+written for one image and batched by `jax.vmap` from outside, for instance over `Hyperparameters`.
+"""
+
+import enum
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from jpst import losses, matting, pixels
+from jpst.losses import Targets
+from jpst.models import vgg19
+from jpst.recipe import Hyperparameters, Recipe
+
+LEVEL = 1 / 255  # one 8-bit level in our [0, 1] units
+
+
+class Networks(NamedTuple):
+    """Variables of the networks: pytrees, always passed as an argument, never closed over."""
+
+    vgg19: PyTree
+    nima: PyTree | None = None
+
+
+class State(NamedTuple):
+    """A transfer between two steps. `best_loss` is the total of `best_image`, evaluated at that very image."""
+
+    image: Float[Array, "h w 3"]
+    opt_state: Any
+    step: Int[Array, ""]
+    best_image: Float[Array, "h w 3"]
+    best_loss: Float[Array, ""]
+
+
+class Status(enum.IntEnum):
+    """How a transfer went, as data: jitted code cannot raise. `sentence` is what to tell a person."""
+
+    FINE = 0
+    NOT_FINITE = 1
+
+    @property
+    def sentence(self) -> str:
+        if self is Status.FINE:
+            return "every step was finite"
+        return (
+            "a loss or gradient became infinite or not a number; the picture stopped changing there. "
+            "Try a smaller --learning-rate or smaller weights."
+        )
+
+
+class Result(NamedTuple):
+    """What `transfer` returns: `image` is the one of lowest total so far, `state` continues the run."""
+
+    image: Float[Array, "h w 3"]
+    state: State
+    history: dict[str, Float[Array, " steps"]]
+    """each weighted term and their "total" before every update"""
+    status: Int[Array, ""]
+    """a `Status`"""
+
+
+def prepare(
+    content: Float[Array, "h w 3"],
+    style: Float[Array, "h2 w2 3"],
+    content_masks: Float[Array, "r h w"],
+    style_masks: Float[Array, "r h2 w2"],
+    networks: Networks,
+    *,
+    recipe: Recipe,
+) -> Targets:
+    """Everything that does not change while the image does: features, Grams, the matting Laplacian, the first image.
+
+    Content and style may differ in size. Pure, and usable under `jit` and `vmap` (the Laplacian's float64 assembly is
+    a host callback there; with `recipe.laplacian == "bcoo"`, whose size depends on the picture, call it outside).
+    """
+    laplacian = matting.laplacian(content, recipe.matting_epsilon, recipe.matting_moments)
+    if recipe.laplacian == "bcoo":
+        laplacian = matting.bcoo(laplacian)
+    relevant = (recipe.content_layers, recipe.style_layers, recipe.objective, recipe.start)
+    content_targets, style_targets, start = _prepare(content, style, content_masks, style_masks, networks, *relevant)
+    scale = 1.0 if recipe.objective == "paper" else 1.0 / (content.shape[0] * content.shape[1])
+    return Targets(content_targets, style_targets, laplacian, jnp.float32(scale), start)
+
+
+@partial(jax.jit, static_argnums=(5, 6, 7, 8))
+def _prepare(content, style, content_masks, style_masks, networks, content_layers, style_layers, objective, start):
+    own = vgg19.features(networks.vgg19, content, content_layers)
+    other = vgg19.features(networks.vgg19, style, style_layers)
+    content_targets = {name: losses.content_target(own[name], objective) for name in content_layers}
+    style_targets = {
+        name: losses.style_target(
+            other[name], content_masks, style_masks, vgg19.size_at(name, *content.shape[:2]), len(style_layers), objective
+        )
+        for name in style_layers
+    }
+    if start == "matched":
+        first = pixels.match_colours(content, style, content_masks, style_masks)
+    elif start == "style":
+        first = pixels.resize(style, *content.shape[:2])
+    elif start == "noise":
+        preprocessing = networks.vgg19["preprocessing"]
+        first = jnp.broadcast_to(-preprocessing["offset"] / preprocessing["scale"], content.shape)
+    else:
+        first = content
+    return content_targets, style_targets, first
+
+
+def init(targets: Targets, hyper: Hyperparameters, *, recipe: Recipe, key: Array | None = None) -> State:
+    """The state before the first step. `key` is needed where `recipe.start == "noise"`: 1e-4 levels around
+    the mean colour that the network was trained with."""
+    del hyper  # Adam's first state depends on none of them
+    image = targets.start
+    if recipe.start == "noise":
+        if key is None:
+            raise ValueError('recipe.start is "noise", which needs a random key: pass key=jax.random.key(seed).')
+        image = image + 1e-4 * LEVEL * jax.random.normal(key, image.shape)
+    return State(image, _adam(Hyperparameters()).init(image), jnp.int32(0), image, jnp.float32(jnp.inf))
+
+
+def transfer(
+    state: State, targets: Targets, hyper: Hyperparameters, networks: Networks, *, recipe: Recipe, steps: int
+) -> Result:
+    """`steps` Adam updates of the image; n steps and then m more equal n + m.
+
+    Under a caller's `jit` or `vmap`, and on accelerators, this is one `lax.scan`. Called with plain arrays on a CPU it
+    drives the same jitted step from Python instead, because XLA runs a scan's convolutions there on one thread.
+    """
+    del recipe  # all static choices of a step already shape its targets; kept so that every entry point reads alike
+    hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
+    if _on_cpu(state.image):
+        records = []
+        for _ in range(steps):
+            state, record = _step(state, targets, hyper, networks)
+            records.append(record)
+        history, finite = jax.tree.map(lambda *x: jnp.stack(x), *records)
+    else:
+        state, (history, finite) = _scan(state, targets, hyper, networks, steps)
+    status = jnp.where(jnp.all(finite), jnp.int32(Status.FINE), jnp.int32(Status.NOT_FINITE))
+    return Result(state.best_image, state, history, status)
+
+
+def _on_cpu(array: Array) -> bool:
+    return not isinstance(array, jax.core.Tracer) and next(iter(array.devices())).platform == "cpu"
+
+
+@partial(jax.jit, static_argnums=4, donate_argnums=())
+def _scan(state, targets, hyper, networks, steps):
+    return jax.lax.scan(lambda state, _: _step(state, targets, hyper, networks), state, length=steps)
+
+
+@jax.jit
+def _step(state: State, targets: Targets, hyper: Hyperparameters, networks: Networks):
+    """One update: the terms at the image as it is, the best image from that same pair, then Adam."""
+    (total, terms), gradient = jax.value_and_grad(objective, has_aux=True)(state.image, targets, hyper, networks)
+    finite = jnp.isfinite(total) & jnp.all(jnp.isfinite(gradient))
+    better = finite & (total < state.best_loss)
+    update, opt_state = _adam(hyper).update(gradient, state.opt_state)
+    changed = State(
+        image=optax.apply_updates(state.image, update),  # type: ignore[arg-type]
+        opt_state=opt_state,
+        step=state.step + 1,
+        best_image=jnp.where(better, state.image, state.best_image),
+        best_loss=jnp.where(better, total, state.best_loss),
+    )
+    state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), changed, state)
+    return state, (terms | {"total": total}, finite)
+
+
+def objective(
+    image: Float[Array, "h w 3"], targets: Targets, hyper: Hyperparameters, networks: Networks
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The total to be minimised, and its weighted terms by name."""
+    features = vgg19.features(networks.vgg19, image, (*targets.content, *targets.style))
+    content = sum(losses.content_loss(features[name], target) for name, target in targets.content.items())
+    style = sum(losses.style_loss(features[name], target) for name, target in targets.style.items())
+    terms = {
+        "content": hyper.content_weight * content,
+        "style": hyper.style_weight * style,
+        "photorealism": hyper.regularization_weight * losses.photorealism_loss(image, targets),
+        "clipping": hyper.clipping_weight * losses.clipping_loss(image),
+    }
+    return jnp.asarray(sum(terms.values())), terms
+
+
+def _adam(hyper: Hyperparameters) -> optax.GradientTransformation:
+    """Adam in our [0, 1] units: learning rate and epsilon are the reference's, in 8-bit levels and gradients per level."""
+    return optax.adam(hyper.learning_rate * LEVEL, b1=hyper.beta1, b2=hyper.beta2, eps=hyper.epsilon / LEVEL)
