@@ -1,8 +1,8 @@
 """From a small result to the photograph's own size, by a local affine colour model.
 
 At working size the result is explained, window by window, as an affine map of the content's colours (the fast
-guided filter of He and Sun, arXiv 1505.00996, with the content as guide); the maps are interpolated to full size and applied to
-the full photograph, so its own edges and texture stay ("bilateral guided upsampling", Chen et al. 2016, in spirit).
+guided filter of He and Sun, arXiv 1505.00996, with the content as guide). The maps are interpolated to full size and
+applied to the full photograph, so its own edges and texture stay.
 """
 
 from functools import partial

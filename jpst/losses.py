@@ -53,7 +53,7 @@ def gram(features: Float[Array, "h w c"], masks: Float[Array, "r h w"]) -> Float
 
 
 def content_target(features: Float[Array, "h w c"], objective: str) -> ContentTarget:
-    """"paper": the mean squared difference; "relative": that over the mean square of the content's features."""
+    """ "paper": the mean squared difference; "relative": that over the mean square of the content's features."""
     weight = 1.0 if objective == "paper" else 1.0 / jnp.maximum(jnp.mean(features**2), 1e-12)
     return ContentTarget(features, jnp.float32(weight))
 

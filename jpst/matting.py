@@ -16,6 +16,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.experimental import sparse
 from jaxtyping import Array, Float
 
@@ -27,7 +28,9 @@ SPAN = 2 * REACH + 1
 
 
 def stencil(
-    image: Float[np.ndarray, "h w 3"], epsilon: float = 1e-5, moments: Literal["float64", "float32"] = "float64"
+    image: Float[np.ndarray, "h w 3"],
+    epsilon: float = 1e-5,
+    moments: Literal["float64", "float32"] = "float64",
 ) -> Float[np.ndarray, "5 5 h w"]:
     """The matting Laplacian of `image` as a stencil, assembled in float64 on the host.
 
@@ -102,7 +105,9 @@ def bcoo(stencil: Float[Array | np.ndarray, "5 5 h w"]) -> sparse.BCOO:
     dy, dx, y, x = np.indices(entries.shape, sparse=True)
     y_other, x_other = y + dy - REACH, x + dx - REACH
     inside = (y_other >= 0) & (y_other < height) & (x_other >= 0) & (x_other < width)
-    present = np.nonzero(np.transpose(inside & (entries != 0), (2, 3, 0, 1)))  # row-major pixels, then columns ascending
+    present = np.nonzero(
+        np.transpose(inside & (entries != 0), (2, 3, 0, 1))
+    )  # row-major pixels, then columns ascending
     y, x, dy, dx = present
     indices = np.stack([y * width + x, (y + dy - REACH) * width + x + dx - REACH], axis=1).astype(np.int32)
     return sparse.BCOO(
@@ -149,7 +154,7 @@ def laplacian(
     def assemble(image: Array) -> np.ndarray:
         return stencil(np.asarray(image), epsilon, moments)
 
-    if not isinstance(image, jax.core.Tracer):
+    if not isinstance(image, Tracer):
         return jnp.asarray(assemble(image))
     shape = jax.ShapeDtypeStruct((SPAN, SPAN, *image.shape[:2]), jnp.float32)
     return jax.pure_callback(assemble, shape, image, vmap_method="sequential")

@@ -4,9 +4,13 @@ Nothing here imports JAX, so that the command line is built, and a call for help
 """
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+import tyro
 
 from jpst.errors import JpstError
+
+Preset = Literal["balanced", "paper", "readme"]
 
 
 class Hyperparameters(NamedTuple):
@@ -44,8 +48,8 @@ class Hyperparameters(NamedTuple):
 class Recipe:
     """Every static choice of a transfer: hashable, stored beside each result, and the source of the options."""
 
-    name: str = "balanced"
-    """the preset that these choices started from"""
+    name: Annotated[Preset, tyro.conf.arg(name="preset")] = "balanced"
+    """the preset that all other options start from"""
     size: int = 448
     """longest side of the working picture in pixels (a smaller photograph keeps its own)"""
     size_multiple: int = 32
@@ -77,7 +81,9 @@ class Recipe:
         if self.size < 32:
             raise JpstError(f"The working size is {self.size} pixels; at least 32 are needed. Ask for a larger --size.")
         if not self.iterations or min(self.iterations) < 0:
-            raise JpstError(f"iterations is {self.iterations}; give a count of 0 or more for each level, coarsest first.")
+            raise JpstError(
+                f"iterations is {self.iterations}; give a count of 0 or more for each level, coarsest first."
+            )
         if self.size_multiple < 1:
             raise JpstError(f"size_multiple is {self.size_multiple}; it must be at least 1.")
 
@@ -101,7 +107,12 @@ _PAPER = Recipe(
     matting_moments="float32",
 )
 _OURS = Hyperparameters(
-    content_weight=0.02, style_weight=1.0, regularization_weight=200.0, nima_weight=0.0, clipping_weight=1.0, learning_rate=2.0
+    content_weight=0.02,
+    style_weight=1.0,
+    regularization_weight=200.0,
+    nima_weight=0.0,
+    clipping_weight=1.0,
+    learning_rate=2.0,
 )
 
 PRESETS: dict[str, tuple[Recipe, Hyperparameters]] = {

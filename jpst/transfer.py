@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
 from jpst import losses, matting, pixels
@@ -95,7 +96,12 @@ def _prepare(content, style, content_masks, style_masks, networks, content_layer
     content_targets = {name: losses.content_target(own[name], objective) for name in content_layers}
     style_targets = {
         name: losses.style_target(
-            other[name], content_masks, style_masks, vgg19.size_at(name, *content.shape[:2]), len(style_layers), objective
+            other[name],
+            content_masks,
+            style_masks,
+            vgg19.size_at(name, *content.shape[:2]),
+            len(style_layers),
+            objective,
         )
         for name in style_layers
     }
@@ -138,7 +144,8 @@ def transfer(
         for _ in range(steps):
             state, record = _step(state, targets, hyper, networks)
             records.append(record)
-        history, finite = jax.tree.map(lambda *x: jnp.stack(x), *records)
+        shapes = jax.eval_shape(_step, state, targets, hyper, networks)[1]
+        history, finite = jax.tree.map(lambda shape, *x: jnp.asarray(x, shape.dtype), shapes, *records)
     else:
         state, (history, finite) = _scan(state, targets, hyper, networks, steps)
     status = jnp.where(jnp.all(finite), jnp.int32(Status.FINE), jnp.int32(Status.NOT_FINITE))
@@ -146,7 +153,7 @@ def transfer(
 
 
 def _on_cpu(array: Array) -> bool:
-    return not isinstance(array, jax.core.Tracer) and next(iter(array.devices())).platform == "cpu"
+    return not isinstance(array, Tracer) and next(iter(array.devices())).platform == "cpu"
 
 
 @partial(jax.jit, static_argnums=4, donate_argnums=())
@@ -189,5 +196,5 @@ def objective(
 
 
 def _adam(hyper: Hyperparameters) -> optax.GradientTransformation:
-    """Adam in our [0, 1] units: learning rate and epsilon are the reference's, in 8-bit levels and gradients per level."""
+    """Adam in our [0, 1] units; learning rate and epsilon come in the reference's, 8-bit levels and gradients per level."""
     return optax.adam(hyper.learning_rate * LEVEL, b1=hyper.beta1, b2=hyper.beta2, eps=hyper.epsilon / LEVEL)

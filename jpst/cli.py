@@ -1,0 +1,242 @@
+"""The command line: a thin skin that parses, prints and exits. Its options are the fields of `Recipe` and
+`Hyperparameters`."""
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg, subcommand
+
+from jpst.errors import JpstError
+from jpst.recipe import Hyperparameters, Recipe
+
+if TYPE_CHECKING:  # brings JAX, and a call for help should answer at once; the commands import what they need
+    from jpst import pyramid
+
+Flag = FlagCreatePairsOff[bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """Give the photograph CONTENT the look of the photograph STYLE.
+
+    Masks that lie beside both photographs as NAME_seg.png are used by themselves. Ctrl-C saves the best picture so far.
+    """
+
+    content: Annotated[Positional[Path], arg(metavar="CONTENT")]
+    """photograph to change: JPEG, PNG, TIFF, WebP, HEIC"""
+    style: Annotated[Positional[Path], arg(metavar="STYLE")]
+    """photograph whose look it gets"""
+    output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")]
+    """picture to write (.jpg, .png, .tif, .webp); OUT's name with .json tells how it was made"""
+    recipe: OmitArgPrefixes[Recipe]
+    hyper: OmitArgPrefixes[Hyperparameters]
+    content_seg: Annotated[Path | None, arg(metavar="PNG")] = None
+    """painted mask of CONTENT: one flat colour a region"""
+    style_seg: Annotated[Path | None, arg(metavar="PNG")] = None
+    """painted mask of STYLE, in the same colours"""
+    seed: int = 0
+    """seed of the noise of --start noise"""
+    save_every: Annotated[int, arg(metavar="N")] = 0
+    """also write the picture so far every N steps, as OUT-stepN (0: never)"""
+    dry_run: Flag = False
+    """only tell sizes, regions, memory and time"""
+    json: Flag = False
+    """print the record, or the dry run, as one JSON object"""
+
+    def run(self) -> None:
+        """Transfers, and writes OUT and OUT.json."""
+        from jpst import image, pipeline, terminal
+
+        console = terminal.console(quiet=self.json)
+        image.check_writable(self.output)
+        job = pipeline.prepare_job(
+            self.content, self.style, self.recipe, content_seg=self.content_seg, style_seg=self.style_seg
+        )
+        terminal.show_job(job, console)
+        if self.dry_run:
+            estimate = pipeline.estimated(job, self.recipe)
+            terminal.show_estimate(estimate, console)
+            return self._print_json({**pipeline.describe(job), **estimate._asdict()})
+        terminal.fetch_if_missing("vgg19", console)
+        with terminal.steps_bar(job.levels, console) as advance:
+
+            def on_step(now: "pyramid.Progress") -> None:
+                advance(now)
+                self._preview(now)
+
+            run = pipeline.execute(job, recipe=self.recipe, hyper=self.hyper, seed=self.seed, on_step=on_step)
+        image.write(self.output, **run.photograph._asdict())
+        self.output.with_suffix(".json").write_text(json.dumps(run.record, indent=1), encoding="utf-8")
+        terminal.show_run(run, self.output, console)
+        self._print_json(run.record)
+
+    def _preview(self, now: "pyramid.Progress") -> None:
+        if self.save_every and now.step % self.save_every == 0:
+            import numpy as np
+
+            from jpst import image
+
+            name = f"{self.output.stem}-step{now.step:04d}{self.output.suffix}"
+            image.write(self.output.with_name(name), np.asarray(now.best))
+
+    def _print_json(self, told: dict[str, Any]) -> None:
+        if self.json:
+            print(json.dumps(told, indent=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """Transfer a real pair of photographs, by day and at dusk, that scikit-learn and scikit-image ship."""
+
+    output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")] = Path("demo.jpg")
+    """picture to write"""
+
+    def run(self) -> None:
+        """Finds the two photographs and transfers them with the default preset."""
+        from importlib import resources
+
+        content = resources.files("sklearn.datasets") / "images" / "china.jpg"
+        style = resources.files("skimage") / "data" / "rocket.jpg"
+        with resources.as_file(content) as content_path, resources.as_file(style) as style_path:
+            Transfer(content_path, style_path, self.output, Recipe(), Hyperparameters.preset("balanced")).run()
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """Known checkpoints: which are here, where the others come from, their licences."""
+
+    json: Flag = False
+    """print a JSON list"""
+
+    def run(self) -> None:
+        """Prints the registry."""
+        from jpst import terminal
+        from jpst.models import fetch, weights
+
+        rows = [
+            {name: value if value is None else str(value) for name, value in row._asdict().items()}
+            for row in weights.listing()
+        ]
+        if self.json:
+            return print(json.dumps(rows, indent=1))
+        terminal.show_checkpoints(rows, fetch.directory(), terminal.console())
+
+
+@dataclasses.dataclass(frozen=True)
+class Fetch:
+    """Download a checkpoint into the checkpoints folder and check its hash."""
+
+    name: Annotated[Positional[str], arg(metavar="NAME")] = "vgg19"
+    """a name from `jpst weights list`, or a network's name for its default"""
+
+    def run(self) -> None:
+        """Fetches one checkpoint."""
+        from jpst import terminal
+
+        print(terminal.fetch(self.name, terminal.console()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Convert:
+    """Convert a weight file in hand to jpst's own .npz."""
+
+    file: Annotated[Positional[Path], arg(metavar="FILE")]
+    """a checkpoint: Keras .h5, PyTorch .pth, .npz, .safetensors, codebook .bin"""
+    output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")]
+    """file to write (.npz)"""
+    network: str = "vgg19"
+    """the network whose weights they are"""
+
+    def run(self) -> None:
+        """Converts one file."""
+        from jpst.models import weights
+
+        print(weights.convert(self.file, self.network, self.output))
+
+
+@dataclasses.dataclass(frozen=True)
+class Verify:
+    """Check the hashes of the checkpoints that are here; exit status 1 if one is wrong."""
+
+    def run(self) -> None:
+        """Verifies every file in the checkpoints folder."""
+        from jpst.models import fetch, weights
+
+        found = weights.verify()
+        for name, status in found:
+            print(f"{name}: {status}")
+        if not found:
+            print(f"There are no checkpoints in {fetch.directory()}.")
+        damaged = [name for name, status in found if status != "ok"]
+        if damaged:
+            raise JpstError(f"{', '.join(damaged)}: damaged. Delete and fetch again with `jpst weights fetch`.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """List, fetch, convert and verify network weights."""
+
+    action: (
+        Annotated[List, subcommand("list")]
+        | Annotated[Fetch, subcommand("fetch")]
+        | Annotated[Convert, subcommand("convert")]
+        | Annotated[Verify, subcommand("verify")]
+    )
+
+    def run(self) -> None:
+        """Runs the action."""
+        self.action.run()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point. Exit status: 0 done, 1 the job failed, 2 wrong use, 130 interrupted before there was a picture."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        command = _parse(arguments)
+        _keep_compilations()
+        command.run()
+    except JpstError as error:
+        sys.exit(f"jpst: {error}")
+    except KeyboardInterrupt:
+        print("jpst: interrupted, nothing was written.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parse(arguments: list[str]) -> Any:
+    recipe, hyper = (kind.preset(_asked_preset(arguments)) for kind in (Recipe, Hyperparameters))
+    commands = (
+        Annotated[
+            Transfer,
+            subcommand("transfer", default=Transfer(*[tyro.MISSING] * 3, recipe=recipe, hyper=hyper)),
+        ]
+        | Annotated[Demo, subcommand("demo")]
+        | Annotated[Weights, subcommand("weights")]
+    )
+    return tyro.cli(commands, prog="jpst", args=arguments, description=_DESCRIPTION, config=(OmitArgPrefixes,))
+
+
+_DESCRIPTION = "Photo style transfer: give one photograph the light, weather, season or colour grade of another."
+
+
+def _asked_preset(arguments: list[str]) -> str:
+    """The preset named on the command line, before parsing: it decides the defaults of all other options."""
+    for at, argument in enumerate(arguments):
+        if argument == "--preset" and at + 1 < len(arguments):
+            return arguments[at + 1]
+        if argument.startswith("--preset="):
+            return argument.partition("=")[2]
+    return Recipe().name
+
+
+def _keep_compilations() -> None:
+    """Compiled steps are kept between runs: a step takes XLA some ten seconds to compile for each new shape."""
+    import jax
+    import platformdirs
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("jpst") / "compiled"))

@@ -1,0 +1,302 @@
+"""Checkpoint files -> Flax variables: recognised, checked, renamed, transposed and strictly merged.
+
+A network's module (`vgg19`, ...) says what its variables look like (`template`) and how each family of files
+names them (`TABLES`, of the types below). Colour order, scale and offset belong to the weights: they are
+loaded as the collection `preprocessing`, and the input channels of the first kernel are reversed where the
+file's are BGR, so that every network takes RGB in [0, 1].
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jpst.models import readers
+from jpst.models.fetch import REGISTRY, Checkpoint, check, digest, directory, fetch, licences, replacing
+from jpst.models.readers import CheckpointError, Tensors
+
+__all__ = [
+    "REGISTRY",
+    "CheckpointError",
+    "convert",
+    "directory",
+    "fetch",
+    "find",
+    "licences",
+    "listing",
+    "load",
+]
+__all__ += ["merge", "verify"]
+
+OIHW = (2, 3, 1, 0)
+"""The transposition of PyTorch's convolution kernels to the HWIO of Flax."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a checkpoint was trained on: `image * scale + offset` per channel, for RGB in [0, 1].
+
+    `order` is the colour order of the input channels of the file's first kernel; scale and offset are given
+    in RGB order whatever it is.
+    """
+
+    order: Literal["RGB", "BGR"]
+    scale: tuple[float, float, float]
+    offset: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A pattern, matched in full, of names in a file -> the path in our variables, and the transposition."""
+
+    pattern: str
+    path: str
+    axes: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """How one family of files names, lays out and preprocesses the tensors of a network.
+
+    A file belongs to the first table with a rule for one of its names for which `when` holds. `prepare`
+    rewrites tensors under their names in the file; names that match `ignore` are left out.
+    """
+
+    name: str
+    rules: tuple[Rule, ...]
+    preprocessing: Preprocessing
+    first_kernel: str
+    ignore: str = r"(?!)"
+    prepare: Callable[[Tensors], Tensors] = dict
+    when: Callable[[Tensors], bool] = lambda _tensors: True
+
+
+class Provenance(NamedTuple):
+    """Which file variables came from: its registered name, or else its file name."""
+
+    name: str
+    sha256: str
+
+
+class Loaded(NamedTuple):
+    variables: dict[str, Any]
+    provenance: Provenance
+
+
+class Found(NamedTuple):
+    checkpoint: Checkpoint
+    path: Path
+
+
+class Row(NamedTuple):
+    """One checkpoint of the registry; `path` is None where it is absent, `size` (bytes) where unknown."""
+
+    name: str
+    network: str
+    path: Path | None
+    size: int | None
+    licence: str
+    source: str
+
+
+def find(network: str) -> Found | None:
+    """The first file of a network, in the registry's order, that is present in `directory()`."""
+    _module(network)
+    for checkpoint in REGISTRY.values():
+        if checkpoint.network == network and (paths := _present(checkpoint)):
+            return Found(checkpoint, paths[0])
+    return None
+
+
+def load(network: str, path: str | Path | None = None) -> Loaded:
+    """Variables `{'params': ..., 'preprocessing': {'scale': [3], 'offset': [3]}}` and their provenance.
+
+    From `path`: a file of any supported format and family. Without it: the one that `find` finds, its hash
+    checked where one is published, or else a fetched one.
+    """
+    if path is None:
+        found = find(network)
+        path = found.path if found else fetch(network)
+        _check_published(path)
+    path = Path(path)
+    tensors = readers.read(path)
+    variables = _variables(network, tensors, path)
+    return Loaded(jax.tree.map(jnp.asarray, variables), _provenance(path, tensors))
+
+
+def convert(path: str | Path, network: str, out: str | Path) -> Path:
+    """Writes any readable checkpoint of a network as our own .npz: the variables by path, and provenance."""
+    path, out = Path(path), Path(out)
+    tensors = readers.read(path)
+    arrays = _flat(_variables(network, tensors, path))
+    provenance = {"network": network, **_provenance(path, tensors)._asdict()}
+    arrays |= {f"{_PROVENANCE}{key}": np.asarray(value) for key, value in provenance.items()}
+    with replacing(out) as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    return out
+
+
+def verify() -> list[tuple[str, str]]:
+    """(file name, 'ok' or what is wrong with it) of every registered checkpoint in `directory()`."""
+    return [
+        (path.name, _status(checkpoint, path))
+        for checkpoint in REGISTRY.values()
+        for path in _present(checkpoint)
+    ]
+
+
+def listing() -> list[Row]:
+    """Every checkpoint of the registry, present or not."""
+    rows = []
+    for checkpoint in REGISTRY.values():
+        path = next(iter(_present(checkpoint)), None)
+        size = path.stat().st_size if path else checkpoint.size
+        licence = f"{checkpoint.licence} ({checkpoint.licence_source})"
+        source = f"{checkpoint.filename} ({checkpoint.sources[0]})"
+        rows.append(Row(checkpoint.name, checkpoint.network, path, size, licence, source))
+    return rows
+
+
+def merge(expected: Mapping[str, Any], found: Mapping[str, Any], *, source: str | Path) -> dict[str, Any]:
+    """`found` as nested arrays with the types of `expected`, or one CheckpointError with every difference.
+
+    Both are nested dicts, or flat ones with '/' in their keys; `expected` may come from `jax.eval_shape`.
+    """
+    wanted, have = _flat(expected), _flat(found)
+    problems = [f"  - {path} {spec.shape}" for path, spec in wanted.items() if path not in have]
+    problems += [f"  + {path} {tensor.shape}" for path, tensor in have.items() if path not in wanted]
+    problems += [
+        f"  ! {path} found {have[path].dtype} {have[path].shape}, needed {spec.dtype} {spec.shape}"
+        for path, spec in wanted.items()
+        if path in have and not _fits(have[path], spec)
+    ]
+    if problems:
+        lines = "\n".join(problems)
+        raise CheckpointError(f"{source}: does not fit (- missing, + surplus, ! differs):\n{lines}")
+    merged = {path: np.asarray(have[path], dtype=spec.dtype) for path, spec in wanted.items()}
+    return unflatten_dict(merged, sep="/")
+
+
+def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(flatten_dict(dict(tree), sep="/"))
+
+
+def _fits(tensor: Any, spec: Any) -> bool:
+    # Whole numbers where fractions belong are indices or 8-bit codes; taken as they are, they run silently.
+    whole = jnp.issubdtype(tensor.dtype, jnp.integer) and jnp.issubdtype(spec.dtype, jnp.floating)
+    return tensor.shape == spec.shape and not whole
+
+
+_PROVENANCE = "provenance/"
+
+
+class _Module(Protocol):
+    TABLES: tuple[Table, ...]
+
+    def template(self) -> Mapping[str, Any]: ...
+
+
+def _module(network: str) -> _Module:
+    """The module of a network. Imported here by name, because it is built on the types of this one."""
+    known = dict.fromkeys(checkpoint.network for checkpoint in REGISTRY.values())
+    if network not in known:
+        raise CheckpointError(f"found the network name {network!r}; known are {', '.join(known)}.")
+    return cast(_Module, importlib.import_module(f"jpst.models.{network}"))
+
+
+def _present(checkpoint: Checkpoint) -> list[Path]:
+    """A checkpoint's files in `directory()`: as published, and as converted by us."""
+    names = (checkpoint.filename, f"{checkpoint.name}.npz")
+    return [path for name in names if (path := directory() / name).is_file()]
+
+
+def _check_published(path: Path) -> None:
+    for checkpoint in REGISTRY.values():
+        if checkpoint.filename == path.name and checkpoint.hash:
+            check(path, checkpoint.hash)
+
+
+def _status(checkpoint: Checkpoint, path: Path) -> str:
+    try:
+        _check_published(path)
+        # Where nobody published a hash, that every tensor is there and fits is the next best.
+        if path.name != checkpoint.filename or not checkpoint.hash:
+            _variables(checkpoint.network, readers.read(path), path)
+    except CheckpointError as error:
+        return str(error)
+    return "ok"
+
+
+def _variables(network: str, tensors: Tensors, source: Path) -> dict[str, Any]:
+    """The strictly merged NumPy variables of a network from the tensors of a file."""
+    module = _module(network)
+    if f"{_PROVENANCE}network" not in tensors:
+        found = _converted(_recognised(module.TABLES, network, tensors, source), tensors, source)
+    elif (theirs := str(tensors[f"{_PROVENANCE}network"])) == network:
+        found = {name: tensor for name, tensor in tensors.items() if not name.startswith(_PROVENANCE)}
+    else:
+        raise CheckpointError(f"{source}: found weights of {theirs}; needed are weights of {network}.")
+    return merge(module.template(), found, source=source)
+
+
+def _recognised(tables: tuple[Table, ...], network: str, tensors: Tensors, source: Path) -> Table:
+    for table in tables:
+        if any(_rule(table, name) for name in tensors) and table.when(tensors):
+            return table
+    seen = ", ".join(list(tensors)[:4]) or "no tensors"
+    known = ", ".join(table.name for table in tables)
+    raise CheckpointError(f"{source}: found {seen} ...; needed are {network} weights as named by {known}.")
+
+
+def _rule(table: Table, name: str) -> Rule | None:
+    return next((rule for rule in table.rules if re.fullmatch(rule.pattern, name)), None)
+
+
+def _converted(table: Table, tensors: Tensors, source: Path) -> Tensors:
+    """Our names and layouts, and the preprocessing; a name without a rule stays, for `merge` to refuse."""
+    found: Tensors = {
+        "preprocessing/scale": np.asarray(table.preprocessing.scale),
+        "preprocessing/offset": np.asarray(table.preprocessing.offset),
+    }
+    for name, tensor in table.prepare(tensors).items():
+        rule = _rule(table, name)
+        path = re.sub(rule.pattern, rule.path, name) if rule else name
+        if path in found:
+            raise CheckpointError(
+                f"{source}: found two tensors for {path}, the second is {name}; needed is one."
+            )
+        if rule:
+            found[path] = _laid_out(
+                tensor, rule, flip=path == table.first_kernel and table.preprocessing.order == "BGR"
+            )
+        elif not re.fullmatch(table.ignore, name):
+            found[name] = tensor
+    return found
+
+
+def _laid_out(tensor: np.ndarray, rule: Rule, flip: bool) -> np.ndarray:
+    """The tensor in our layout; one with the wrong number of axes stays, for `merge` to refuse."""
+    if rule.axes and tensor.ndim == len(rule.axes):
+        tensor = tensor.transpose(rule.axes)
+    return np.flip(tensor, axis=-2) if flip and tensor.ndim > 1 else tensor
+
+
+def _provenance(path: Path, tensors: Tensors) -> Provenance:
+    sha256 = digest(path, "sha256")
+    if f"{_PROVENANCE}name" in tensors:
+        return Provenance(str(tensors[f"{_PROVENANCE}name"]), sha256)
+    for checkpoint in REGISTRY.values():
+        if checkpoint.hash and checkpoint.size in (None, path.stat().st_size):
+            algorithm, published = checkpoint.hash.algorithm, checkpoint.hash.hexdigest
+            if (sha256 if algorithm == "sha256" else digest(path, algorithm)).startswith(published):
+                return Provenance(checkpoint.name, sha256)
+    return Provenance(path.name, sha256)

@@ -1,0 +1,267 @@
+"""From two photographs to a finished one: read, find regions, optimise coarse to fine, bring to full size, record."""
+
+import dataclasses
+import datetime
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from PIL.Image import Image, fromarray
+
+from jpst import highres, image, pyramid, segment, semantics
+from jpst.estimate import Estimate, estimate
+from jpst.models import weights
+from jpst.pyramid import Climbed, Level, Picture, Progress
+from jpst.recipe import Hyperparameters, Recipe
+from jpst.transfer import Networks
+
+Source = str | Path | Image | np.ndarray
+
+
+class Job(NamedTuple):
+    """Everything that a transfer needs before the first network runs."""
+
+    content_source: Source
+    style_source: Source
+    content: image.Photograph
+    style: image.Photograph
+    regions: semantics.Regions
+    levels: tuple[Level, ...]
+    notes: tuple[str, ...]
+    """remarks for the user, such as where the regions came from"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished transfer."""
+
+    image: Image | np.ndarray
+    """the result, of the type that the content came in (a PIL image where it was a path)"""
+    photograph: image.Photograph
+    """the result as `image.write` takes it: float32 pixels, the content's alpha, the content's bit depth"""
+    interrupted: bool
+    """whether Ctrl-C ended it early"""
+    record: dict[str, Any]
+    """recipe, hyperparameters, versions, checkpoints, regions, losses of every step, times: ready for JSON"""
+
+
+def stylize(
+    content: Source,
+    style: Source,
+    *,
+    recipe: Recipe | None = None,
+    hyper: Hyperparameters | None = None,
+    content_seg: Source | None = None,
+    style_seg: Source | None = None,
+    networks: Networks | None = None,
+    seed: int = 0,
+    on_step: Callable[[Progress], None] = lambda _: None,
+) -> Run:
+    """Gives `content` the look of `style`.
+
+    Args:
+      content, style: paths, PIL images or arrays (as `image.read` takes them).
+      recipe: the static choices; the preset "balanced" unless given.
+      hyper: the numbers; those of the recipe's preset unless given.
+      content_seg, style_seg: painted masks, one flat colour a region; both or neither.
+      networks: networks loaded before, to spare loading them again; else VGG19 is loaded, and fetched at first use.
+      seed: of the noise that a recipe may start from; nothing else is random.
+      on_step: called after each step (on an accelerator, after each chunk of steps).
+
+    Ctrl-C during the steps ends them; the best picture so far is finished and returned as `interrupted`.
+
+    Raises:
+      JpstError: unusable photographs, masks or checkpoints; the message says which, and what to do.
+    """
+    recipe = recipe or Recipe()
+    job = prepare_job(content, style, recipe, content_seg=content_seg, style_seg=style_seg)
+    return execute(job, recipe=recipe, hyper=hyper, networks=networks, seed=seed, on_step=on_step)
+
+
+def prepare_job(
+    content: Source,
+    style: Source,
+    recipe: Recipe,
+    *,
+    content_seg: Source | None = None,
+    style_seg: Source | None = None,
+) -> Job:
+    """Reads photographs and masks, matches the regions and fixes the working sizes: quick, no network runs."""
+    photographs = image.read(content), image.read(style)
+    masks = _masks_to_use((content, style), (content_seg, style_seg), recipe)
+    regions, note = find_regions(photographs, masks)
+    levels = pyramid.plan(photographs[0].pixels.shape[:2], photographs[1].pixels.shape[:2], recipe)
+    return Job(content, style, *photographs, regions, levels, (note,))
+
+
+def _masks_to_use(
+    photographs: tuple[Source, Source], given: tuple[Source | None, Source | None], recipe: Recipe
+) -> tuple[Source, Source] | None:
+    """The masks given, else those lying beside both photographs, else none."""
+    if recipe.segmenter == "none":
+        return None
+    content, style = given
+    if content is None and style is None:
+        content, style = (segment.beside(at) if isinstance(at, str | Path) else None for at in photographs)
+        return (content, style) if content and style else None
+    if content is None or style is None:
+        missing = "content" if content is None else "style"
+        raise segment.MaskError(
+            f"There is no mask for the {missing} photograph, but one for the other. Both need one, painted in the "
+            f"same colours: add --{missing}-seg, or leave both out."
+        )
+    return content, style
+
+
+def find_regions(
+    photographs: tuple[image.Photograph, image.Photograph], masks: tuple[Source, Source] | None
+) -> tuple[semantics.Regions, str]:
+    """The matched regions of content and style, and where they came from."""
+    shapes = [photograph.pixels.shape[:2] for photograph in photographs]
+    if masks is None:
+        content, style = (segment.whole(*shape) for shape in shapes)
+        return semantics.match(content, style, lambda *_: 1.0), "No masks: each photograph is one region."
+    names = [str(mask) if isinstance(mask, str | Path) else "the mask given" for mask in masks]
+    painted = segment.from_painted(*(image.read_colours(mask) for mask in masks))
+    content, style = (
+        segmentation._replace(labels=segment.fit(segmentation.labels, *shape, source=name))
+        for segmentation, shape, name in zip(painted, shapes, names, strict=True)
+    )
+    similarity = semantics.appearance_similarity(photographs[0].pixels, content, photographs[1].pixels, style)
+    return semantics.match(content, style, similarity), f"Regions from the masks {names[0]} and {names[1]}."
+
+
+def execute(
+    job: Job,
+    *,
+    recipe: Recipe,
+    hyper: Hyperparameters | None = None,
+    networks: Networks | None = None,
+    seed: int = 0,
+    on_step: Callable[[Progress], None] = lambda _: None,
+) -> Run:
+    """Optimises a job and brings its result to full size; arguments as in `stylize`."""
+    started = time.perf_counter()
+    hyper = hyper or Hyperparameters.preset(recipe.name)
+    provenance = None
+    if networks is None:
+        loaded = weights.load("vgg19")
+        networks, provenance = Networks(loaded.variables), loaded.provenance
+    climbed = pyramid.climb(
+        Picture(job.content.pixels, job.regions.content),
+        Picture(job.style.pixels, job.regions.style),
+        len(job.regions.names),
+        job.levels,
+        networks,
+        hyper,
+        recipe=recipe,
+        key=jax.random.key(seed),
+        on_step=on_step,
+    )
+    photograph = job.content._replace(pixels=finish(job.content.pixels, climbed[-1], recipe))
+    if photograph.alpha is not None and photograph.alpha.shape != photograph.pixels.shape[:2]:
+        photograph = photograph._replace(alpha=_alpha_at(photograph.alpha, photograph.pixels.shape[:2]))
+    return Run(
+        image=_like(job.content_source, photograph),
+        photograph=photograph,
+        interrupted=climbed[-1].interrupted,
+        record={
+            **_settings(job, recipe, hyper, seed),
+            "checkpoints": {"vgg19": provenance._asdict() if provenance else "given by the caller"},
+            "terms_absent": ["aesthetics"] if networks.nima is None else [],
+            **_story(climbed),
+            "output_size": photograph.pixels.shape[1::-1],
+            "seconds": round(time.perf_counter() - started, 2),
+            "peak_memory_bytes": _peak_memory(),
+        },
+    )
+
+
+def estimated(job: Job, recipe: Recipe) -> Estimate:
+    """What `execute` will take on this machine."""
+    photographs = sum(photograph.pixels[..., 0].size for photograph in (job.content, job.style))
+    return estimate(photographs, job.levels, recipe.content_layers + recipe.style_layers)
+
+
+def finish(full: np.ndarray, climbed: Climbed, recipe: Recipe) -> np.ndarray:
+    """The result [H, W, 3] in [0, 1] at the size that the recipe asks for."""
+    if recipe.output_size == "working" or full.shape == climbed.result.shape:
+        return np.clip(np.asarray(climbed.result), 0.0, 1.0)
+    return highres.apply(full, climbed.content, climbed.result)
+
+
+def _alpha_at(alpha: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(pyramid.at_size(alpha[..., None].repeat(3, -1), size))[..., 0]
+
+
+def _like(source: Source, photograph: image.Photograph) -> Image | np.ndarray:
+    """The result in the form that the content came in; arrays keep their dtype."""
+    pixels = photograph.pixels
+    if isinstance(source, np.ndarray) and not np.issubdtype(source.dtype, np.integer):
+        return pixels.astype(source.dtype)
+    dtype = source.dtype if isinstance(source, np.ndarray) else np.dtype(np.uint8)
+    levels = np.round(pixels * np.iinfo(dtype).max).astype(dtype)
+    return levels if isinstance(source, np.ndarray) else fromarray(levels)
+
+
+def _settings(job: Job, recipe: Recipe, hyper: Hyperparameters, seed: int) -> dict[str, Any]:
+    """What was asked for, and with what software."""
+    packages = ("jpst", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+    return {
+        **describe(job),
+        "recipe": dataclasses.asdict(recipe),
+        "hyperparameters": {name: float(value) for name, value in hyper._asdict().items()},
+        "seed": seed,
+        "versions": {"python": sys.version.split()[0], **{name: metadata.version(name) for name in packages}},
+        "device": str(jax.devices()[0].device_kind),
+    }
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """A job for the record: photographs, regions, working sizes (sizes as width, height)."""
+    return {
+        "content": _photograph(job.content_source, job.content),
+        "style": _photograph(job.style_source, job.style),
+        "regions": [row._asdict() for row in semantics.table(job.regions)],
+        "notes": list(job.notes),
+        "working_sizes": [level.content[::-1] for level in job.levels],
+    }
+
+
+def _photograph(source: Source, photograph: image.Photograph) -> dict[str, Any]:
+    path = str(source) if isinstance(source, str | Path) else None
+    return {"path": path, "size": photograph.pixels.shape[1::-1], "bit_depth": photograph.bit_depth}
+
+
+def _story(climbed: list[Climbed]) -> dict[str, Any]:
+    """How the optimisation went: losses of every step, level by level."""
+    return {
+        "levels": [
+            {
+                "size": one.level.content[::-1],
+                "style_size": one.level.style[::-1],
+                "steps_planned": one.level.steps,
+                "seconds": round(one.seconds, 2),
+                "losses": one.losses,
+            }
+            for one in climbed
+        ],
+        "status": climbed[-1].status.sentence,
+        "interrupted": climbed[-1].interrupted,
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _peak_memory() -> int | None:
+    """The process's largest resident size in bytes, where the system tells."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,158 @@
+"""Coarse to fine: the working sizes, and the optimisation carried from one to the next."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jpst import highres, pixels, semantics
+from jpst.losses import Targets
+from jpst.recipe import Hyperparameters, Recipe
+from jpst.transfer import Networks, Result, State, Status, init, prepare, transfer
+
+ACCELERATOR_CHUNK = 10  # steps in one call on GPU and TPU, between two reports of progress
+
+
+class Level(NamedTuple):
+    """One level: the working sizes (height, width) of content and style, and its steps."""
+
+    content: tuple[int, int]
+    style: tuple[int, int]
+    steps: int
+
+
+class Picture(NamedTuple):
+    """A photograph [H, W, 3] in [0, 1] and the region [H, W] of each of its pixels."""
+
+    pixels: Float[np.ndarray, "h w 3"]
+    labels: Int[np.ndarray, "h w"]
+
+
+class Progress(NamedTuple):
+    """Where the optimisation stands after a chunk of steps."""
+
+    level: Level
+    step: int
+    """steps done, over all levels"""
+    chunk: int
+    """steps done since the last report"""
+    terms: dict[str, float]
+    """each weighted term and "total", before the last update"""
+    best: Float[Array, "h w 3"]
+    """the best image so far, at this level's size"""
+
+
+class Climbed(NamedTuple):
+    """One level, done (or as far as it came)."""
+
+    level: Level
+    content: Float[Array, "h w 3"]
+    result: Float[Array, "h w 3"]
+    losses: dict[str, list[float]]
+    """each weighted term and "total" before every step"""
+    seconds: float
+    """wall time, compilation included"""
+    status: Status
+    interrupted: bool
+    """whether Ctrl-C ended it"""
+
+
+def plan(content: tuple[int, int], style: tuple[int, int], recipe: Recipe) -> tuple[Level, ...]:
+    """The levels, coarsest first, each half the size of the next and none larger than the photographs."""
+    sizes = [recipe.size >> depth for depth in reversed(range(len(recipe.iterations)))]
+    return tuple(
+        Level(
+            pixels.working_size(*content, size, recipe.size_multiple),
+            pixels.working_size(*style, size, recipe.size_multiple),
+            steps,
+        )
+        for size, steps in zip(sizes, recipe.iterations, strict=True)
+    )
+
+
+def climb(
+    content: Picture,
+    style: Picture,
+    regions: int,
+    levels: tuple[Level, ...],
+    networks: Networks,
+    hyper: Hyperparameters,
+    *,
+    recipe: Recipe,
+    key: Array | None = None,
+    on_step: Callable[[Progress], None] = lambda _: None,
+) -> list[Climbed]:
+    """Optimises every level in turn, each starting from the one before brought to its size.
+
+    Args:
+      content, style: the photographs, at their own sizes; their labels count the same `regions`.
+      levels: as `plan` made them.
+      key: for a recipe that starts from noise.
+      on_step: called after each step, on accelerators after each chunk of steps.
+
+    Returns:
+      The levels reached, the result being the last one's. Ctrl-C ends the climb, as does a loss that is not finite;
+      the last level then holds the best image so far.
+    """
+    climbed: list[Climbed] = []
+    for level in levels:
+        started = time.perf_counter()
+        own, other = at_size(content.pixels, level.content), at_size(style.pixels, level.style)
+        own_masks = jnp.asarray(semantics.masks(content.labels, regions, *level.content))
+        other_masks = jnp.asarray(semantics.masks(style.labels, regions, *level.style))
+        targets = prepare(own, other, own_masks, other_masks, networks, recipe=recipe)
+        state = init(targets, hyper, recipe=recipe, key=key)
+        if climbed:
+            moved = jnp.asarray(highres.apply(np.asarray(own), climbed[-1].content, climbed[-1].result))
+            state = state._replace(image=moved, best_image=moved)
+        chunks = _chunks(state, targets, hyper, networks, recipe, level.steps)
+        done = sum(len(one.losses["total"]) for one in climbed)
+        image, losses, status, interrupted = _watch(chunks, state.best_image, level, done, on_step)
+        seconds = time.perf_counter() - started
+        climbed.append(Climbed(level, own, image, losses, seconds, status, interrupted))
+        if interrupted or status is not Status.FINE:
+            break
+    return climbed
+
+
+def _chunks(
+    state: State, targets: Targets, hyper: Hyperparameters, networks: Networks, recipe: Recipe, steps: int
+) -> Iterator[Result]:
+    """`transfer` in pieces between which the host may look, and stop: single steps on a CPU, scans elsewhere."""
+    longest = 1 if jax.default_backend() == "cpu" else ACCELERATOR_CHUNK
+    for done in range(0, steps, longest):
+        result = transfer(state, targets, hyper, networks, recipe=recipe, steps=min(longest, steps - done))
+        state = result.state
+        yield result
+
+
+def _watch(
+    chunks: Iterator[Result], best: Array, level: Level, done: int, on_step: Callable[[Progress], None]
+) -> tuple[Array, dict[str, list[float]], Status, bool]:
+    """Runs the chunks to their end, to Ctrl-C or to the first that is not finite: the best image and the story."""
+    losses: dict[str, list[float]] = {"total": []}
+    status = Status.FINE
+    try:
+        for result in chunks:
+            best, status = result.image, Status(int(result.status))
+            for term, values in result.history.items():
+                losses.setdefault(term, []).extend(np.asarray(values).tolist())
+            latest = {term: values[-1] for term, values in losses.items()}
+            step = done + len(losses["total"])
+            on_step(Progress(level, step, len(result.history["total"]), latest, best))
+            if status is not Status.FINE:
+                break
+    except KeyboardInterrupt:
+        return best, losses, status, True
+    return best, losses, status, False
+
+
+def at_size(photograph: Float[np.ndarray, "h w 3"], size: tuple[int, int]) -> Float[Array, "H W 3"]:
+    """A photograph at a working size, in [0, 1]; exactly itself where it has that size already."""
+    if photograph.shape[:2] == size:
+        return jnp.asarray(photograph)
+    return jnp.clip(pixels.resize(jnp.asarray(photograph), *size), 0.0, 1.0)

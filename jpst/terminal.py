@@ -1,0 +1,120 @@
+"""What a person sees in the terminal: tables, progress bars, closing lines."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from jpst import pipeline, pyramid, semantics
+from jpst.estimate import Estimate
+from jpst.models import fetch as fetching
+from jpst.models import weights
+from jpst.transfer import Status
+
+
+def console(quiet: bool = False) -> Console:
+    """Where people read: standard output, or standard error where that carries JSON."""
+    return Console(stderr=quiet)
+
+
+def show_job(job: pipeline.Job, console: Console) -> None:
+    """Sizes, regions and remarks, before the work."""
+    for name, photograph in (("content", job.content), ("style", job.style)):
+        height, width = photograph.pixels.shape[:2]
+        console.print(f"{name}: {width} x {height}, {photograph.bit_depth} bit", highlight=False)
+    sizes = ", ".join(f"{width} x {height} ({steps} steps)" for (height, width), _, steps in job.levels)
+    console.print(f"working sizes: {sizes}", highlight=False)
+    for note in job.notes:
+        console.print(note, highlight=False, soft_wrap=True)
+    if len(job.regions.names) > 1 or job.regions.moves:
+        console.print(_regions(job.regions))
+
+
+def _regions(regions: semantics.Regions) -> Table:
+    shown = Table("region", "content", "style", "", box=None, pad_edge=False)
+    for name, content, style, remark in semantics.table(regions):
+        shown.add_row(name, f"{content:.2f} %", f"{style:.2f} %", remark)
+    return shown
+
+
+def show_estimate(estimate: Estimate, console: Console) -> None:
+    """What a dry run tells beyond the job itself."""
+    console.print(
+        f"estimated: {estimate.memory_bytes / 2**30:.1f} GiB of memory and {_duration(estimate.seconds)} on this "
+        f"machine, and {_duration(estimate.compile_seconds)} more the first time, to compile for these sizes",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def show_run(run: pipeline.Run, output: Path, console: Console) -> None:
+    """The closing lines."""
+    if run.interrupted:
+        console.print("Interrupted: this is the best picture so far.")
+    elif run.record["status"] != Status.FINE.sentence:
+        console.print(f"Note: {run.record['status']}", soft_wrap=True)
+    height, width = run.photograph.pixels.shape[:2]
+    seconds = _duration(run.record["seconds"])
+    console.print(f"{output} written, {width} x {height}, in {seconds}.", highlight=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+@contextlib.contextmanager
+def steps_bar(levels: tuple[pyramid.Level, ...], console: Console) -> Iterator[Callable[[pyramid.Progress], None]]:
+    """A live line: step, each loss, time left. Yields the function to call after each step."""
+    columns = (TextColumn("step {task.fields[step]}"), BarColumn(), TextColumn("{task.fields[terms]}"))
+    work = sum(
+        level.steps * level.content[0] * level.content[1] for level in levels
+    )  # a step's time goes with its pixels
+    steps = sum(level.steps for level in levels)
+    with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("", total=work, step=f"0/{steps}", terms="preparing and compiling")
+
+        def advance(now: pyramid.Progress) -> None:
+            terms = "  ".join(f"{term} {value:.3g}" for term, value in now.terms.items())
+            pixels = now.level.content[0] * now.level.content[1]
+            bar.update(task, advance=now.chunk * pixels, step=f"{now.step}/{steps}", terms=terms)
+
+        yield advance
+
+
+def fetch_if_missing(network: str, console: Console) -> None:
+    """Sees to it that a network's weights are here before a transfer starts."""
+    if weights.find(network) is None:
+        console.print(f"The {network} weights are not here yet; they are fetched once.")
+        fetch(network, console)
+
+
+def fetch(name: str, console: Console) -> Path:
+    """Fetches a checkpoint with its licence told first and a progress bar."""
+    for line in fetching.licences(name):
+        console.print(line, highlight=False, soft_wrap=True)
+    with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=console) as bar:
+        task = bar.add_task(name, total=None)
+        return fetching.fetch(name, on_progress=lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def show_checkpoints(rows: list[dict[str, Any]], folder: Path, console: Console) -> None:
+    """The registry, one paragraph a checkpoint: a table would be wider than a terminal."""
+    for row in rows:
+        console.print(
+            f"[bold]{row['name']}[/] ({row['network']}): {row['path'] or 'not here'}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        console.print(f"  {row['source']}\n  {row['licence']}", highlight=False, soft_wrap=True)
+    console.print(f"folder: {folder}", highlight=False, soft_wrap=True)

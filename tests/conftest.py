@@ -1,0 +1,136 @@
+"""Strict settings for the whole suite, and what tests share: keys, tiny networks, scenes made in code, golden files."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Two devices, so that a step that quietly asks for "the" device is found here and not on a user's machine.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
+
+import jaxtyping
+
+# Their shape annotations run in tests. Installed before anything of jpst is imported: later would change nothing.
+CHECKED = ("jpst.matting", "jpst.losses", "jpst.pixels", "jpst.highres", "jpst.transfer")
+assert not set(CHECKED) & set(sys.modules), "jpst was imported before conftest could check its annotations"
+jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
+
+import jax
+import numpy as np
+import platformdirs
+import pytest
+
+from jpst.models import vgg19, weights
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # Compiled programs, named by what they compute, are kept between runs: a third of the time. One folder for each
+    # machine, since they hold code for its processor. An entry that a killed run left half written is compiled anew.
+    folder = platformdirs.user_cache_path("jpst") / f"tests-{platform.node()}"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+Photograph = Callable[..., np.ndarray]
+Masks = Callable[..., np.ndarray]
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def vgg19_tiny() -> vgg19.Variables:
+    """VGG19 with its real layer names, a few channels and random kernels.
+
+    `vgg19.init` leaves images in [0, 1]; the Caffe shift and scale go in, so that magnitudes are those of real use.
+    """
+    variables = vgg19.init(jax.random.key(19), channels=(4, 6, 6, 8, 8))
+    offset = np.float32([-123.68, -116.779, -103.939])
+    preprocessing = {"scale": jax.numpy.full(3, 255.0), "offset": jax.numpy.asarray(offset)}
+    return {"params": variables["params"], "preprocessing": preprocessing}
+
+
+@pytest.fixture(scope="session")
+def vgg19_real() -> vgg19.Variables:
+    """The published weights, where they lie in the checkpoints' folder already: tests download nothing."""
+    if weights.find("vgg19") is None:
+        pytest.skip("no VGG19 checkpoint is present; fetch it with: jpst weights fetch vgg19")
+    return weights.load("vgg19").variables
+
+
+@pytest.fixture(scope="session")
+def photograph() -> Photograph:
+    """photograph(height, width, seed=0): a smooth sky over textured ground, a sharp horizon, a disc; 8-bit values."""
+
+    def make(height: int, width: int, seed: int = 0) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
+        high, low, ground, disc = rng.uniform(0.15, 0.85, (4, 3))
+        sky = high + (low - high) * y[..., None] + 0.1 * x[..., None]
+        texture = 0.12 * np.sin(40 * x + 7 * y)[..., None] + rng.normal(0, 0.04, (height, width, 3))
+        image = np.where((y > 0.55 + 0.1 * x)[..., None], ground + texture, sky)
+        image = np.where(((y - 0.35) ** 2 + (x - 0.6) ** 2 < 0.03)[..., None], disc, image)
+        return (np.round(255 * image.clip(0.02, 0.98)) / 255).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def soft_masks() -> Masks:
+    """soft_masks(height, width, seed=0): three regions [3, H, W] with soft borders, summing to one at every pixel."""
+
+    def make(height: int, width: int, seed: int = 0) -> np.ndarray:
+        y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
+        tilt = np.random.default_rng(seed).uniform(-0.2, 0.2)
+        logits = 25 * np.stack([0.4 - y + tilt * x, 0.3 * x - 0.15, y - 0.6 + tilt * x])
+        exponentials = np.exp(logits - logits.max(0))
+        return (exponentials / exponentials.sum(0)).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder `shared/` beside the checkout."""
+    folder = Path(__file__).parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent: its golden files and photographs come with the project, not with the code")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Callable[[str], dict[str, np.ndarray]]:
+    """golden(name): the arrays of shared/golden/NAME.npz, values that the reference's own functions returned."""
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        path = shared / "golden" / f"{name}.npz"
+        if not path.is_file():
+            pytest.skip(f"{path} is absent")
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+
+    return load
+
+
+_compiled: list[str] = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, _seconds, **_: _compiled.append(event) if event.endswith("backend_compile_duration") else None
+)
+
+
+@pytest.fixture
+def no_compilation() -> Callable[[], AbstractContextManager[None]]:
+    """`with no_compilation():` fails if XLA compiled anything inside."""
+
+    @contextmanager
+    def watch() -> Iterator[None]:
+        before = len(_compiled)
+        yield
+        assert len(_compiled) == before, f"{len(_compiled) - before} compilations where none was allowed"
+
+    return watch

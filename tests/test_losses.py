@@ -1,0 +1,254 @@
+"""The losses: against the reference's values, float64 loops, finite differences, and what must leave them unchanged."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from jpst import losses, matting, pixels
+
+OBJECTIVES = ("paper", "relative")
+ORACLES = {"paper": reference.paper_style_loss, "relative": reference.relative_style_loss}
+
+
+def features(height: int, width: int, channels: int, seed: int) -> jax.Array:
+    """Like features after a ReLU: many zeros, and channels of different strength."""
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(np.maximum(rng.normal(0.3, 1, (height, width, channels)), 0) * rng.uniform(1, 9, channels), jnp.float32)
+
+
+@partial(jax.jit, static_argnames=("objective", "layers"))
+def style_loss(own, other, content_masks, style_masks, objective: str, layers: int = 1) -> jax.Array:
+    target = losses.style_target(other, content_masks, style_masks, own.shape[:2], layers, objective)
+    return losses.style_loss(own, target)
+
+
+style_gradient = jax.jit(jax.grad(style_loss), static_argnames=("objective",))
+
+
+def halves(height: int, width: int, share: float = 0.5) -> jax.Array:
+    """Two hard masks: the left `share` of the columns, and the rest."""
+    left = (np.arange(width) < round(share * width)).astype(np.float32)
+    return jnp.broadcast_to(jnp.stack([left, 1 - left])[:, None], (2, height, width))
+
+
+@pytest.fixture(scope="module")
+def pair(soft_masks):
+    """Features of two images at one layer, and soft masks at four times that size."""
+    masks = jnp.asarray(soft_masks(24, 32)), jnp.asarray(soft_masks(20, 28, seed=1))
+    return features(6, 8, 4, 0), features(5, 7, 4, 1), *masks
+
+
+# ---- The reference's own values
+
+
+def test_the_references_content_loss_comes_out(golden):
+    values = golden("losses")
+    target = losses.content_target(jnp.asarray(values["content_b"][0]), "paper")
+    loss = losses.content_loss(jnp.asarray(values["content_a"][0]), target)
+    np.testing.assert_allclose(loss, values["content_loss"], rtol=1e-5)
+
+
+def test_the_references_style_loss_comes_out(golden):
+    values = golden("losses")
+    own, other = (jnp.asarray(values[f"style_{name}_features"][0]) for name in ("transfer", "style"))
+    masks = (jnp.asarray(values[f"style_{name}_masks"].transpose(2, 0, 1)) for name in ("content", "style"))
+    np.testing.assert_allclose(style_loss(own, other, *masks, "paper"), values["style_loss"], rtol=1e-5)
+
+
+def test_the_references_gram_comes_out(golden):
+    values = golden("losses")
+    masks = pixels.resize_tf1(jnp.asarray(values["style_content_masks"].transpose(2, 0, 1)), 12, 16)
+    gram = losses.gram(jnp.asarray(values["style_transfer_features"][0]), masks)[0]
+    np.testing.assert_allclose(gram, values["gram"], rtol=1e-5)
+
+
+# ---- The equations
+
+
+def test_gram_equals_a_loop_over_pixels(pair):
+    own, _, masks, _ = pair
+    masks = pixels.resize_tf1(masks, 6, 8)
+    expected = [reference.gram(np.asarray(own), np.asarray(mask)) for mask in masks]
+    np.testing.assert_allclose(losses.gram(own, masks), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_style_loss_equals_a_float64_loop(pair, objective):
+    expected = ORACLES[objective](*map(np.asarray, pair))
+    np.testing.assert_allclose(style_loss(*pair, objective), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_style_loss_is_averaged_over_its_layers(pair, objective):
+    np.testing.assert_allclose(5 * style_loss(*pair, objective, layers=5), style_loss(*pair, objective), rtol=1e-5)
+
+
+def test_the_content_loss_equals_the_mean_squared_difference():
+    a, b = features(6, 8, 4, 0), features(6, 8, 4, 1)
+    expected = reference.content_loss(np.asarray(a), np.asarray(b))
+    np.testing.assert_allclose(losses.content_loss(a, losses.content_target(b, "paper")), expected, rtol=1e-5)
+    relative = losses.content_loss(a, losses.content_target(b, "relative"))
+    np.testing.assert_allclose(relative, expected / np.mean(np.asarray(b, np.float64) ** 2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_losses_vanish_at_their_own_target(pair, objective):
+    own, _, masks, _ = pair
+    assert losses.content_loss(own, losses.content_target(own, objective)) == 0
+    assert style_loss(own, own, masks, masks, objective) == 0
+
+
+def slope(function, at: jax.Array, direction: jax.Array, step: float = 1e-3) -> float:
+    """The directional derivative of a float64 oracle, by central differences."""
+    at, direction = np.asarray(at, np.float64), np.asarray(direction, np.float64)
+    return (function(at + step * direction) - function(at - step * direction)) / (2 * step)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_gradient_of_the_style_loss_agrees_with_finite_differences(pair, objective):
+    own, *rest = pair
+    direction = features(6, 8, 4, 5)
+    expected = slope(lambda x: ORACLES[objective](x, *map(np.asarray, rest)), own, direction)
+    actual = jnp.vdot(style_gradient(*pair, objective=objective), direction)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4)
+
+
+def test_the_gradient_of_the_content_loss_agrees_with_finite_differences():
+    own, other, direction = (features(6, 8, 4, seed) for seed in range(3))
+    target = losses.content_target(other, "paper")
+    expected = slope(lambda x: reference.content_loss(x, np.asarray(other)), own, direction)
+    actual = jnp.vdot(jax.grad(losses.content_loss)(own, target), direction)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4)
+
+
+# ---- What the relative objective promises
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_relative_losses_do_not_depend_on_the_scale_of_the_features(pair, factor):
+    own, other, *masks = pair
+    before = style_loss(own, other, *masks, "relative")
+    np.testing.assert_allclose(style_loss(factor * own, factor * other, *masks, "relative"), before, rtol=1e-4)
+    b = features(6, 8, 4, 2)
+    before = losses.content_loss(own, losses.content_target(b, "relative"))
+    after = losses.content_loss(factor * own, losses.content_target(factor * b, "relative"))
+    np.testing.assert_allclose(after, before, rtol=1e-4)
+
+
+def test_the_gram_of_a_rectangle_is_that_of_the_crop_over_its_area():
+    layer = features(6, 8, 4, 0)
+    masks = halves(24, 32, 0.25)  # the edge falls between columns 1 and 2 of the layer
+    grams = losses.style_target(layer, masks, masks, (6, 8), 1, "relative").grams
+    for gram, crop in zip(grams, (layer[:, :2], layer[:, 2:]), strict=True):
+        flat = np.asarray(crop, np.float64).reshape(-1, 4)
+        np.testing.assert_allclose(gram, flat.T @ flat / len(flat), rtol=1e-5)
+
+
+@pytest.mark.parametrize("tiles", [(2, 1), (1, 3)])
+def test_a_style_region_tiled_to_a_larger_area_leaves_the_relative_loss_unchanged(pair, tiles):
+    own, _, masks, _ = pair
+    other, style_masks = features(5, 7, 4, 1), halves(20, 28, 3 / 7)
+    before = style_loss(own, other, masks[:2], style_masks, "relative")
+    after = style_loss(own, jnp.tile(other, (*tiles, 1)), masks[:2], jnp.tile(style_masks, (1, *tiles)), "relative")
+    np.testing.assert_allclose(after, before, rtol=1e-5)
+
+
+def test_one_region_of_the_content_tiled_leaves_its_own_term_unchanged():
+    own, other = features(6, 8, 4, 0), features(6, 8, 4, 1)
+    masks = halves(6, 8)
+    wide = jnp.concatenate([own[:, :4], own], axis=1)  # the left half twice
+
+    def terms(own, content_masks):
+        """Each region's difference, without its weight."""
+        target = losses.style_target(other, content_masks, masks, own.shape[:2], 1, "relative")
+        return jnp.mean((losses.gram(own, target.masks) - target.grams) ** 2, axis=(1, 2))
+
+    np.testing.assert_allclose(terms(wide, halves(6, 12, 8 / 12)), terms(own, masks), rtol=1e-5)
+
+
+def test_regions_weigh_as_the_square_root_of_their_area():
+    other = features(6, 10, 4, 1)
+    target = losses.style_target(other, halves(6, 10, 0.9), halves(6, 10), (6, 10), 1, "relative")
+    weights = target.weights * jnp.mean(target.grams**2, axis=(1, 2))
+    np.testing.assert_allclose(weights, [0.75, 0.25], rtol=1e-5)  # 9 : 1, and together 1
+
+
+# ---- Regions that all but vanish
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_region_empty_in_both_images_adds_nothing(pair, objective):
+    own, other, content_masks, style_masks = pair
+    more = [jnp.concatenate([masks, jnp.zeros_like(masks[:1])]) for masks in (content_masks, style_masks)]
+    np.testing.assert_allclose(style_loss(own, other, *more, objective), style_loss(*pair, objective), rtol=1e-5)
+    gradients = style_gradient(own, other, *more, objective=objective), style_gradient(*pair, objective=objective)
+    np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("absent_in", ["content", "style"])
+def test_a_region_absent_from_one_image_neither_gives_nan_nor_drowns_the_others(pair, objective, absent_in):
+    own, other, *masks = pair
+    changed = 0 if absent_in == "content" else 1
+    first, second, third = masks[changed]
+    masks[changed] = jnp.stack([jnp.zeros_like(first), first + second, third])
+    assert np.isfinite(style_gradient(own, other, *masks, objective=objective)).all()
+    assert style_loss(own, other, *masks, objective) < 1e3 * style_loss(*pair, objective)
+
+
+@pytest.mark.parametrize("strength", [1e-2, 1e-4])
+def test_a_faint_style_region_still_has_a_gram_per_area(strength):
+    # A thin region of a large mask, brought to working size and then to a deep layer, is this faint everywhere.
+    other, mask = features(5, 7, 4, 1), halves(20, 28, 3 / 7)[:1]
+    full = losses.style_target(other, mask, mask, (5, 7), 1, "relative").grams
+    faint = losses.style_target(other, mask, strength * mask, (5, 7), 1, "relative").grams
+    np.testing.assert_allclose(faint, full, rtol=1e-4)
+
+
+# ---- Large pictures
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_sizes_of_the_widest_layers_do_not_overflow_while_traced(objective):
+    shape = jax.ShapeDtypeStruct
+    masks = shape((2, 2000, 2000), jnp.float32)
+
+    def loss(own, other, content_masks, style_masks):
+        return style_loss(own, other, content_masks, style_masks, objective)
+
+    layer = shape((2000, 2000, 512), jnp.float32)
+    assert jax.eval_shape(loss, layer, layer, masks, masks).shape == ()
+
+
+def test_the_papers_normalisation_holds_at_a_size_whose_square_exceeds_int32():
+    # (C h w)^2 = 2^38 here. Constant features 2 in one image and 3 in the other: every entry of a Gram is 4 h w or 9 h w.
+    own, other = jnp.full((512, 256, 4), 3.0), jnp.full((512, 256, 4), 2.0)
+    loss = style_loss(own, other, jnp.ones((1, 64, 32)), jnp.ones((1, 64, 32)), "paper")
+    np.testing.assert_allclose(loss, (9 - 4) ** 2 / (2 * 4**2), rtol=1e-5)
+
+
+# ---- The other terms
+
+
+@pytest.mark.parametrize(
+    "value, expected", [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (1.0 + 2 / 255, 4.0), (-3 / 255, 9.0)]
+)
+def test_the_clipping_loss_counts_squared_levels_outside_the_range(value, expected):
+    np.testing.assert_allclose(losses.clipping_loss(jnp.full((4, 5, 3), value)), expected, atol=1e-3)
+
+
+def test_the_clipping_loss_is_a_mean_over_all_values():
+    image = jnp.full((4, 5, 3), 0.5).at[0, 0, 0].set(1 + 6 / 255)
+    np.testing.assert_allclose(losses.clipping_loss(image), 36 / 60, rtol=1e-3)
+
+
+def test_the_photorealism_loss_is_the_weighted_energy(photograph):
+    image = jnp.asarray(photograph(6, 8))
+    laplacian = jnp.asarray(matting.stencil(photograph(6, 8, seed=1), 1e-4))
+    targets = losses.Targets({}, {}, laplacian, jnp.float32(0.25), image)
+    expected = 0.25 * matting.energy(laplacian, image)
+    np.testing.assert_allclose(losses.photorealism_loss(image, targets), expected, rtol=1e-6)

@@ -1,0 +1,211 @@
+"""Sizes, resizing, the closed-form colour match and the box filter, each against a loop or SciPy."""
+
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from scipy import ndimage
+
+from jpst import pixels
+
+match_colours = jax.jit(pixels.match_colours, static_argnums=4)
+
+
+def planes(*shape: int, seed: int = 0) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).uniform(0, 1, shape), jnp.float32)
+
+
+# ---- Working size
+
+
+@pytest.mark.parametrize(
+    "height, width, longest, multiple, expected",
+    [
+        pytest.param(3000, 4000, 448, 32, (320, 448), id="a usual photograph"),
+        pytest.param(4000, 3000, 448, 32, (448, 320), id="upright"),
+        pytest.param(3000, 4000, 448, 1, (336, 448), id="exact"),
+        pytest.param(1000, 1000, 448, 32, (448, 448), id="square"),
+        pytest.param(300, 400, 448, 1, (300, 400), id="small enough keeps its size"),
+        pytest.param(300, 400, 448, 32, (288, 384), id="small enough is rounded down"),
+        pytest.param(448, 448, 448, 32, (448, 448), id="just small enough"),
+        pytest.param(3, 5, 448, 1, (3, 5), id="tiny"),
+        pytest.param(3, 5, 448, 32, (32, 32), id="a side is at least the multiple"),
+        pytest.param(1, 1, 448, 1, (1, 1), id="one pixel"),
+        pytest.param(20, 8000, 448, 32, (32, 448), id="a panorama's short side is at least the multiple"),
+        pytest.param(1, 10000, 448, 1, (1, 448), id="a line"),
+        pytest.param(10000, 3, 700, 1, (700, 1), id="a column"),
+    ],
+)
+def test_working_size(height, width, longest, multiple, expected):
+    assert pixels.working_size(height, width, longest, multiple) == expected
+
+
+def test_the_working_size_is_whole_multiples_no_longer_than_asked_and_never_enlarged():
+    sides, longests, multiples = (1, 33, 100, 470, 479, 480, 481, 2000), (64, 100, 448, 470, 478), (1, 8, 32)
+    wrong = []
+    for height, width, longest, multiple in itertools.product(sides, sides, longests, multiples):
+        size = pixels.working_size(height, width, longest, multiple)
+        whole = all(side % multiple == 0 and side > 0 for side in size)
+        allowed = [max(multiple, min(side, longest)) for side in (height, width)]
+        if not whole or size[0] > allowed[0] or size[1] > allowed[1]:
+            wrong.append(f"{height} x {width}, longest {longest}, multiple {multiple} -> {size}")
+    assert not wrong, f"{len(wrong)} wrong, such as " + "; ".join(wrong[:3])
+
+
+# ---- Resizing
+
+
+@pytest.mark.parametrize("size, out", [((8, 12), (2, 3)), ((9, 7), (4, 3)), ((5, 4), (11, 9)), ((6, 6), (6, 6)), ((3, 1), (2, 4))])
+def test_resize_tf1_equals_a_loop_over_the_stated_rule(size, out):
+    image = planes(2, *size)
+    expected = [reference.resize_tf1(np.asarray(plane), *out) for plane in image]
+    np.testing.assert_allclose(pixels.resize_tf1(image, *out), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size, out", [((8, 12), (2, 3)), ((9, 7), (4, 3)), ((5, 4), (11, 9)), ((6, 6), (6, 6)), ((7, 5), (1, 1))])
+def test_area_mean_equals_the_integral_over_each_cell(size, out):
+    image = planes(2, *size)
+    expected = [reference.area_mean(np.asarray(plane), *out) for plane in image]
+    np.testing.assert_allclose(pixels.area_mean(image, *out), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("out", [(6, 8), (5, 7), (1, 1), (31, 40)])
+def test_area_mean_sums_to_one_where_its_planes_do(soft_masks, out):
+    small = pixels.area_mean(jnp.asarray(soft_masks(24, 32)), *out)
+    assert (small >= 0).all()
+    np.testing.assert_allclose(small.sum(0), np.ones(out), atol=1e-6)
+
+
+@pytest.mark.parametrize("out", [(12, 16), (48, 64), (7, 9)])
+def test_resize_keeps_a_constant_and_a_centre_of_mass(out):
+    np.testing.assert_allclose(pixels.resize(jnp.full((24, 32, 3), 0.3), *out), np.full((*out, 3), 0.3), atol=1e-5)
+    ramp = jnp.broadcast_to(jnp.linspace(0, 1, 32)[None, :, None], (24, 32, 3))
+    np.testing.assert_allclose(pixels.resize(ramp, *out).mean(), 0.5, atol=1e-3)
+
+
+def test_resize_averages_out_detail_that_the_small_image_cannot_hold():
+    stripes = jnp.broadcast_to((jnp.arange(64) % 2.0)[None, :, None], (48, 64, 3))
+    small = pixels.resize(stripes, 12, 16)
+    assert jnp.abs(small[:, 2:-2] - 0.5).max() < 0.05  # without antialiasing it would be black or white
+
+
+# ---- The box filter
+
+
+@pytest.mark.parametrize("radius", [0, 1, 3, 9])
+def test_box_mean_equals_scipys_over_the_pixels_inside(radius):
+    image = planes(7, 10, 3)  # at radius 9 every window is larger than the image
+    uniform = partial(ndimage.uniform_filter, size=(2 * radius + 1, 2 * radius + 1, 1), mode="constant")
+    expected = uniform(np.asarray(image, np.float64)) / uniform(np.ones((7, 10, 1)))
+    np.testing.assert_allclose(pixels.box_mean(image, radius), expected, atol=1e-6)
+
+
+# ---- The colour match
+
+
+def moments(image, mask=None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of the colours under a mask, in float64."""
+    flat = np.asarray(image, np.float64).reshape(-1, 3)
+    weights = np.ones(len(flat)) if mask is None else np.asarray(mask, np.float64).ravel()
+    return np.average(flat, axis=0, weights=weights), np.cov(flat.T, aweights=weights, ddof=0)
+
+
+@pytest.fixture(scope="module")
+def scene(photograph):
+    """Content, style and one mask for the whole of each."""
+    return jnp.asarray(photograph(12, 16)), jnp.asarray(photograph(10, 14, 1)), jnp.ones((1, 12, 16)), jnp.ones((1, 10, 14))
+
+
+def test_matched_colours_have_the_targets_mean_and_covariance(scene):
+    mean, covariance = moments(match_colours(*scene, 0.0))
+    target_mean, target_covariance = moments(scene[1])
+    np.testing.assert_allclose(mean, target_mean, atol=1e-4)
+    np.testing.assert_allclose(covariance, target_covariance, atol=1e-4)
+
+
+def test_the_map_is_the_linear_monge_kantorovich_map(scene):
+    content, style = scene[:2]
+    (mean, covariance), (target_mean, target_covariance) = moments(content), moments(style)
+    noise = (2 / 255) ** 2 * np.eye(3)
+    transport = reference.monge_kantorovich(covariance + noise, target_covariance + noise)
+    expected = (np.asarray(content, np.float64) - mean) @ transport + target_mean
+    np.testing.assert_allclose(match_colours(*scene), expected, atol=1e-4)
+
+
+def test_matching_an_image_to_itself_changes_nothing(scene):
+    content, _, mask, _ = scene
+    np.testing.assert_allclose(match_colours(content, content, mask, mask), content, atol=1e-4)
+
+
+def test_the_match_is_the_same_with_and_without_jit(scene):
+    np.testing.assert_allclose(pixels.match_colours(*scene), match_colours(*scene), atol=1e-5)
+
+
+def left_and_right(height: int, width: int) -> jax.Array:
+    left = (jnp.arange(width) < width // 2).astype(jnp.float32)
+    return jnp.broadcast_to(jnp.stack([left, 1 - left])[:, None], (2, height, width))
+
+
+def test_each_region_takes_the_colours_of_its_own_counterpart(scene):
+    content, style = scene[:2]
+    masks = left_and_right(12, 16), left_and_right(10, 14)
+    matched = match_colours(content, style, *masks, 0.0)
+    for own, other in zip(*masks, strict=True):
+        for actual, expected in zip(moments(matched, own), moments(style, other), strict=True):
+            np.testing.assert_allclose(actual, expected, atol=2e-4)
+
+
+def test_a_region_is_left_alone_by_what_the_other_region_becomes(scene):
+    content, style = scene[:2]
+    masks = left_and_right(12, 16), left_and_right(10, 14)
+    before = match_colours(content, style, *masks)
+    after = match_colours(content, style.at[:, 7:].multiply(0.3), *masks)
+    np.testing.assert_allclose(after[:, :8], before[:, :8], atol=1e-6)
+    assert jnp.abs(after[:, 8:] - before[:, 8:]).max() > 0.05
+
+
+def test_a_flat_region_does_not_have_its_noise_amplified(scene, key):
+    _, style, *masks = scene
+    flat = 0.5 + 0.25 / 255 * jax.random.normal(key, (12, 16, 3))  # a quarter of a level
+    matched = match_colours(flat, style, *masks)
+    mean, covariance = moments(matched)
+    spread, target_spread = (np.sqrt(np.trace(c)) for c in (covariance, moments(style)[1]))
+    np.testing.assert_allclose(mean, moments(style)[0], atol=1e-3)
+    assert spread < target_spread / 4
+
+
+def test_a_perfectly_flat_content_takes_the_mean_of_the_style(scene):
+    _, style, *masks = scene
+    matched = match_colours(jnp.full((12, 16, 3), 0.2), style, *masks)
+    np.testing.assert_allclose(matched, jnp.broadcast_to(style.mean((0, 1)), (12, 16, 3)), atol=1e-4)
+
+
+@pytest.mark.parametrize("noise", [0.0, 2 / 255])
+@pytest.mark.parametrize("side", ["content", "style", "both"])
+def test_a_region_of_one_pixel_gives_finite_colours(scene, side, noise):
+    content, style = scene[:2]
+    single = [jnp.zeros((height, width)).at[3, 3].set(1.0) for height, width in ((12, 16), (10, 14))]
+    usual = [masks[0] for masks in (left_and_right(12, 16), left_and_right(10, 14))]
+    content_mask, style_mask = single[0] if side != "style" else usual[0], single[1] if side != "content" else usual[1]
+    masks = [jnp.stack([mask, 1 - mask]) for mask in (content_mask, style_mask)]
+    matched = match_colours(content, style, *masks, noise)
+    assert jnp.isfinite(matched).all()
+    assert jnp.abs(matched).max() < 3
+
+
+def test_a_region_empty_in_both_images_changes_nothing(scene):
+    content, style, *masks = scene
+    more = [jnp.concatenate([mask, jnp.zeros_like(mask)]) for mask in masks]
+    np.testing.assert_allclose(match_colours(content, style, *more), match_colours(*scene), atol=1e-5)
+
+
+def test_a_region_that_the_style_lacks_is_not_painted_black(scene):
+    content, style = scene[:2]
+    masks = left_and_right(12, 16), jnp.stack([jnp.zeros((10, 14)), jnp.ones((10, 14))])
+    matched = match_colours(content, style, *masks)
+    assert jnp.isfinite(matched).all()
+    assert matched[:, :8].mean() > 0.5 * min(content[:, :8].mean(), style.mean())

@@ -1,0 +1,107 @@
+"""The static choices: presets, what they promise of the paper, and what is refused with which words."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from jpst.errors import JpstError
+from jpst.recipe import PRESETS, Hyperparameters, Recipe
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_hashable_frozen_and_knows_its_name(name):
+    recipe = Recipe.preset(name)
+    assert recipe.name == name
+    assert hash(recipe) == hash(dataclasses.replace(recipe))
+    assert recipe == Recipe.preset(name)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.size = 64  # type: ignore[misc]
+    assert all(isinstance(number, float) for number in Hyperparameters.preset(name))
+
+
+def test_the_default_recipe_is_the_preset_that_it_names():
+    assert Recipe() == Recipe.preset(Recipe().name)
+
+
+@pytest.mark.parametrize("make", [Recipe.preset, Hyperparameters.preset])
+def test_an_unknown_preset_is_answered_with_the_list(make):
+    with pytest.raises(JpstError) as caught:
+        make("papier")
+    assert "papier" in str(caught.value)
+    for name in PRESETS:
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "choice, words",
+    [
+        ({"size": 0}, ("size", "0", "32")),
+        ({"size": 31}, ("size", "31", "32")),
+        ({"size": -448}, ("size", "-448")),
+        ({"iterations": ()}, ("iterations", "()")),
+        ({"iterations": (80, -1)}, ("iterations", "(80, -1)")),
+        ({"size_multiple": 0}, ("size_multiple", "0")),
+    ],
+)
+def test_an_impossible_choice_is_refused_and_named(choice, words):
+    with pytest.raises(JpstError) as caught:
+        Recipe(**choice)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_the_smallest_choices_are_allowed():
+    recipe = Recipe(size=32, iterations=(0,), size_multiple=1)
+    assert (recipe.size, recipe.iterations) == (32, (0,))
+
+
+def test_the_paper_preset_is_the_references_table():
+    recipe, numbers = Recipe.preset("paper"), Hyperparameters.preset("paper")
+    assert recipe.objective == "paper"
+    assert recipe.content_layers == ("conv4_2",)
+    assert recipe.style_layers == ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+    assert recipe.matting_epsilon == 1e-5
+    assert recipe.start == "content"
+    assert recipe.iterations == (4000,)
+    assert recipe.size_multiple == 1
+    assert numbers == Hyperparameters(
+        content_weight=1.0,
+        style_weight=100.0,
+        regularization_weight=1e4,
+        nima_weight=1e5,
+        clipping_weight=0.0,
+        learning_rate=1.0,
+        beta1=0.9,
+        beta2=0.999,
+        epsilon=1e-8,
+    )
+
+
+def test_the_readme_preset_differs_from_the_paper_where_the_reference_says():
+    paper, readme = Recipe.preset("paper"), Recipe.preset("readme")
+    assert dataclasses.replace(readme, name="paper", start="content") == paper
+    assert readme.start == "noise"
+    changed = Hyperparameters.preset("paper")._replace(style_weight=5000.0, nima_weight=0.0)
+    assert Hyperparameters.preset("readme") == changed
+
+
+def test_every_choice_and_number_is_explained():
+    import ast
+    import inspect
+
+    from jpst import recipe
+
+    tree = ast.parse(inspect.getsource(recipe))  # the command line takes its help from these strings
+    for owner in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        for field, after in zip(owner.body, owner.body[1:] + [ast.Pass()], strict=True):
+            if isinstance(field, ast.AnnAssign):
+                explained = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                assert explained, f"{owner.name}.{field.target.id} has no docstring"  # type: ignore[union-attr]
+
+
+def test_importing_the_recipe_does_not_import_jax():
+    code = "import sys, jpst.recipe; print([name for name in ('jax', 'flax', 'numpy', 'PIL') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,342 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jpst import segment, semantics
+from jpst.segment import MaskError, Segmentation
+from jpst.semantics import Regions
+
+PAIRS = Path(__file__).parents[2] / "shared" / "dpst"
+
+# Shared regions and (orphan, side, new home) of the public pairs where the two masks differ.
+MOVES = {
+    "02": ("black white", [("green", "style", "black")]),
+    "03": ("black white", [("green", "style", "white")]),
+    "30": ("blue green red yellow", [("white", "content", "blue"), ("black", "style", "green")]),
+}
+
+
+def stripes(*names_and_rows, width=20):
+    """Horizontal stripes [(name, rows)] from top to bottom."""
+    names = tuple(dict.fromkeys(name for name, _ in names_and_rows))
+    rows = [names.index(name) for name, count in names_and_rows for _ in range(count)]
+    return Segmentation(np.repeat(np.array(rows, np.int32)[:, None], width, axis=1), names)
+
+
+def likeness(pairs):
+    """Similarity from a table {orphan + candidate: value}; 0 elsewhere."""
+    return lambda side, orphan, candidate: pairs.get((orphan, candidate), 0.0)
+
+
+def no_similarity(side, orphan, candidate):
+    raise AssertionError("nothing needs to be compared")
+
+
+def shuffled(segmentation, seed):
+    """The same segmentation with names in another order and one name that has no pixels."""
+    names = (*segmentation.names, "unused")
+    order = np.random.default_rng(seed).permutation(len(names))
+    labels = np.argsort(order)[segmentation.labels].astype(np.int32)
+    return Segmentation(labels, tuple(names[number] for number in order))
+
+
+def assert_sound(regions: Regions, content, style):
+    """What holds whatever came in: the same regions on both sides, every pixel in one of them."""
+    count = len(regions.names)
+    assert count >= 1
+    assert list(regions.names) == sorted(set(regions.names))
+    assert regions.content.shape == content.labels.shape
+    assert regions.style.shape == style.labels.shape
+    for labels, shares in ((regions.content, regions.content_share), (regions.style, regions.style_share)):
+        assert labels.dtype == np.int32
+        assert len(shares) == count
+        if labels.size:
+            assert set(np.unique(labels)) == set(range(count))
+            np.testing.assert_allclose(shares, [np.mean(labels == number) for number in range(count)])
+
+
+def test_equal_regions_need_no_comparison():
+    content = stripes(("sky", 4), ("sea", 3), ("sand", 3))
+    style = stripes(("sand", 5), ("sky", 2), ("sea", 3))
+    regions = semantics.match(content, style, no_similarity)
+    assert_sound(regions, content, style)
+    assert regions.names == ("sand", "sea", "sky")
+    assert regions.content_share == pytest.approx((0.3, 0.3, 0.4))
+    assert regions.style_share == pytest.approx((0.5, 0.3, 0.2))
+    assert regions.moves == ()
+    assert regions.content[:, 0].tolist() == [2] * 4 + [1] * 3 + [0] * 3
+
+
+def test_orphans_of_both_sides_go_to_what_is_most_like_them():
+    content = stripes(("sky", 4), ("tree", 3), ("sand", 3))
+    style = stripes(("sand", 5), ("sky", 2), ("cloud", 3))
+    similarity = likeness({("tree", "sand"): 0.3, ("tree", "sky"): 0.2, ("cloud", "sky"): 0.9})
+    regions = semantics.match(content, style, similarity)
+    assert_sound(regions, content, style)
+    assert regions.names == ("sand", "sky")
+    assert regions.content_share == pytest.approx((0.6, 0.4))
+    assert regions.style_share == pytest.approx((0.5, 0.5))
+    tree, cloud = regions.moves
+    assert tree == (
+        "tree",
+        "content",
+        pytest.approx(0.3),
+        "sand",
+        "only in the content, and most like sand (0.30)",
+    )
+    assert cloud == (
+        "cloud",
+        "style",
+        pytest.approx(0.3),
+        "sky",
+        "only in the style, and most like sky (0.90)",
+    )
+
+
+def test_similarity_is_asked_about_the_side_of_the_orphan():
+    content = stripes(("a", 5), ("b", 5), ("x", 5))
+    style = stripes(("a", 5), ("b", 5), ("y", 5))
+    asked = set()
+
+    def similarity(side, orphan, candidate):
+        asked.add((side, orphan, candidate))
+        return 0.5
+
+    semantics.match(content, style, similarity)
+    assert asked == {("content", "x", "a"), ("content", "x", "b"), ("style", "y", "a"), ("style", "y", "b")}
+
+
+def test_a_region_too_small_on_one_side_is_merged_on_both():
+    content = stripes(("sky", 50), ("bird", 20), ("sea", 30))
+    style = stripes(("sky", 50), ("bird", 4), ("sea", 46))
+    similarity = likeness({("bird", "sky"): 1.0})
+    assert semantics.match(content, style, similarity).names == ("bird", "sea", "sky")
+    regions = semantics.match(content, style, similarity, minimum_share=0.05)
+    assert_sound(regions, content, style)
+    assert regions.names == ("sea", "sky")
+    assert [(move.side, move.target) for move in regions.moves] == [("content", "sky"), ("style", "sky")]
+    assert all("4 % of the style is less than 5 %" in move.reason for move in regions.moves)
+
+
+def test_a_region_may_go_to_another_home_on_each_side():
+    both = stripes(("sky", 9), ("bird", 1), ("sea", 10))
+    regions = semantics.match(
+        both,
+        both,
+        lambda side, orphan, candidate: float((side == "content") == (candidate == "sky")),
+        minimum_share=0.1,
+    )
+    assert [(move.side, move.target) for move in regions.moves] == [("content", "sky"), ("style", "sea")]
+    assert regions.content_share == pytest.approx((0.5, 0.5))
+    assert regions.style_share == pytest.approx((0.55, 0.45))
+    assert regions.content[9, 0] == regions.names.index("sky")
+    assert regions.style[9, 0] == regions.names.index("sea")
+
+
+def test_a_share_at_the_minimum_is_enough():
+    content = stripes(("sky", 999), ("bird", 1))
+    assert semantics.match(content, content, no_similarity).names == ("bird", "sky")
+    assert semantics.MINIMUM_SHARE == 0.001
+
+
+def test_nothing_in_common_is_one_region():
+    content, style = stripes(("sky", 4), ("sea", 3)), stripes(("wall", 2), ("floor", 4), width=7)
+    regions = semantics.match(content, style, no_similarity)
+    assert_sound(regions, content, style)
+    assert regions.names == ("whole image",)
+    assert regions.content_share == regions.style_share == (1.0,)
+    assert {move.name for move in regions.moves} == {"sky", "sea", "wall", "floor"}
+    assert all("no region is on both sides" in move.reason for move in regions.moves)
+    assert {move.target for move in regions.moves} == {"whole image"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_names_and_labels_has_no_influence(seed):
+    content = stripes(("sky", 4), ("tree", 3), ("sand", 3), ("dog", 2))
+    style = stripes(("sand", 5), ("sky", 2), ("cloud", 3), ("sea", 2))
+    similarity = likeness({("tree", "sand"): 0.5, ("tree", "sky"): 0.5, ("cloud", "sky"): 0.9})
+    expected = semantics.match(content, style, similarity)
+    regions = semantics.match(shuffled(content, seed), shuffled(style, seed + 50), similarity)
+    assert_sound(regions, content, style)
+    np.testing.assert_array_equal(regions.content, expected.content)
+    np.testing.assert_array_equal(regions.style, expected.style)
+    assert (regions.names, regions.moves) == (expected.names, expected.moves)
+    assert {move.name: move.target for move in regions.moves}["tree"] == "sand"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_appearance_has_no_order_either(seed):
+    random = np.random.default_rng(seed)
+    photos = random.random((2, 30, 20, 3)).astype(np.float32)
+    labels = random.integers(0, 5, (2, 30, 20)).astype(np.int32)
+    content, style = Segmentation(labels[0], tuple("abcde")), Segmentation(labels[1], tuple("cdefg"))
+    results = []
+    for c, s in ((content, style), (shuffled(content, seed), shuffled(style, seed + 9))):
+        results.append(semantics.match(c, s, semantics.appearance_similarity(photos[0], c, photos[1], s)))
+    np.testing.assert_array_equal(results[0].content, results[1].content)
+    assert results[0].moves == results[1].moves
+    assert len(results[0].moves) == 4
+
+
+def test_labels_of_the_same_name_count_together():
+    content = Segmentation(np.array([[0, 1, 2, 2]], np.int32), ("tree", "tree", "sky"))
+    regions = semantics.match(content, stripes(("tree", 1), ("sky", 1)), no_similarity)
+    assert regions.content.tolist() == [[1, 1, 0, 0]]
+    assert regions.content_share == (0.5, 0.5)
+
+
+EMPTY = Segmentation(np.zeros((0, 5), np.int32), ())
+PIXEL = np.zeros((40, 50), np.int32)
+PIXEL[3, 4] = 1
+
+
+@pytest.mark.parametrize(
+    ("content", "style", "names"),
+    [
+        (segment.whole(3, 4), segment.whole(5, 6), ("whole image",)),
+        (segment.whole(1, 1), segment.whole(1, 1), ("whole image",)),
+        (segment.whole(3, 4), stripes(("sky", 2), ("sea", 3)), ("whole image",)),
+        (stripes(("sky", 1)), stripes(("sky", 2), ("sea", 3)), ("sky",)),
+        (stripes(("sky", 1)), stripes(("sky", 1)), ("sky",)),
+        (Segmentation(PIXEL, ("sky", "bird")), stripes(("sky", 2), ("bird", 3)), ("sky",)),
+        (Segmentation(PIXEL[3:4], ("sky", "bird")), stripes(("sky", 2), ("bird", 3)), ("bird", "sky")),
+        (Segmentation(PIXEL, ("sky", "bird")), Segmentation(PIXEL, ("sky", "bird")), ("sky",)),
+        (Segmentation(PIXEL, ("sky", "bird")), Segmentation(PIXEL, ("bird", "sky")), ("whole image",)),
+        (EMPTY, stripes(("sky", 2)), ("whole image",)),
+        (stripes(("sky", 2)), EMPTY, ("whole image",)),
+        (EMPTY, EMPTY, ("whole image",)),
+    ],
+)
+def test_degenerate_segmentations(content, style, names):
+    regions = semantics.match(content, style, lambda *_: 0.0)
+    assert_sound(regions, content, style)
+    assert regions.names == names
+    assert len(semantics.table(regions)) == len(names)
+
+
+def sunset():
+    """A photograph in which only the height tells the dark sky from the dark ground."""
+    photo = np.full((60, 20, 3), 0.1, np.float32)
+    photo[25:35] = (0.9, 0.5, 0.1)
+    return photo
+
+
+def test_appearance_weighs_colour_and_height():
+    photo = sunset()
+    content = stripes(("sky", 20), ("cloud", 5), ("sun", 10), ("ground", 25))
+    similarity = semantics.appearance_similarity(photo, content, photo, content)
+    assert similarity("content", "sky", "sky") == 1.0
+    assert similarity("content", "cloud", "sky") > similarity("content", "cloud", "ground")
+    assert similarity("content", "cloud", "ground") > similarity("content", "cloud", "sun")
+    # Equal colours: only the heights of the middle rows, 10 / 60 and 47.5 / 60, are apart.
+    assert similarity("content", "sky", "ground") == pytest.approx(1 / (1 + 37.5 / 60))
+
+
+def test_appearance_of_a_tall_photograph():
+    both = stripes(("top", 500), ("bottom", 500), width=2)
+    similarity = semantics.appearance_similarity(np.zeros((1000, 2, 3)), both, np.zeros((1000, 2, 3)), both)
+    assert similarity("style", "top", "bottom") == pytest.approx(1 / 1.5)
+
+
+def test_appearance_of_black_and_white_at_one_height_is_a_half():
+    labels = np.repeat(np.array([[0, 1]], np.int32), 300, axis=0)
+    photo = np.repeat(labels[..., None], 3, axis=-1).astype(np.float32)
+    both = Segmentation(labels, ("left", "right"))
+    similarity = semantics.appearance_similarity(photo, both, photo, both)
+    assert similarity("style", "left", "right") == pytest.approx(0.5, abs=1e-3)
+
+
+def test_appearance_looks_at_the_photograph_of_the_orphan():
+    content, style = stripes(("sky", 10), ("sea", 10)), stripes(("sky", 10), ("mist", 10), ("sea", 10))
+    bright, dark = np.ones((20, 20, 3), np.float32), np.zeros((30, 20, 3), np.float32)
+    dark[20:] = 1
+    regions = semantics.match(content, style, semantics.appearance_similarity(bright, content, dark, style))
+    assert regions.moves[0].target == "sky"
+    dark[10:20] = 1
+    regions = semantics.match(content, style, semantics.appearance_similarity(bright, content, dark, style))
+    assert regions.moves[0].target == "sea"
+
+
+def test_appearance_needs_photographs_of_the_size_of_the_labels():
+    content = stripes(("sky", 10))
+    with pytest.raises(MaskError, match=r"style photograph is \[9, 20\].*\[10, 20\].*segment\.fit"):
+        semantics.appearance_similarity(np.ones((10, 20, 3)), content, np.ones((9, 20, 3)), content)
+
+
+def overlap(labels, number, top, bottom, left, right):
+    """The part of a rectangle of the picture, in pixels of the label map, that one label covers: slowly."""
+    area = 0.0
+    for row, column in np.argwhere(labels == number):
+        height = min(bottom, row + 1) - max(top, row)
+        width = min(right, column + 1) - max(left, column)
+        area += max(height, 0) * max(width, 0)
+    return area / ((bottom - top) * (right - left))
+
+
+@pytest.mark.parametrize("size", [(8, 6), (4, 3), (5, 4), (1, 1), (7, 2), (16, 12), (11, 9)])
+def test_masks_are_the_covered_part_of_each_pixel(size):
+    labels = np.random.default_rng(0).integers(0, 3, (8, 6)).astype(np.int32)
+    masks = semantics.masks(labels, 4, *size)
+    assert masks.dtype == np.float32
+    assert masks.shape == (4, *size)
+    assert masks.min() >= 0
+    np.testing.assert_allclose(masks.sum(axis=0), 1, atol=1e-6)
+    assert not masks[3].any()
+    y, x = 8 / size[0], 6 / size[1]
+    for number in range(3):
+        for row, column in np.ndindex(size):
+            box = (row * y, (row + 1) * y, column * x, (column + 1) * x)
+            assert masks[number, row, column] == pytest.approx(overlap(labels, number, *box), abs=1e-6)
+
+
+def test_masks_keep_every_region_and_its_share():
+    labels = np.random.default_rng(1).integers(0, 6, (131, 97)).astype(np.int32)
+    masks = semantics.masks(labels, 6, 37, 29)
+    np.testing.assert_allclose(masks.mean(axis=(1, 2)), np.bincount(labels.ravel()) / labels.size, rtol=1e-5)
+    np.testing.assert_allclose(semantics.masks(labels, 6, 393, 291)[labels[60, 40], 181, 121], 1)
+
+
+def test_table():
+    content = stripes(("sky", 3), ("tree", 2), ("sand", 5), ("dog", 1))
+    style = stripes(("sand", 5), ("sky", 5))
+    regions = semantics.match(content, style, likeness({("tree", "sand"): 0.25, ("dog", "sand"): 0.5}))
+    sand, sky = semantics.table(regions)
+    assert sky == ("sky", 27.27, 50.0, "")
+    assert sand[:3] == ("sand", 72.73, 50.0)
+    assert sand.remark == (
+        "with dog (9.09 % of the content): only in the content, and most like sand (0.50); "
+        "with tree (18.18 % of the content): only in the content, and most like sand (0.25)"
+    )
+    assert json.loads(json.dumps([sand._asdict()]))[0]["content"] == 72.73
+
+
+def read(path):
+    return np.array(Image.open(path).convert("RGB"))
+
+
+def match_pair(folder):
+    painted = segment.from_painted(read(folder / "content_seg.png"), read(folder / "style_seg.png"))
+    photos = [np.float32(read(folder / f"{side}.png")) / 255 for side in ("content", "style")]
+    sides = []
+    for segmentation, photo in zip(painted, photos, strict=True):
+        labels = segment.fit(segmentation.labels, *photo.shape[:2], source=folder)
+        sides.append(segmentation._replace(labels=labels))
+    similarity = semantics.appearance_similarity(photos[0], sides[0], photos[1], sides[1])
+    return sides, semantics.match(*sides, similarity)
+
+
+@pytest.mark.skipif(not PAIRS.is_dir(), reason=f"the public pairs are not at {PAIRS}")
+def test_public_pairs_end_with_the_same_regions_on_both_sides():
+    folders = sorted(PAIRS.iterdir())
+    assert len(folders) >= 24
+    for folder in folders:
+        sides, regions = match_pair(folder)
+        assert_sound(regions, *sides)
+        moves = [(move.name, move.side, move.target) for move in regions.moves]
+        names, expected = MOVES.get(folder.name, (None, []))
+        assert moves == expected, folder.name
+        assert names is None or regions.names == tuple(names.split())
+        assert min(*regions.content_share, *regions.style_share) >= semantics.MINIMUM_SHARE

@@ -1,0 +1,350 @@
+"""The loop: what chunks, batches, new numbers and failures do to it, and the reference's own trajectory."""
+
+import dataclasses
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from jpst import matting, pixels, transfer
+from jpst.recipe import Hyperparameters, Recipe
+from jpst.transfer import Networks, Status
+
+# Two of five blocks, and the sparse Laplacian: inside a scan XLA takes a second to compile each convolution, and three for
+# the stencil. The real network and the stencil run at the end.
+RECIPE = dataclasses.replace(
+    Recipe(), content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"), laplacian="bcoo"
+)
+STENCIL = dataclasses.replace(RECIPE, laplacian="stencil")
+HYPER = Hyperparameters.preset("balanced")
+
+
+@pytest.fixture(scope="module")
+def networks(vgg19_tiny) -> Networks:
+    return Networks(vgg19_tiny)
+
+
+@pytest.fixture(scope="module")
+def scene(photograph, soft_masks):
+    """Content, style and their masks, of different sizes."""
+    arrays = photograph(32, 40), photograph(36, 33, seed=1), soft_masks(32, 40), soft_masks(36, 33, seed=1)
+    return tuple(map(jnp.asarray, arrays))
+
+
+@pytest.fixture(scope="module")
+def targets(scene, networks):
+    return transfer.prepare(*scene, networks, recipe=RECIPE)
+
+
+@pytest.fixture(scope="module")
+def state(targets):
+    return transfer.init(targets, HYPER, recipe=RECIPE)
+
+
+run = partial(transfer.transfer, recipe=RECIPE)
+jitted = jax.jit(run, static_argnames="steps")  # the same loop as one scan
+
+
+def equal(a, b) -> None:
+    """Bit for bit."""
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def close(a, b, rtol: float) -> None:
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=rtol, atol=1e-6), a, b)
+
+
+# ---- Chunks
+
+
+@pytest.mark.parametrize("way", [run, jitted], ids=["from Python", "as a scan"])
+def test_n_steps_and_then_m_equal_n_plus_m(way, state, targets, networks):
+    whole = way(state, targets, HYPER, networks, steps=6)
+    first = way(state, targets, HYPER, networks, steps=3)
+    second = way(first.state, targets, HYPER, networks, steps=3)
+    equal(second.state, whole.state)
+    equal(second.image, whole.image)
+    equal(jax.tree.map(lambda *parts: jnp.concatenate(parts), first.history, second.history), whole.history)
+    assert whole.state.step == 6
+
+
+def test_the_scan_equals_the_steps_driven_from_python(state, targets, networks):
+    # Not bit for bit: XLA's CPU backend computes a convolution inside a loop by another routine than outside.
+    direct, scanned = (way(state, targets, HYPER, networks, steps=3) for way in (run, jitted))
+    close(scanned.history, direct.history, rtol=1e-4)
+    np.testing.assert_allclose(scanned.state.image, direct.state.image, atol=0.1 / 255)
+
+
+def test_no_steps_change_nothing(state, targets, networks):
+    result = run(state, targets, HYPER, networks, steps=0)
+    equal(result.state, state)
+    assert {name: values.shape for name, values in result.history.items()} == dict.fromkeys(
+        ("content", "style", "photorealism", "clipping", "total"), (0,)
+    )
+    assert result.status == Status.FINE
+
+
+# ---- Batches
+
+
+WEIGHTS = (0.3, 1.0, 5.0)
+
+
+@pytest.fixture(scope="module")
+def separate(state, targets, networks):
+    """The final images of three style weights, one call each."""
+    return [run(state, targets, HYPER._replace(style_weight=w), networks, steps=3) for w in WEIGHTS]
+
+
+def test_vmap_over_style_weights_equals_separate_calls(separate, state, targets, networks):
+    hypers = jax.tree.map(lambda x: jnp.full(3, x), HYPER)._replace(style_weight=jnp.float32(WEIGHTS))
+    states = jax.tree.map(lambda x: jnp.stack([x] * 3), state)
+    batch = jax.vmap(partial(run, steps=3), in_axes=(0, None, 0, None))(states, targets, hypers, networks)
+    for i, alone in enumerate(separate):
+        # A batched convolution sums in another order; Adam's first steps turn that into shares of a step where a gradient is near 0.
+        close({name: values[i] for name, values in batch.history.items()}, alone.history, rtol=1e-4)
+        np.testing.assert_allclose(batch.image[i], alone.image, atol=0.1 / 255)
+    assert (batch.status == Status.FINE).all()
+
+
+@pytest.mark.parametrize("transformed", [jax.jit, jax.vmap])
+def test_a_sweep_over_the_numbers_alone_is_one_scan_too(transformed, state, targets, networks):
+    def sweep(style_weight):  # the state is an ordinary array here: only the numbers are traced
+        return run(state, targets, HYPER._replace(style_weight=style_weight), networks, steps=3).image
+
+    program = str(jax.make_jaxpr(transformed(sweep))(jnp.ones(3) if transformed is jax.vmap else 1.0))
+    assert program.count("scan[") == 1, "the loop was unrolled from Python: the program grows with the number of steps"
+
+
+# ---- What must not compile again
+
+
+OTHER = Hyperparameters(0.5, 2.0, 10.0, 0.0, 0.5, 1.5, 0.8, 0.99, 1e-7)
+
+
+@pytest.fixture
+def other_networks(networks):
+    """Other parameters of the same shapes."""
+    params = jax.tree.map(lambda x: 1.1 * x, networks.vgg19["params"])
+    return Networks({**networks.vgg19, "params": params})
+
+
+@pytest.mark.parametrize("way", [run, jitted], ids=["from Python", "as a scan"])
+def test_new_numbers_and_new_parameters_compile_nothing(way, state, targets, networks, other_networks, no_compilation):
+    before = way(state, targets, HYPER, networks, steps=3)
+    with no_compilation():
+        by_numbers = way(state, targets, OTHER, networks, steps=3)
+        by_parameters = way(state, targets, HYPER, other_networks, steps=3)
+        way(before.state, targets, HYPER, networks, steps=3)
+    # and both took effect: nothing was closed over
+    assert jnp.abs(by_numbers.image - before.image).max() > 1e-4
+    assert jnp.abs(by_parameters.history["style"] - before.history["style"]).max() > 1e-4
+
+
+def test_another_number_of_steps_from_python_compiles_no_further_step(state, targets, networks):
+    run(state, targets, HYPER, networks, steps=3)
+    compiled = transfer._step._cache_size()
+    run(state, targets, HYPER, networks, steps=4)
+    assert transfer._step._cache_size() == compiled
+
+
+def test_preparing_another_pair_of_the_same_sizes_compiles_nothing(scene, targets, networks, other_networks, no_compilation):
+    del targets  # compiled by it
+    content, style, *masks = scene
+    flipped = content[::-1], style[:, ::-1]
+    with no_compilation():
+        transfer.prepare(*flipped, *masks, other_networks, recipe=RECIPE)
+
+
+def test_the_compiled_step_holds_no_parameters_or_targets(state, targets, networks):
+    hyper = jax.tree.map(jnp.float32, HYPER)
+    text = transfer._step.lower(state, targets, hyper, networks).as_text()
+    literals = re.findall(r'stablehlo\.constant dense<(["\[][^>]*)>', text)  # those that are not one repeated number
+    assert sum(map(len, literals)) < 2000, "an array was closed over and written into the program"
+
+
+# ---- The best image, and the loss
+
+
+def test_the_loss_falls(state, targets, networks):
+    total = run(state, targets, HYPER._replace(learning_rate=0.5), networks, steps=12).history["total"]
+    assert total[-1] < 0.9 * total[0]
+
+
+def test_the_total_is_the_sum_of_the_terms(state, targets, networks):
+    history = dict(run(state, targets, HYPER, networks, steps=3).history)
+    total = history.pop("total")
+    assert set(history) == {"content", "style", "photorealism", "clipping"}
+    np.testing.assert_allclose(sum(history.values()), total, rtol=1e-5)
+
+
+def test_the_best_image_is_the_one_that_had_the_best_loss(state, targets, networks):
+    # A rate at which the loss goes up and down: pairing a loss with the image one update later would show.
+    wild = HYPER._replace(learning_rate=40.0)
+    result = run(state, targets, wild, networks, steps=6)
+    total = result.history["total"]
+    assert total.min() < total[-1]
+    assert result.state.best_loss == total.min()
+    again = run(result.state._replace(image=result.image), targets, wild, networks, steps=1)
+    assert again.history["total"][0] == result.state.best_loss
+
+
+def test_the_best_of_a_run_survives_worse_chunks(state, targets, networks):
+    good = run(state, targets, HYPER, networks, steps=6)
+    worse = run(good.state, targets, HYPER._replace(learning_rate=200.0), networks, steps=3)
+    assert worse.history["total"][1:].min() > good.history["total"].min()
+    assert worse.state.best_loss <= good.history["total"].min()
+
+
+def test_the_steps_are_adams_in_8_bit_levels(state, targets, networks):
+    numbers = HYPER._replace(learning_rate=1.5, beta1=0.8, beta2=0.95, epsilon=1e-3)
+
+    def gradient(levels):  # of the total by 8-bit levels, at an image in 8-bit levels
+        chunk = run(state._replace(image=jnp.float32(levels / 255)), targets, numbers, networks, steps=1)
+        return chunk.state.opt_state[0].mu / (1 - numbers.beta1) / 255
+
+    expected = reference.adam(255 * np.asarray(state.image), gradient, 4, 1.5, 0.8, 0.95, 1e-3)
+    actual = 255 * run(state, targets, numbers, networks, steps=4).state.image
+    np.testing.assert_allclose(actual, expected, atol=0.02)
+
+
+# ---- Failures as data
+
+
+@pytest.mark.parametrize("way", [run, jitted], ids=["from Python", "as a scan"])
+@pytest.mark.parametrize(
+    "broken", [{"learning_rate": jnp.inf}, {"style_weight": jnp.nan}, {"content_weight": jnp.inf}, {"beta1": jnp.nan}], ids=str
+)
+def test_what_is_not_finite_is_reported_and_the_best_image_kept(way, broken, state, targets, networks):
+    good = way(state, targets, HYPER, networks, steps=3)
+    result = way(good.state, targets, HYPER._replace(**broken), networks, steps=3)
+    assert result.status == Status.NOT_FINITE
+    assert jnp.isfinite(result.image).all()
+    assert jnp.isfinite(result.state.best_loss)
+    assert result.state.best_loss <= good.state.best_loss
+
+
+@pytest.mark.parametrize("broken", [{"learning_rate": jnp.inf}, {"style_weight": jnp.nan}], ids=str)
+def test_a_run_can_go_on_after_what_was_not_finite(broken, state, targets, networks):
+    # "the picture stopped changing there": it must not have become the NaN itself
+    result = run(state, targets, HYPER._replace(**broken), networks, steps=3)
+    assert jnp.isfinite(result.state.image).all()
+    again = run(result.state, targets, HYPER, networks, steps=3)
+    assert again.status == Status.FINE
+
+
+def test_a_single_infinite_step_is_reported_by_itself(state, targets, networks):
+    # A command line that shows progress calls one step at a time.
+    assert run(state, targets, HYPER._replace(learning_rate=jnp.inf), networks, steps=1).status == Status.NOT_FINITE
+
+
+def test_a_failure_in_one_run_of_a_batch_leaves_the_others_alone(separate, state, targets, networks):
+    hypers = jax.tree.map(lambda x: jnp.full(3, x), HYPER)._replace(style_weight=jnp.float32([0.3, jnp.nan, 5.0]))
+    states = jax.tree.map(lambda x: jnp.stack([x] * 3), state)
+    batch = jax.vmap(partial(run, steps=3), in_axes=(0, None, 0, None))(states, targets, hypers, networks)
+    np.testing.assert_array_equal(batch.status, [Status.FINE, Status.NOT_FINITE, Status.FINE])
+    np.testing.assert_array_equal(batch.image[1], state.image)
+    np.testing.assert_allclose(batch.image[2], separate[2].image, atol=0.1 / 255)
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_status_has_a_sentence(status):
+    assert len(status.sentence) > 10
+
+
+# ---- The first image
+
+
+def start_of(name: str, scene, networks, key=None):
+    recipe = dataclasses.replace(RECIPE, start=name)
+    return transfer.init(transfer.prepare(*scene, networks, recipe=recipe), HYPER, recipe=recipe, key=key).image
+
+
+def test_the_start_can_be_the_content(scene, networks):
+    np.testing.assert_array_equal(start_of("content", scene, networks), scene[0])
+
+
+def test_the_start_can_be_the_content_in_the_styles_colours(scene, networks):
+    np.testing.assert_allclose(start_of("matched", scene, networks), pixels.match_colours(*scene), atol=1e-5)
+
+
+def test_the_start_can_be_the_style_at_the_contents_size(scene, networks):
+    np.testing.assert_allclose(start_of("style", scene, networks), pixels.resize(scene[1], 32, 40), atol=1e-5)
+
+
+def test_the_start_can_be_noise_of_1e_4_levels_around_the_networks_mean_colour(scene, networks, key):
+    image = 255 * start_of("noise", scene, networks, key)
+    np.testing.assert_allclose(image, jnp.broadcast_to(jnp.float32([123.68, 116.779, 103.939]), image.shape), atol=1e-3)
+    spread = np.std(np.asarray(image - image.mean((0, 1), keepdims=True), np.float64))
+    assert 0.5e-4 < spread < 2e-4
+
+
+def test_noise_follows_its_seed_and_needs_one(scene, networks, key):
+    first, again, other = (start_of("noise", scene, networks, k) for k in (key, key, jax.random.key(1)))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    with pytest.raises(ValueError, match=r"key=jax\.random\.key"):
+        start_of("noise", scene, networks)
+
+
+# ---- Forms and settings
+
+
+def test_the_stencil_gives_the_same_trajectory_as_the_sparse_laplacian(scene, state, targets, networks):
+    stencil = targets._replace(laplacian=matting.laplacian(scene[0], RECIPE.matting_epsilon))
+    expected = run(state, targets, HYPER, networks, steps=3)
+    close(run(state, stencil, HYPER, networks, steps=3).history, expected.history, rtol=1e-4)
+
+
+def test_prepare_builds_the_form_that_the_recipe_names(scene, targets, networks):
+    stencil = transfer.prepare(*scene, networks, recipe=STENCIL).laplacian
+    np.testing.assert_array_equal(stencil, matting.stencil(np.asarray(scene[0]), RECIPE.matting_epsilon))
+    expected = matting.bcoo(stencil)
+    equal((targets.laplacian.indices, targets.laplacian.data), (expected.indices, expected.data))
+
+
+def test_prepare_under_jit_equals_the_direct_call(scene, networks):
+    inside = jax.jit(partial(transfer.prepare, recipe=STENCIL))(*scene, networks)
+    close(inside, transfer.prepare(*scene, networks, recipe=STENCIL), rtol=1e-3)
+
+
+# ---- The reference
+
+
+@pytest.fixture(scope="module")
+def trajectory(golden, vgg19_real):
+    """Ours and the reference's first gradient, terms and last image over 40 Adam steps on pair 30."""
+    values, networks = golden("trajectory_30"), Networks(vgg19_real)
+    recipe, hyper = Recipe.preset("paper"), Hyperparameters(nima_weight=0.0)
+    np.testing.assert_array_equal(values["weights"], hyper[:3])
+    images = (jnp.asarray(values[name] / np.float32(255)) for name in ("content", "style"))
+    masks = (jnp.asarray(values[name].transpose(2, 0, 1)) for name in ("content_masks", "style_masks"))
+    targets = transfer.prepare(*images, *masks, networks, recipe=recipe)
+    state = transfer.init(targets, hyper, recipe=recipe)
+    first = transfer.transfer(state, targets, hyper, networks, recipe=recipe, steps=1)
+    rest = transfer.transfer(first.state, targets, hyper, networks, recipe=recipe, steps=39)
+    return values, first, rest
+
+
+def test_the_references_terms_come_out_at_every_step(trajectory):
+    values, *chunks = trajectory
+    for column, term in enumerate(("content", "style", "photorealism")):
+        ours = np.concatenate([chunk.history[term] for chunk in chunks])
+        # The content term of the first step is the rounding noise of a zero.
+        np.testing.assert_allclose(ours, values["losses"][:, column], rtol=5e-3, atol=1e-6, err_msg=term)
+
+
+def test_the_references_first_gradient_comes_out(trajectory):
+    values, first, _ = trajectory
+    gradient = first.state.opt_state[0].mu / (1 - 0.9) / 255  # Adam's first moment after one step; per 8-bit level
+    error = np.linalg.norm(gradient - values["gradient0"]) / np.linalg.norm(values["gradient0"])
+    assert error < 1e-3
+
+
+def test_the_references_last_image_comes_out(trajectory):
+    values, _, rest = trajectory
+    assert np.abs(255 * rest.state.image - values["result"]).mean() < 1
