@@ -9,7 +9,9 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Two devices, so that a step that quietly asks for "the" device is found here and not on a user's machine.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
+)
 
 import jaxtyping
 
@@ -99,7 +101,9 @@ def shared() -> Path:
     """The folder `shared/` beside the checkout."""
     folder = Path(__file__).parents[2] / "shared"
     if not folder.is_dir():
-        pytest.skip(f"{folder} is absent: its golden files and photographs come with the project, not with the code")
+        pytest.skip(
+            f"{folder} is absent: its golden files and photographs come with the project, not with the code"
+        )
     return folder
 
 
@@ -119,7 +123,9 @@ def golden(shared: Path) -> Callable[[str], dict[str, np.ndarray]]:
 
 _compiled: list[str] = []
 jax.monitoring.register_event_duration_secs_listener(
-    lambda event, _seconds, **_: _compiled.append(event) if event.endswith("backend_compile_duration") else None
+    lambda event, _seconds, **_: (
+        _compiled.append(event) if event.endswith("backend_compile_duration") else None
+    )
 )
 
 

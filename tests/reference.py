@@ -105,7 +105,9 @@ def relative_style_loss(
     return float(np.average(terms, weights=weights))
 
 
-def adam(start: np.ndarray, gradient, steps: int, rate: float, beta1: float, beta2: float, epsilon: float) -> np.ndarray:
+def adam(
+    start: np.ndarray, gradient, steps: int, rate: float, beta1: float, beta2: float, epsilon: float
+) -> np.ndarray:
     """Kingma and Ba (arXiv 1412.6980), algorithm 1."""
     x = start.astype(np.float64)
     m, v = np.zeros_like(x), np.zeros_like(x)

@@ -19,6 +19,7 @@ import jpst.image as image
 from jpst.image import ImageError, Photograph, check_writable, read, read_colours, read_labels, size, write
 
 ADOBE = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
 P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
 TURN = 0x0112
 
@@ -47,7 +48,7 @@ def png_chunk(name, data):
 
 
 def png16(path, samples, *, profile=None, exif=None, transparent=None, size=None):
-    """A 16-bit PNG straight from the specification, with unfiltered rows; `size` overrules the declared one."""
+    """A 16-bit PNG straight from the specification, rows unfiltered; `size` overrules the declared one."""
     height, width, channels = samples.shape
     declared = size or (height, width)
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
@@ -339,7 +340,7 @@ def test_16_bit_tiff_is_exact(tmp_path, layout, channels):
 
 
 def test_16_bit_tiff_with_lzw(tmp_path):
-    """tifffile cannot write LZW by itself: Pillow packs the same bytes as an 8-bit image, and they are moved."""
+    """tifffile cannot write LZW by itself: Pillow packs the bytes as an 8-bit image, and they are moved."""
     samples = scene16()
     data = samples.astype("<u2").tobytes()
     Image.frombytes("L", (len(data) // 24, 24), data).save(tmp_path / "bytes.tif", compression="tiff_lzw")
@@ -517,9 +518,22 @@ def test_profiles_are_found_in_every_format(tmp_path, name):
         np.testing.assert_array_equal(read(opened).pixels, read(path).pixels)
 
 
+def test_a_rounded_srgb_profile_changes_nothing_and_a_near_one_does(tmp_path):
+    x = np.linspace(0, 1, 1024)
+    light = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+    profile = matrix_profile(
+        SRGB, curv(*np.rint(light * 65535).astype(int))
+    )  # as Hewlett-Packard's well-known one
+    path = save_with_profile(tmp_path / "a.png", scene16(), profile)
+    np.testing.assert_array_equal(np.rint(read(path).pixels * 65535), scene16())
+    profile = matrix_profile(SRGB, para(3, 2.44, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
+    path = save_with_profile(tmp_path / "b.png", scene(), profile)
+    assert 2e-3 < distance(read(path).pixels, scene() / 255) < 12e-3
+    assert distance(read(path).pixels, lcms(scene(), profile)) < 4e-3
+
+
 def test_swapped_primaries(tmp_path):
-    srgb = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
-    profile = matrix_profile(srgb[::-1], CURVES["para3"])  # sRGB with red and blue exchanged
+    profile = matrix_profile(SRGB[::-1], CURVES["para3"])  # sRGB with red and blue exchanged
     path = save_with_profile(tmp_path / "a.png", scene(), profile)
     assert distance(read(path).pixels, scene()[..., ::-1] / 255) < 2e-3
 
@@ -1023,8 +1037,9 @@ def test_nothing_is_printed_or_logged(tmp_path):
     """In a process of its own, where no test runner catches warnings and logs."""
     save(tmp_path / "a.jpg", scene(), exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff\xff rubbish")
     save(tmp_path / "p.png", Image.fromarray(scene()).quantize(9), transparency=bytes(9))
-    tags = [(277, 3, 1, 9, True)]
-    tifffile.imwrite(tmp_path / "a.tif", scene(), photometric="rgb", extratags=tags)
+    tifffile.imwrite(tmp_path / "a.tif", scene(), photometric="rgb")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
+        file.pages[0].tags["SamplesPerPixel"].overwrite(99)
     code = (
         "import sys, jpst.image as image\n"
         "for path in sys.argv[1:]:\n"
@@ -1038,6 +1053,7 @@ def test_nothing_is_printed_or_logged(tmp_path):
 
 
 def test_the_module_needs_neither_jax_nor_the_optional_packages():
-    code = "import sys, jpst.image; print([m for m in ('jax', 'tifffile', 'pillow_heif', 'scipy') if m in sys.modules])"
+    unwanted = {"jax", "tifffile", "pillow_heif", "scipy"}
+    code = f"import sys, jpst.image; print([m for m in {unwanted} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

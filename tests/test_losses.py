@@ -17,7 +17,10 @@ ORACLES = {"paper": reference.paper_style_loss, "relative": reference.relative_s
 def features(height: int, width: int, channels: int, seed: int) -> jax.Array:
     """Like features after a ReLU: many zeros, and channels of different strength."""
     rng = np.random.default_rng(seed)
-    return jnp.asarray(np.maximum(rng.normal(0.3, 1, (height, width, channels)), 0) * rng.uniform(1, 9, channels), jnp.float32)
+    return jnp.asarray(
+        np.maximum(rng.normal(0.3, 1, (height, width, channels)), 0) * rng.uniform(1, 9, channels),
+        jnp.float32,
+    )
 
 
 @partial(jax.jit, static_argnames=("objective", "layers"))
@@ -84,7 +87,9 @@ def test_the_style_loss_equals_a_float64_loop(pair, objective):
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_style_loss_is_averaged_over_its_layers(pair, objective):
-    np.testing.assert_allclose(5 * style_loss(*pair, objective, layers=5), style_loss(*pair, objective), rtol=1e-5)
+    np.testing.assert_allclose(
+        5 * style_loss(*pair, objective, layers=5), style_loss(*pair, objective), rtol=1e-5
+    )
 
 
 def test_the_content_loss_equals_the_mean_squared_difference():
@@ -132,7 +137,9 @@ def test_the_gradient_of_the_content_loss_agrees_with_finite_differences():
 def test_relative_losses_do_not_depend_on_the_scale_of_the_features(pair, factor):
     own, other, *masks = pair
     before = style_loss(own, other, *masks, "relative")
-    np.testing.assert_allclose(style_loss(factor * own, factor * other, *masks, "relative"), before, rtol=1e-4)
+    np.testing.assert_allclose(
+        style_loss(factor * own, factor * other, *masks, "relative"), before, rtol=1e-4
+    )
     b = features(6, 8, 4, 2)
     before = losses.content_loss(own, losses.content_target(b, "relative"))
     after = losses.content_loss(factor * own, losses.content_target(factor * b, "relative"))
@@ -153,7 +160,9 @@ def test_a_style_region_tiled_to_a_larger_area_leaves_the_relative_loss_unchange
     own, _, masks, _ = pair
     other, style_masks = features(5, 7, 4, 1), halves(20, 28, 3 / 7)
     before = style_loss(own, other, masks[:2], style_masks, "relative")
-    after = style_loss(own, jnp.tile(other, (*tiles, 1)), masks[:2], jnp.tile(style_masks, (1, *tiles)), "relative")
+    after = style_loss(
+        own, jnp.tile(other, (*tiles, 1)), masks[:2], jnp.tile(style_masks, (1, *tiles)), "relative"
+    )
     np.testing.assert_allclose(after, before, rtol=1e-5)
 
 
@@ -184,8 +193,13 @@ def test_regions_weigh_as_the_square_root_of_their_area():
 def test_a_region_empty_in_both_images_adds_nothing(pair, objective):
     own, other, content_masks, style_masks = pair
     more = [jnp.concatenate([masks, jnp.zeros_like(masks[:1])]) for masks in (content_masks, style_masks)]
-    np.testing.assert_allclose(style_loss(own, other, *more, objective), style_loss(*pair, objective), rtol=1e-5)
-    gradients = style_gradient(own, other, *more, objective=objective), style_gradient(*pair, objective=objective)
+    np.testing.assert_allclose(
+        style_loss(own, other, *more, objective), style_loss(*pair, objective), rtol=1e-5
+    )
+    gradients = (
+        style_gradient(own, other, *more, objective=objective),
+        style_gradient(*pair, objective=objective),
+    )
     np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-7)
 
 

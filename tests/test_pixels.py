@@ -59,14 +59,18 @@ def test_the_working_size_is_whole_multiples_no_longer_than_asked_and_never_enla
 # ---- Resizing
 
 
-@pytest.mark.parametrize("size, out", [((8, 12), (2, 3)), ((9, 7), (4, 3)), ((5, 4), (11, 9)), ((6, 6), (6, 6)), ((3, 1), (2, 4))])
+@pytest.mark.parametrize(
+    "size, out", [((8, 12), (2, 3)), ((9, 7), (4, 3)), ((5, 4), (11, 9)), ((6, 6), (6, 6)), ((3, 1), (2, 4))]
+)
 def test_resize_tf1_equals_a_loop_over_the_stated_rule(size, out):
     image = planes(2, *size)
     expected = [reference.resize_tf1(np.asarray(plane), *out) for plane in image]
     np.testing.assert_allclose(pixels.resize_tf1(image, *out), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("size, out", [((8, 12), (2, 3)), ((9, 7), (4, 3)), ((5, 4), (11, 9)), ((6, 6), (6, 6)), ((7, 5), (1, 1))])
+@pytest.mark.parametrize(
+    "size, out", [((8, 12), (2, 3)), ((9, 7), (4, 3)), ((5, 4), (11, 9)), ((6, 6), (6, 6)), ((7, 5), (1, 1))]
+)
 def test_area_mean_equals_the_integral_over_each_cell(size, out):
     image = planes(2, *size)
     expected = [reference.area_mean(np.asarray(plane), *out) for plane in image]
@@ -82,7 +86,9 @@ def test_area_mean_sums_to_one_where_its_planes_do(soft_masks, out):
 
 @pytest.mark.parametrize("out", [(12, 16), (48, 64), (7, 9)])
 def test_resize_keeps_a_constant_and_a_centre_of_mass(out):
-    np.testing.assert_allclose(pixels.resize(jnp.full((24, 32, 3), 0.3), *out), np.full((*out, 3), 0.3), atol=1e-5)
+    np.testing.assert_allclose(
+        pixels.resize(jnp.full((24, 32, 3), 0.3), *out), np.full((*out, 3), 0.3), atol=1e-5
+    )
     ramp = jnp.broadcast_to(jnp.linspace(0, 1, 32)[None, :, None], (24, 32, 3))
     np.testing.assert_allclose(pixels.resize(ramp, *out).mean(), 0.5, atol=1e-3)
 
@@ -117,7 +123,12 @@ def moments(image, mask=None) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def scene(photograph):
     """Content, style and one mask for the whole of each."""
-    return jnp.asarray(photograph(12, 16)), jnp.asarray(photograph(10, 14, 1)), jnp.ones((1, 12, 16)), jnp.ones((1, 10, 14))
+    return (
+        jnp.asarray(photograph(12, 16)),
+        jnp.asarray(photograph(10, 14, 1)),
+        jnp.ones((1, 12, 16)),
+        jnp.ones((1, 10, 14)),
+    )
 
 
 def test_matched_colours_have_the_targets_mean_and_covariance(scene):
@@ -190,7 +201,10 @@ def test_a_region_of_one_pixel_gives_finite_colours(scene, side, noise):
     content, style = scene[:2]
     single = [jnp.zeros((height, width)).at[3, 3].set(1.0) for height, width in ((12, 16), (10, 14))]
     usual = [masks[0] for masks in (left_and_right(12, 16), left_and_right(10, 14))]
-    content_mask, style_mask = single[0] if side != "style" else usual[0], single[1] if side != "content" else usual[1]
+    content_mask, style_mask = (
+        single[0] if side != "style" else usual[0],
+        single[1] if side != "content" else usual[1],
+    )
     masks = [jnp.stack([mask, 1 - mask]) for mask in (content_mask, style_mask)]
     matched = match_colours(content, style, *masks, noise)
     assert jnp.isfinite(matched).all()

@@ -1,0 +1,176 @@
+"""The house rules that a reader would otherwise have to remember: who may import whom, and who may speak."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "jpst"
+
+# Bottom to top: a module imports only modules below it. A new module gets its place here.
+ORDER = (
+    "errors",
+    "recipe",
+    "models.readers",
+    "models.fetch",
+    "models.weights",
+    "models",  # the networks: any other file of the folder
+    "image",
+    "pixels",
+    "matting",
+    "highres",
+    "losses",
+    "transfer",
+    "segment",
+    "cosegment",
+    "semantics",
+    "pyramid",
+    "metrics",
+    "estimate",
+    "pipeline",
+    "batch",
+    "report",
+    "__init__",
+    "terminal",
+    "cli",
+    "__main__",
+)
+# What the order alone would allow and the design does not.
+NOTHING_BUT = {
+    "errors": set(),
+    "recipe": {"errors"},
+    "image": {"errors"},
+    "pixels": {"errors"},
+    "matting": {"errors", "pixels"},
+    "highres": {"errors", "pixels"},
+    "losses": {"errors", "pixels", "matting"},
+    "models.readers": {"errors"},
+    "models.fetch": {"errors", "models.readers"},
+    "models.weights": {"errors", "models.readers", "models.fetch"},
+}
+DRAWERS = {"utils", "util", "helpers", "types", "config", "common", "misc", "core"}
+# Large or optional packages: imported where they are used, so that the rest works and starts without them.
+LAZY = {
+    "h5py",
+    "nltk",
+    "pillow_heif",
+    "tifffile",
+    "ray",
+    "keras",
+    "tensorflow",
+    "torch",
+    "skimage",
+    "sklearn",
+}
+SPEAKERS = {"cli", "__main__"}
+
+
+def module_name(path: Path) -> str:
+    """jpst/models/vgg19.py -> models.vgg19; jpst/models/__init__.py -> models."""
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+def imported(name: str, nodes: Iterator[ast.AST]) -> Iterator[str]:
+    """Dotted names that import statements ask for; of `from a import b` both a and a.b."""
+    package = ["jpst", *name.split(".")[:-1]]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def own_imports(name: str) -> set[str]:
+    """Modules of jpst that one of them imports anywhere, inside functions too."""
+    asked = {
+        dotted.removeprefix("jpst.")
+        for dotted in imported(name, ast.walk(TREES[name]))
+        if dotted.startswith("jpst.")
+    }
+    return {module for module in asked if module in MODULES and module != "models"}
+
+
+def rank(name: str) -> int:
+    return ORDER.index(name if name in ORDER else "models" if name.startswith("models.") else name)
+
+
+def at_import(tree: ast.Module) -> Iterator[ast.AST]:
+    """Statements that run when the module is imported: not those of functions, nor those for the type checker only."""
+    waiting: list[ast.AST] = [*tree.body]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        if not typing_only and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+
+
+def test_the_rules_see_the_modules_and_their_imports():
+    assert {"recipe", "transfer", "models.vgg19"} <= MODULES.keys()
+    assert {"losses", "matting", "models.vgg19"} <= own_imports("transfer")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_only_point_down(name):
+    known = name in ORDER or name.startswith("models.")
+    assert known, f"{name} is new: give it a place in ORDER"
+    upward = {other for other in own_imports(name) if rank(other) >= rank(name)}
+    assert not upward, f"{name} imports {upward}, which stand above it or beside it"
+
+
+@pytest.mark.parametrize("name", NOTHING_BUT)
+def test_the_lower_floors_import_nothing_else_of_jpst(name):
+    assert own_imports(name) <= NOTHING_BUT[name]
+
+
+@pytest.mark.parametrize("name", ["errors", "recipe"])
+def test_what_the_command_line_needs_first_imports_nothing_heavy(name):
+    packages = {dotted.split(".")[0] for dotted in imported(name, ast.walk(TREES[name]))} - {"jpst", ""}
+    assert packages <= sys.stdlib_module_names | {"tyro"}  # which the command line is made with
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_large_and_optional_packages_are_imported_where_they_are_used(name):
+    packages = {dotted.split(".")[0] for dotted in imported(name, at_import(TREES[name]))}
+    assert not packages & LAZY
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_only_the_command_line_prints_or_exits(name):
+    calls = [node for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)]
+    spoken = {ast.unparse(call.func) for call in calls} & {
+        "print",
+        "exit",
+        "quit",
+        "sys.exit",
+        "os._exit",
+        "SystemExit",
+    }
+    assert not spoken or name in SPEAKERS, (
+        f"{name} calls {spoken}: raise a JpstError, or return what cli.py shall print"
+    )
+
+
+def test_no_file_is_a_drawer_for_anything():
+    assert not {path.stem for path in MODULES.values()} & DRAWERS
+
+
+@pytest.mark.parametrize("name", ["recipe", "cli"])
+def test_importing_it_does_not_import_jax(name):
+    program = (
+        f"import sys, jpst.{name}; print(*(m for m in ('jax', 'flax', 'optax', 'scipy') if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "", "a call for --help would wait for it"
