@@ -2,7 +2,7 @@
 
     python benchmarks/contact_sheet.py PAIRS -o OUT [--preset balanced] [--pairs 03 30]
 
-PAIRS holds one folder a pair with content.png, style.png, their masks content_seg.png and style_seg.png, and, where there
+PAIRS holds one folder a pair with content.png, style.png, their masks content_seg.png and style_seg.png; where there
 is one, published.png. Results already in OUT are kept, so that an interrupted run goes on where it stopped.
 """
 
@@ -67,7 +67,9 @@ def _sheet(arguments: Arguments, names: list[str]) -> Image.Image:
     rows = []
     for name in names:
         pair = arguments.folder / name
-        paths = [pair / f"{part}.png" for part in ("content", "style", "published")] + [arguments.output / f"{name}.png"]
+        paths = [pair / f"{part}.png" for part in ("content", "style", "published")] + [
+            arguments.output / f"{name}.png"
+        ]
         rows.append([Image.open(path).convert("RGB") for path in paths if path.is_file()])
     height = max(round(WIDTH * row[0].height / row[0].width) for row in rows)
     sheet = Image.new("RGB", (WIDTH * 4, height * len(rows)), "white")

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg, subcommand
 
 from jpst.errors import JpstError
-from jpst.recipe import Hyperparameters, Recipe
+from jpst.recipe import PRESETS, Hyperparameters, Recipe
 
 if TYPE_CHECKING:  # brings JAX, and a call for help should answer at once; the commands import what they need
     from jpst import pyramid
@@ -57,7 +58,7 @@ class Transfer:
         job = pipeline.prepare_job(
             self.content, self.style, self.recipe, content_seg=self.content_seg, style_seg=self.style_seg
         )
-        terminal.show_job(job, console)
+        terminal.show_job(job, pipeline.absent_terms(self.hyper), console)
         if self.dry_run:
             estimate = pipeline.estimated(job, self.recipe)
             terminal.show_estimate(estimate, console)
@@ -208,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parse(arguments: list[str]) -> Any:
-    recipe, hyper = (kind.preset(_asked_preset(arguments)) for kind in (Recipe, Hyperparameters))
+    recipe, hyper = PRESETS[_asked_preset(arguments)]
     commands = (
         Annotated[
             Transfer,
@@ -225,12 +226,9 @@ _DESCRIPTION = "Photo style transfer: give one photograph the light, weather, se
 
 def _asked_preset(arguments: list[str]) -> str:
     """The preset named on the command line, before parsing: it decides the defaults of all other options."""
-    for at, argument in enumerate(arguments):
-        if argument == "--preset" and at + 1 < len(arguments):
-            return arguments[at + 1]
-        if argument.startswith("--preset="):
-            return argument.partition("=")[2]
-    return Recipe().name
+    words = " ".join(arguments).replace("=", " ").split()
+    asked = [after for word, after in pairwise(words) if word == "--preset"]
+    return asked[-1] if asked and asked[-1] in PRESETS else Recipe().name  # the parser refuses an unknown one
 
 
 def _keep_compilations() -> None:

@@ -49,7 +49,7 @@ def apply(
 
 @partial(jax.jit, static_argnums=2)
 def affine_maps(
-    content: Float[Array, "h w 3"], result: Float[Array, "h w 3"], radius: int, epsilon: float
+    content: Float[Array, "h w 3"], result: Float[Array, "h w 3"], radius: int, epsilon: float | Float[Array, ""]
 ) -> Float[Array, "h w 4 3"]:
     """For every pixel the affine map, rows r, g, b, 1, that best turns `content` into `result` around it."""
     mean = partial(box_mean, radius=radius)

@@ -1,6 +1,6 @@
 """The matting Laplacian: which colour changes are locally affine, and so keep a photograph a photograph.
 
-Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting" (2006), equation 12: for every 3 x 3 window w
+Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting" (2006), equation 12: for each 3 x 3 window w
 with mean colour mu and covariance Sigma, each pair of its pixels i, j adds
 
     delta_ij - (1 + (I_i - mu)^T (Sigma + epsilon / 9 Id)^-1 (I_j - mu)) / 9
@@ -105,10 +105,8 @@ def bcoo(stencil: Float[Array | np.ndarray, "5 5 h w"]) -> sparse.BCOO:
     dy, dx, y, x = np.indices(entries.shape, sparse=True)
     y_other, x_other = y + dy - REACH, x + dx - REACH
     inside = (y_other >= 0) & (y_other < height) & (x_other >= 0) & (x_other < width)
-    present = np.nonzero(
-        np.transpose(inside & (entries != 0), (2, 3, 0, 1))
-    )  # row-major pixels, then columns ascending
-    y, x, dy, dx = present
+    present = np.transpose(inside & (entries != 0), (2, 3, 0, 1))  # row-major pixels, then columns ascending
+    y, x, dy, dx = np.argwhere(present).T
     indices = np.stack([y * width + x, (y + dy - REACH) * width + x + dx - REACH], axis=1).astype(np.int32)
     return sparse.BCOO(
         (jnp.asarray(entries[dy, dx, y, x]), jnp.asarray(indices)),

@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from PIL.Image import Image, fromarray
+import PIL.Image
 
 from jpst import highres, image, pyramid, segment, semantics
 from jpst.estimate import Estimate, estimate
+from jpst.image import Photograph
 from jpst.models import weights
 from jpst.pyramid import Climbed, Level, Picture, Progress
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.transfer import Networks
 
-Source = str | Path | Image | np.ndarray
+Source = str | Path | PIL.Image.Image | np.ndarray
 
 
 class Job(NamedTuple):
@@ -28,8 +29,8 @@ class Job(NamedTuple):
 
     content_source: Source
     style_source: Source
-    content: image.Photograph
-    style: image.Photograph
+    content: Photograph
+    style: Photograph
     regions: semantics.Regions
     levels: tuple[Level, ...]
     notes: tuple[str, ...]
@@ -40,9 +41,9 @@ class Job(NamedTuple):
 class Run:
     """A finished transfer."""
 
-    image: Image | np.ndarray
+    image: PIL.Image.Image | np.ndarray
     """the result, of the type that the content came in (a PIL image where it was a path)"""
-    photograph: image.Photograph
+    photograph: Photograph
     """the result as `image.write` takes it: float32 pixels, the content's alpha, the content's bit depth"""
     interrupted: bool
     """whether Ctrl-C ended it early"""
@@ -119,7 +120,7 @@ def _masks_to_use(
 
 
 def find_regions(
-    photographs: tuple[image.Photograph, image.Photograph], masks: tuple[Source, Source] | None
+    photographs: tuple[Photograph, Photograph], masks: tuple[Source, Source] | None
 ) -> tuple[semantics.Regions, str]:
     """The matched regions of content and style, and where they came from."""
     shapes = [photograph.pixels.shape[:2] for photograph in photographs]
@@ -173,7 +174,7 @@ def execute(
         record={
             **_settings(job, recipe, hyper, seed),
             "checkpoints": {"vgg19": provenance._asdict() if provenance else "given by the caller"},
-            "terms_absent": ["aesthetics"] if networks.nima is None else [],
+            "terms_absent": absent_terms(hyper, networks),
             **_story(climbed),
             "output_size": photograph.pixels.shape[1::-1],
             "seconds": round(time.perf_counter() - started, 2),
@@ -188,6 +189,13 @@ def estimated(job: Job, recipe: Recipe) -> Estimate:
     return estimate(photographs, job.levels, recipe.content_layers + recipe.style_layers)
 
 
+def absent_terms(hyper: Hyperparameters, networks: Networks | None = None) -> dict[str, str]:
+    """Terms that are weighted but that no network computes, and why: they are left out, not silently zero."""
+    if not hyper.nima_weight or (networks and networks.nima is not None):
+        return {}
+    return {"aesthetics": f"no NIMA network is loaded; nima_weight {float(hyper.nima_weight):g} has no effect"}
+
+
 def finish(full: np.ndarray, climbed: Climbed, recipe: Recipe) -> np.ndarray:
     """The result [H, W, 3] in [0, 1] at the size that the recipe asks for."""
     if recipe.output_size == "working" or full.shape == climbed.result.shape:
@@ -199,14 +207,14 @@ def _alpha_at(alpha: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(pyramid.at_size(alpha[..., None].repeat(3, -1), size))[..., 0]
 
 
-def _like(source: Source, photograph: image.Photograph) -> Image | np.ndarray:
+def _like(source: Source, photograph: Photograph) -> PIL.Image.Image | np.ndarray:
     """The result in the form that the content came in; arrays keep their dtype."""
     pixels = photograph.pixels
     if isinstance(source, np.ndarray) and not np.issubdtype(source.dtype, np.integer):
         return pixels.astype(source.dtype)
     dtype = source.dtype if isinstance(source, np.ndarray) else np.dtype(np.uint8)
     levels = np.round(pixels * np.iinfo(dtype).max).astype(dtype)
-    return levels if isinstance(source, np.ndarray) else fromarray(levels)
+    return levels if isinstance(source, np.ndarray) else PIL.Image.fromarray(levels)
 
 
 def _settings(job: Job, recipe: Recipe, hyper: Hyperparameters, seed: int) -> dict[str, Any]:
@@ -233,7 +241,7 @@ def describe(job: Job) -> dict[str, Any]:
     }
 
 
-def _photograph(source: Source, photograph: image.Photograph) -> dict[str, Any]:
+def _photograph(source: Source, photograph: Photograph) -> dict[str, Any]:
     path = str(source) if isinstance(source, str | Path) else None
     return {"path": path, "size": photograph.pixels.shape[1::-1], "bit_depth": photograph.bit_depth}
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 def working_size(height: int, width: int, longest: int, multiple: int = 1) -> tuple[int, int]:
     """(height, width) of an image brought to at most `longest` pixels on its longest side.
 
-    The ratio is kept as far as rounding to `multiple` allows; each side is at least `multiple`, and a photograph that is
+    The ratio is kept as far as rounding to `multiple` allows; each side is at least `multiple`, and one that is
     small enough already keeps its size but for the rounding (downwards there, so that nothing is enlarged).
     """
     scale = min(1.0, longest / max(height, width))
@@ -24,7 +24,7 @@ def resize(image: Float[Array, "h w c"], height: int, width: int, method: str = 
 
 
 def resize_tf1(planes: Float[Array, "c h w"], height: int, width: int) -> Float[Array, "c H W"]:
-    """TensorFlow 1's bilinear resize of each plane: source = index * in / out, no half-pixel centres, no antialiasing."""
+    """TensorFlow 1's bilinear resize of each plane: source = index * in / out, no half-pixel centres."""
     for axis, size in ((1, height), (2, width)):
         source = np.arange(size) * (planes.shape[axis] / size)
         low = np.floor(source).astype(int)

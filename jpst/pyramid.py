@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jpst import highres, pixels, semantics
+from jpst.errors import JpstError
 from jpst.losses import Targets
+from jpst.models import vgg19
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.transfer import Networks, Result, State, Status, init, prepare, transfer
 
@@ -62,9 +64,13 @@ class Climbed(NamedTuple):
 
 
 def plan(content: tuple[int, int], style: tuple[int, int], recipe: Recipe) -> tuple[Level, ...]:
-    """The levels, coarsest first, each half the size of the next and none larger than the photographs."""
+    """The levels, coarsest first, each half the size of the next and none larger than the photographs.
+
+    Raises:
+      JpstError: a photograph is too small, or too narrow at a working size, for the recipe's layers.
+    """
     sizes = [recipe.size >> depth for depth in reversed(range(len(recipe.iterations)))]
-    return tuple(
+    levels = tuple(
         Level(
             pixels.working_size(*content, size, recipe.size_multiple),
             pixels.working_size(*style, size, recipe.size_multiple),
@@ -72,6 +78,19 @@ def plan(content: tuple[int, int], style: tuple[int, int], recipe: Recipe) -> tu
         )
         for size, steps in zip(sizes, recipe.iterations, strict=True)
     )
+    _check_sizes(levels[0], {"content": content, "style": style}, recipe)
+    return levels
+
+
+def _check_sizes(smallest: Level, photographs: dict[str, tuple[int, int]], recipe: Recipe) -> None:
+    least = vgg19.minimum_size(recipe.content_layers + recipe.style_layers)
+    for (name, (height, width)), working in zip(photographs.items(), (smallest.content, smallest.style), strict=True):
+        if min(working) < least:
+            raise JpstError(
+                f"The {name} photograph, {width} x {height} pixels, is {working[1]} x {working[0]} at its smallest "
+                f"working size; VGG19 needs at least {least} pixels on each side. Use a larger or wider photograph, "
+                "a larger --size, or fewer levels of --iterations."
+            )
 
 
 def climb(

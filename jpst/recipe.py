@@ -62,7 +62,7 @@ class Recipe:
     """first image: the content with each region's colours matched to the style's (linear Monge-Kantorovich map),
     the content as it is, noise, or the style photograph"""
     objective: Literal["relative", "paper"] = "relative"
-    """relative: Grams divided by region area and every term relative to its target's size; paper: the reference's sums"""
+    """relative: Grams divided by region area and every term relative to its target's size; paper: its own sums"""
     content_layers: tuple[str, ...] = ("relu4_2",)
     """VGG19 layers of the content term"""
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -109,9 +109,9 @@ _PAPER = Recipe(
 _OURS = Hyperparameters(
     content_weight=0.02,
     style_weight=1.0,
-    regularization_weight=200.0,
+    regularization_weight=100.0,
     nima_weight=0.0,
-    clipping_weight=1.0,
+    clipping_weight=0.1,
     learning_rate=2.0,
 )
 

@@ -38,8 +38,7 @@ USUAL_COLOURS = {
 ASPECT_TOLERANCE = 0.03
 
 _ADVICE = (
-    "Paint each region in one flat colour, the same one in both masks, and save them as PNG; "
-    "or leave both masks out."
+    "Paint each region in one flat colour, the same one in both masks, and save them as PNG; or leave both masks out."
 )
 
 
@@ -78,10 +77,7 @@ def from_painted(content_colours: np.ndarray, style_colours: np.ndarray) -> tupl
     for side, image in images.items():
         _check_array(image, side)
     colours, indices = _distinct_colours(list(images.values()))
-    shares = [
-        _flat_shares(image, index, len(colours))
-        for image, index in zip(images.values(), indices, strict=True)
-    ]
+    shares = [_flat_shares(image, index, len(colours)) for image, index in zip(images.values(), indices, strict=True)]
     centres, regions = _main_colours(colours, np.sum(shares, axis=0))
     labels, pure = _label_colours(colours, centres, regions)
     solids = [_solid(labels[index]) for index in indices]
@@ -181,9 +177,7 @@ def _main_colours(colours: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, 
     return np.reshape(centres, (-1, 3)), np.array(regions, int)
 
 
-def _downhill_of(
-    centre: np.ndarray, stronger: list[np.ndarray], colours: np.ndarray, shares: np.ndarray
-) -> int | None:
+def _downhill_of(centre: np.ndarray, stronger: list[np.ndarray], colours: np.ndarray, shares: np.ndarray) -> int | None:
     """The nearest of the stronger colours on the slope of whose histogram peak the centre lies, if any."""
     distances = [float(np.linalg.norm(other - centre)) for other in stronger]
     for number in np.argsort(distances, kind="stable"):
@@ -200,9 +194,7 @@ def _within(colours: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarra
     return np.square(colours - centre).sum(axis=-1) <= radius**2
 
 
-def _label_colours(
-    colours: np.ndarray, centres: np.ndarray, regions: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _label_colours(colours: np.ndarray, centres: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each distinct colour its region or -1, and whether it all but equals a region's main colour."""
     labels = np.full(len(colours), -1)
     pure = np.zeros(len(colours), bool)

@@ -28,14 +28,14 @@ def console(quiet: bool = False) -> Console:
     return Console(stderr=quiet)
 
 
-def show_job(job: pipeline.Job, console: Console) -> None:
+def show_job(job: pipeline.Job, absent: dict[str, str], console: Console) -> None:
     """Sizes, regions and remarks, before the work."""
     for name, photograph in (("content", job.content), ("style", job.style)):
         height, width = photograph.pixels.shape[:2]
         console.print(f"{name}: {width} x {height}, {photograph.bit_depth} bit", highlight=False)
     sizes = ", ".join(f"{width} x {height} ({steps} steps)" for (height, width), _, steps in job.levels)
     console.print(f"working sizes: {sizes}", highlight=False)
-    for note in job.notes:
+    for note in (*job.notes, *(f"The {term} term is absent: {why}." for term, why in absent.items())):
         console.print(note, highlight=False, soft_wrap=True)
     if len(job.regions.names) > 1 or job.regions.moves:
         console.print(_regions(job.regions))

@@ -196,5 +196,5 @@ def objective(
 
 
 def _adam(hyper: Hyperparameters) -> optax.GradientTransformation:
-    """Adam in our [0, 1] units; learning rate and epsilon come in the reference's, 8-bit levels and gradients per level."""
+    """Adam in our [0, 1] units; learning rate and epsilon come in the reference's, of 8-bit levels."""
     return optax.adam(hyper.learning_rate * LEVEL, b1=hyper.beta1, b2=hyper.beta2, eps=hyper.epsilon / LEVEL)

@@ -1,4 +1,4 @@
-"""Strict settings for the whole suite, and what tests share: keys, tiny networks, scenes made in code, golden files."""
+"""Strict settings for the whole suite, and what tests share: a key, tiny networks, scenes, golden files."""
 
 import os
 import platform
@@ -9,17 +9,16 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Two devices, so that a step that quietly asks for "the" device is found here and not on a user's machine.
-os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
-)
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
 
 import jaxtyping
 
-# Their shape annotations run in tests. Installed before anything of jpst is imported: later would change nothing.
+# Their shape annotations run in tests. Before anything of jpst is imported: later would change nothing.
 CHECKED = ("jpst.matting", "jpst.losses", "jpst.pixels", "jpst.highres", "jpst.transfer")
 assert not set(CHECKED) & set(sys.modules), "jpst was imported before conftest could check its annotations"
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
+# ruff: noqa: E402
 import jax
 import numpy as np
 import platformdirs
@@ -29,8 +28,8 @@ from jpst.models import vgg19, weights
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    # Compiled programs, named by what they compute, are kept between runs: a third of the time. One folder for each
-    # machine, since they hold code for its processor. An entry that a killed run left half written is compiled anew.
+    # Compiled programs, named by what they compute, are kept between runs: a third of the time. A folder for each
+    # machine, as they hold code for its processor; what a killed run left half written is compiled anew.
     folder = platformdirs.user_cache_path("jpst") / f"tests-{platform.node()}"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -49,7 +48,7 @@ def key() -> jax.Array:
 def vgg19_tiny() -> vgg19.Variables:
     """VGG19 with its real layer names, a few channels and random kernels.
 
-    `vgg19.init` leaves images in [0, 1]; the Caffe shift and scale go in, so that magnitudes are those of real use.
+    `vgg19.init` leaves images in [0, 1]; with the Caffe shift and scale magnitudes are those of real use.
     """
     variables = vgg19.init(jax.random.key(19), channels=(4, 6, 6, 8, 8))
     offset = np.float32([-123.68, -116.779, -103.939])
@@ -67,7 +66,7 @@ def vgg19_real() -> vgg19.Variables:
 
 @pytest.fixture(scope="session")
 def photograph() -> Photograph:
-    """photograph(height, width, seed=0): a smooth sky over textured ground, a sharp horizon, a disc; 8-bit values."""
+    """photograph(height, width, seed=0): smooth sky, textured ground, sharp horizon, a disc; 8-bit values."""
 
     def make(height: int, width: int, seed: int = 0) -> np.ndarray:
         rng = np.random.default_rng(seed)
@@ -84,7 +83,7 @@ def photograph() -> Photograph:
 
 @pytest.fixture(scope="session")
 def soft_masks() -> Masks:
-    """soft_masks(height, width, seed=0): three regions [3, H, W] with soft borders, summing to one at every pixel."""
+    """soft_masks(height, width, seed=0): three regions [3, H, W] with soft borders, summing to one."""
 
     def make(height: int, width: int, seed: int = 0) -> np.ndarray:
         y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
@@ -101,15 +100,13 @@ def shared() -> Path:
     """The folder `shared/` beside the checkout."""
     folder = Path(__file__).parents[2] / "shared"
     if not folder.is_dir():
-        pytest.skip(
-            f"{folder} is absent: its golden files and photographs come with the project, not with the code"
-        )
+        pytest.skip(f"{folder} is absent: its golden files and photographs come with the project, not with the code")
     return folder
 
 
 @pytest.fixture(scope="session")
 def golden(shared: Path) -> Callable[[str], dict[str, np.ndarray]]:
-    """golden(name): the arrays of shared/golden/NAME.npz, values that the reference's own functions returned."""
+    """golden(name): the arrays of shared/golden/NAME.npz, values that the reference's functions returned."""
 
     def load(name: str) -> dict[str, np.ndarray]:
         path = shared / "golden" / f"{name}.npz"
@@ -123,9 +120,7 @@ def golden(shared: Path) -> Callable[[str], dict[str, np.ndarray]]:
 
 _compiled: list[str] = []
 jax.monitoring.register_event_duration_secs_listener(
-    lambda event, _seconds, **_: (
-        _compiled.append(event) if event.endswith("backend_compile_duration") else None
-    )
+    lambda event, _seconds, **_: _compiled.append(event) if event.endswith("backend_compile_duration") else None
 )
 
 

@@ -1,4 +1,4 @@
-"""Slow oracles: NumPy in float64, written from the equations, one loop per sum. They share no code with jpst."""
+"""Slow oracles: NumPy in float64, written from the equations. They share no code with jpst."""
 
 import numpy as np
 from scipy import linalg
@@ -7,7 +7,8 @@ from scipy import linalg
 def matting_laplacian(image: np.ndarray, epsilon: float) -> np.ndarray:
     """Levin, Lischinski and Weiss (2006), equation 12: dense [H W, H W] over row-major pixels.
 
-    L_ij = sum over windows w that hold i and j of delta_ij - (1 + (I_i - mu)^T (Sigma + epsilon / |w| Id)^-1 (I_j - mu)) / |w|
+    L_ij = sum over windows w that hold i and j of
+           delta_ij - (1 + (I_i - mu)^T (Sigma + epsilon / |w| Id)^-1 (I_j - mu)) / |w|
     """
     image = image.astype(np.float64)
     height, width = image.shape[:2]
@@ -31,7 +32,7 @@ def matting_energy(laplacian: np.ndarray, image: np.ndarray) -> float:
 
 
 def resize_tf1(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """TensorFlow 1's `resize_bilinear` without aligned corners: source = index * in / out, the last pixel repeated."""
+    """TensorFlow 1's `resize_bilinear`, corners not aligned: source = index * in / out, the end repeated."""
     plane = plane.astype(np.float64)
     rows, columns = plane.shape
     out = np.zeros((height, width))
@@ -63,7 +64,7 @@ def area_mean(plane: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def gram(features: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The sum over pixels of m^2 f f^T (Gatys et al., arXiv 1508.06576, equation 3, with a mask on the features)."""
+    """The sum over pixels of m^2 f f^T (Gatys et al., arXiv 1508.06576, equation 3, with masked features)."""
     features = features.astype(np.float64)
     out = np.zeros((features.shape[-1],) * 2)
     for y, x in np.ndindex(mask.shape):
@@ -93,7 +94,9 @@ def paper_style_loss(
 def relative_style_loss(
     features: np.ndarray, style_features: np.ndarray, content_masks: np.ndarray, style_masks: np.ndarray
 ) -> float:
-    """Ours, one layer: Grams over their own area, differences over the style Gram's mean square, weights ~ sqrt(area)."""
+    """Ours, one layer: Grams over their own area, differences over the style Gram's mean square, and a mean
+    weighted by the square root of the area.
+    """
     terms, weights = [], []
     for own, other in zip(content_masks, style_masks, strict=True):
         own = area_mean(own, *features.shape[:2])
@@ -127,9 +130,9 @@ def monge_kantorovich(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def guided_map(content: np.ndarray, result: np.ndarray, epsilon: float) -> np.ndarray:
-    """One window's affine map [4, 3] (rows r, g, b, 1): the least squares of He, Sun and Tang (2013), equation 2,
+    """One window's affine map [4, 3], rows r, g, b, 1: He, Sun and Tang (2013), equation 2, to the identity.
 
-    its ridge pulling the linear part to the identity: sum |(I - mu) A - (R - nu)|^2 + n epsilon |A - Id|^2, stacked as rows.
+    Minimises sum |(I - mu) A - (R - nu)|^2 + n epsilon |A - Id|^2, by stacking both parts as rows.
     """
     own, other = content.reshape(-1, 3).astype(np.float64), result.reshape(-1, 3).astype(np.float64)
     ridge = np.sqrt(len(own) * epsilon) * np.eye(3)

@@ -1,4 +1,4 @@
-"""From a small result to full size: exact where the change is affine, and never softer than the photograph."""
+"""From a small result to full size: exact where the change is affine, never softer than the photograph."""
 
 import jax
 import jax.numpy as jnp
@@ -43,11 +43,9 @@ AFFINE = np.float32([[0.6, 0.1, 0.0], [0.05, 0.5, 0.1], [0.0, 0.1, 0.7]])
 
 
 def test_an_affine_change_of_all_colours_is_reproduced_at_full_size(full, small):
-    # The ridge pulls flat windows to a plain shift: made small here, so that the affine map itself can be held.
+    # The ridge pulls flat windows to a plain shift: small here, so that the affine map itself can be held.
     out = highres.apply(full, small, small @ AFFINE + 0.1, epsilon=1e-9)
-    textured = np.s_[
-        50:
-    ]  # the ground: in the sky the colours of a window lie on a line, and its map is not unique
+    textured = np.s_[50:]  # the ground: in the sky the colours of a window lie on a line, and its map is not unique
     np.testing.assert_allclose(out[textured], (full @ AFFINE + 0.1)[textured], atol=5e-3)
 
 
@@ -60,9 +58,7 @@ def test_a_plain_shift_is_reproduced_at_full_size_whatever_the_ridge(full, small
 def test_the_maps_equal_least_squares_in_each_window_then_averaged(photograph):
     content, result, radius, epsilon = photograph(6, 7), photograph(6, 7, seed=1), 1, 1e-3
     windows = [[np.s_[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2] for x in range(7)] for y in range(6)]
-    solved = np.array(
-        [[reference.guided_map(content[w], result[w], epsilon) for w in row] for row in windows]
-    )
+    solved = np.array([[reference.guided_map(content[w], result[w], epsilon) for w in row] for row in windows])
     expected = np.array([[solved[w].mean((0, 1)) for w in row] for row in windows])
     actual = highres.affine_maps(jnp.asarray(content), jnp.asarray(result), radius, epsilon)
     np.testing.assert_allclose(actual, expected, atol=2e-3)
@@ -77,7 +73,7 @@ def test_the_working_result_comes_back_when_a_smooth_full_result_is_made_small()
 
 
 def test_a_step_edge_stays_a_step_edge():
-    # An edge that falls inside a working pixel, darkened on one side: a plain upsampling would ramp over several pixels.
+    # An edge inside a working pixel, and less contrast: a plain upsampling would ramp over several pixels.
     full = np.full((*FULL, 3), 0.3, np.float32)
     full[:, 50:] = 0.7
     content = pixels.resize(jnp.asarray(full), *SMALL, "linear")
@@ -108,8 +104,6 @@ def test_any_full_size_works(small, size):
 
 def test_a_flat_photograph_takes_the_shift_and_nothing_else(key):
     content = jnp.full((*SMALL, 3), 0.4)
-    result = (
-        content + 0.2 + 1e-3 * jax.random.normal(key, content.shape)
-    )  # a map fitted to this noise would be wild
+    result = content + 0.2 + 1e-3 * jax.random.normal(key, content.shape)  # a map fitted to this noise would be wild
     out = highres.apply(np.full((*FULL, 3), 0.4, np.float32), content, result)
     np.testing.assert_allclose(out, np.full((*FULL, 3), 0.6), atol=2e-3)

@@ -202,9 +202,7 @@ def test_exif_orientation_of_16_bit_files(tmp_path, orientation):
     places = np.asarray(ImageOps.exif_transpose(turned))  # which pixel comes where
     expected = samples.reshape(60, 3)[places]
     png16(tmp_path / "a.png", samples, exif=exif_turn(orientation))
-    tifffile.imwrite(
-        tmp_path / "a.tif", samples, photometric="rgb", extratags=[(TURN, 3, 1, orientation, True)]
-    )
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", extratags=[(TURN, 3, 1, orientation, True)])
     for name in ("a.png", "a.tif"):
         np.testing.assert_array_equal(np.rint(read(tmp_path / name).pixels * 65535), expected)
         assert size(tmp_path / name) == expected.shape[:2]
@@ -216,9 +214,7 @@ def test_broken_exif_does_not_cost_the_photograph(tmp_path):
     assert size(path) == (24, 36)
 
 
-@pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "PA", "La", "RGBa", "RGBX", "YCbCr", "CMYK"]
-)
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "PA", "La", "RGBa", "RGBX", "YCbCr", "CMYK"])
 def test_every_pillow_mode(mode):
     pillow = Image.fromarray(scene(channels=4)).convert("LA" if mode in ("La", "PA") else "RGBA")
     pillow = pillow.convert("RGB").convert(mode) if mode in ("YCbCr", "CMYK", "P") else pillow.convert(mode)
@@ -395,9 +391,7 @@ def test_16_bit_png_with_one_transparent_colour(tmp_path, channels):
     assert photo.alpha[5, 7] == 1
 
 
-@pytest.mark.parametrize(
-    ("photometric", "order"), [("minisblack", "<"), ("minisblack", ">"), ("miniswhite", "<")]
-)
+@pytest.mark.parametrize(("photometric", "order"), [("minisblack", "<"), ("minisblack", ">"), ("miniswhite", "<")])
 def test_16_bit_grey_tiff(tmp_path, photometric, order):
     samples = scene16(channels=1)[..., 0]
     tifffile.imwrite(tmp_path / "a.tif", samples, photometric=photometric, byteorder=order)
@@ -521,9 +515,7 @@ def test_profiles_are_found_in_every_format(tmp_path, name):
 def test_a_rounded_srgb_profile_changes_nothing_and_a_near_one_does(tmp_path):
     x = np.linspace(0, 1, 1024)
     light = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
-    profile = matrix_profile(
-        SRGB, curv(*np.rint(light * 65535).astype(int))
-    )  # as Hewlett-Packard's well-known one
+    profile = matrix_profile(SRGB, curv(*np.rint(light * 65535).astype(int)))  # as Hewlett-Packard's well-known one
     path = save_with_profile(tmp_path / "a.png", scene16(), profile)
     np.testing.assert_array_equal(np.rint(read(path).pixels * 65535), scene16())
     profile = matrix_profile(SRGB, para(3, 2.44, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
@@ -564,9 +556,7 @@ def test_16_bit_matrix_conversion_is_exact_to_16_bits(tmp_path):
     linear = np.clip(linear @ to_srgb.T, 0, 1)  # XYZ (D50) to sRGB after Lindbloom
     expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     path = png16(tmp_path / "a.png", samples, profile=matrix_profile())
-    assert (
-        distance(read(path).pixels, expected) < 2e-4
-    )  # Lindbloom and lcms adapt D65 to D50 a little differently
+    assert distance(read(path).pixels, expected) < 2e-4  # Lindbloom and lcms adapt D65 to D50 a little differently
 
 
 def test_table_profile_agrees_with_lcms(tmp_path):
@@ -585,9 +575,7 @@ def test_grey_profiles_agree_with_lcms(tmp_path, depth, curve):
         path = save(tmp_path / "a.png", samples, icc_profile=profile)
     else:
         path = png16(tmp_path / "a.png", samples[..., None].astype(np.uint16) * 257, profile=profile)
-    assert (
-        distance(read(path).pixels, lcms(samples, profile)) < 6e-3
-    )  # lcms is coarse in the shadows at 8 bits
+    assert distance(read(path).pixels, lcms(samples, profile)) < 6e-3  # lcms is coarse in the shadows at 8 bits
     np.testing.assert_array_equal(read_colours(path)[..., 0], samples)
 
 
@@ -672,9 +660,7 @@ def test_8_bit_round_trip_is_exact(tmp_path, name):
 @pytest.mark.parametrize(("name", "depth"), [("a.png", 8), ("a.tif", 8), ("a.png", 16), ("a.tif", 16)])
 def test_values_are_rounded_and_clipped(tmp_path, name, depth):
     top = 2**depth - 1
-    levels = np.array(
-        [-5, -0.4, 0.4, 0.6, 99.4, 99.6, 128.49, 128.51, top - 0.6, top - 0.4, top + 0.4, top * 2]
-    )
+    levels = np.array([-5, -0.4, 0.4, 0.6, 99.4, 99.6, 128.49, 128.51, top - 0.6, top - 0.4, top + 0.4, top * 2])
     pixels = (levels / top)[None, :, None].repeat(3, -1)
     write(tmp_path / name, pixels, bit_depth=depth)
     expected = np.array([0, 0, 0, 1, 99, 100, 128, 129, top - 1, top, top, top])
@@ -736,12 +722,8 @@ def test_files_get_ordinary_permissions(tmp_path, name):
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.parametrize(
-    ("name", "target"), [("a.png", "PIL.Image.Image.save"), ("a.tif", "tifffile.imwrite")]
-)
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), ValueError("odd"), KeyboardInterrupt()]
-)
+@pytest.mark.parametrize(("name", "target"), [("a.png", "PIL.Image.Image.save"), ("a.tif", "tifffile.imwrite")])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("odd"), KeyboardInterrupt()])
 def test_a_failure_while_encoding_leaves_the_old_file(tmp_path, monkeypatch, name, target, error):
     write(tmp_path / name, scene() / 255)
     before = (tmp_path / name).read_bytes()
@@ -952,9 +934,7 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("options", [{}, {"quality": 50, "progressive": True}])
-@pytest.mark.parametrize(
-    "name", ["a.jpg", "a.png", "a.tif", "a.webp", "a.bmp", "a.gif", "a.jp2", "a.ppm", "a.avif"]
-)
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp", "a.bmp", "a.gif", "a.jp2", "a.ppm", "a.avif"])
 def test_truncated_files_are_refused(tmp_path, capfd, name, options):
     if name == "a.avif" and not features.check("avif"):
         pytest.skip("this Pillow reads no AVIF")

@@ -94,9 +94,7 @@ def imported(name: str, nodes: Iterator[ast.AST]) -> Iterator[str]:
 def own_imports(name: str) -> set[str]:
     """Modules of jpst that one of them imports anywhere, inside functions too."""
     asked = {
-        dotted.removeprefix("jpst.")
-        for dotted in imported(name, ast.walk(TREES[name]))
-        if dotted.startswith("jpst.")
+        dotted.removeprefix("jpst.") for dotted in imported(name, ast.walk(TREES[name])) if dotted.startswith("jpst.")
     }
     return {module for module in asked if module in MODULES and module != "models"}
 
@@ -106,7 +104,7 @@ def rank(name: str) -> int:
 
 
 def at_import(tree: ast.Module) -> Iterator[ast.AST]:
-    """Statements that run when the module is imported: not those of functions, nor those for the type checker only."""
+    """Statements that run when the module is imported: not those of functions or for type checkers only."""
     waiting: list[ast.AST] = [*tree.body]
     while waiting:
         node = waiting.pop()
@@ -168,9 +166,7 @@ def test_no_file_is_a_drawer_for_anything():
 
 @pytest.mark.parametrize("name", ["recipe", "cli"])
 def test_importing_it_does_not_import_jax(name):
-    program = (
-        f"import sys, jpst.{name}; print(*(m for m in ('jax', 'flax', 'optax', 'scipy') if m in sys.modules))"
-    )
+    program = f"import sys, jpst.{name}; print(*(m for m in ('jax', 'flax', 'optax', 'scipy') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "", "a call for --help would wait for it"

@@ -1,4 +1,4 @@
-"""The losses: against the reference's values, float64 loops, finite differences, and what must leave them unchanged."""
+"""The losses: against the reference's values, float64 loops, finite differences, and their invariances."""
 
 from functools import partial
 
@@ -87,9 +87,7 @@ def test_the_style_loss_equals_a_float64_loop(pair, objective):
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_style_loss_is_averaged_over_its_layers(pair, objective):
-    np.testing.assert_allclose(
-        5 * style_loss(*pair, objective, layers=5), style_loss(*pair, objective), rtol=1e-5
-    )
+    np.testing.assert_allclose(5 * style_loss(*pair, objective, layers=5), style_loss(*pair, objective), rtol=1e-5)
 
 
 def test_the_content_loss_equals_the_mean_squared_difference():
@@ -137,9 +135,7 @@ def test_the_gradient_of_the_content_loss_agrees_with_finite_differences():
 def test_relative_losses_do_not_depend_on_the_scale_of_the_features(pair, factor):
     own, other, *masks = pair
     before = style_loss(own, other, *masks, "relative")
-    np.testing.assert_allclose(
-        style_loss(factor * own, factor * other, *masks, "relative"), before, rtol=1e-4
-    )
+    np.testing.assert_allclose(style_loss(factor * own, factor * other, *masks, "relative"), before, rtol=1e-4)
     b = features(6, 8, 4, 2)
     before = losses.content_loss(own, losses.content_target(b, "relative"))
     after = losses.content_loss(factor * own, losses.content_target(factor * b, "relative"))
@@ -160,9 +156,7 @@ def test_a_style_region_tiled_to_a_larger_area_leaves_the_relative_loss_unchange
     own, _, masks, _ = pair
     other, style_masks = features(5, 7, 4, 1), halves(20, 28, 3 / 7)
     before = style_loss(own, other, masks[:2], style_masks, "relative")
-    after = style_loss(
-        own, jnp.tile(other, (*tiles, 1)), masks[:2], jnp.tile(style_masks, (1, *tiles)), "relative"
-    )
+    after = style_loss(own, jnp.tile(other, (*tiles, 1)), masks[:2], jnp.tile(style_masks, (1, *tiles)), "relative")
     np.testing.assert_allclose(after, before, rtol=1e-5)
 
 
@@ -193,9 +187,7 @@ def test_regions_weigh_as_the_square_root_of_their_area():
 def test_a_region_empty_in_both_images_adds_nothing(pair, objective):
     own, other, content_masks, style_masks = pair
     more = [jnp.concatenate([masks, jnp.zeros_like(masks[:1])]) for masks in (content_masks, style_masks)]
-    np.testing.assert_allclose(
-        style_loss(own, other, *more, objective), style_loss(*pair, objective), rtol=1e-5
-    )
+    np.testing.assert_allclose(style_loss(own, other, *more, objective), style_loss(*pair, objective), rtol=1e-5)
     gradients = (
         style_gradient(own, other, *more, objective=objective),
         style_gradient(*pair, objective=objective),
@@ -216,7 +208,7 @@ def test_a_region_absent_from_one_image_neither_gives_nan_nor_drowns_the_others(
 
 @pytest.mark.parametrize("strength", [1e-2, 1e-4])
 def test_a_faint_style_region_still_has_a_gram_per_area(strength):
-    # A thin region of a large mask, brought to working size and then to a deep layer, is this faint everywhere.
+    # A thin region of a large mask, at working size and then at a deep layer, is this faint everywhere.
     other, mask = features(5, 7, 4, 1), halves(20, 28, 3 / 7)[:1]
     full = losses.style_target(other, mask, mask, (5, 7), 1, "relative").grams
     faint = losses.style_target(other, mask, strength * mask, (5, 7), 1, "relative").grams
@@ -239,7 +231,7 @@ def test_sizes_of_the_widest_layers_do_not_overflow_while_traced(objective):
 
 
 def test_the_papers_normalisation_holds_at_a_size_whose_square_exceeds_int32():
-    # (C h w)^2 = 2^38 here. Constant features 2 in one image and 3 in the other: every entry of a Gram is 4 h w or 9 h w.
+    # (C h w)^2 = 2^38 here. Features 2 and 3 everywhere: every entry of a Gram is 4 h w or 9 h w.
     own, other = jnp.full((512, 256, 4), 3.0), jnp.full((512, 256, 4), 2.0)
     loss = style_loss(own, other, jnp.ones((1, 64, 32)), jnp.ones((1, 64, 32)), "paper")
     np.testing.assert_allclose(loss, (9 - 4) ** 2 / (2 * 4**2), rtol=1e-5)
@@ -248,9 +240,7 @@ def test_the_papers_normalisation_holds_at_a_size_whose_square_exceeds_int32():
 # ---- The other terms
 
 
-@pytest.mark.parametrize(
-    "value, expected", [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (1.0 + 2 / 255, 4.0), (-3 / 255, 9.0)]
-)
+@pytest.mark.parametrize("value, expected", [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (1.0 + 2 / 255, 4.0), (-3 / 255, 9.0)])
 def test_the_clipping_loss_counts_squared_levels_outside_the_range(value, expected):
     np.testing.assert_allclose(losses.clipping_loss(jnp.full((4, 5, 3), value)), expected, atol=1e-3)
 

@@ -1,4 +1,4 @@
-"""The matting Laplacian: both forms against pymatting, a loop over Levin's equation 12, and the reference's values."""
+"""The matting Laplacian: both forms against pymatting, Levin's equation 12, and the reference's values."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def form(request):
 
 
 def dense(laplacian, height: int, width: int) -> np.ndarray:
-    """The operator as a matrix over row-major pixels, by its effect on every unit vector: the same for each form."""
+    """The operator as a matrix over row-major pixels, by its effect on unit vectors, for each form."""
     units = jnp.eye(height * width).reshape(height, width, height * width)
     return np.asarray(apply(laplacian, units)).reshape(height * width, height * width).astype(np.float64)
 
@@ -32,7 +32,7 @@ def random_image(*shape: int, seed: int = 0) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).uniform(0, 1, shape), jnp.float32)
 
 
-# At 1e-7 it is pymatting's closed-form inverse that is inexact: it is 2.6e-6 away from the loop over equation 12.
+# At 1e-7 it is pymatting's closed-form inverse that is inexact: it is 2.6e-6 away from equation 12.
 @pytest.mark.parametrize("epsilon, tolerance", [(1e-7, 1e-5), (1e-5, 1e-6), (1e-3, 1e-6)])
 @pytest.mark.parametrize("size", [(13, 17), (6, 3), (3, 8)])
 def test_equals_pymatting(form, photograph, size, epsilon, tolerance):
@@ -110,7 +110,7 @@ def test_a_constant_shift_changes_nothing(form, photograph):
 
 
 def test_a_smooth_8_bit_image_with_a_tiny_epsilon_stays_accurate(form):
-    # Covariances far below float32's rounding of a mean of squares: assembled in float32, the gradient is noise.
+    # Covariances far below float32's rounding of a mean of squares: assembled so, the gradient is noise.
     y, x = np.mgrid[0:14, 0:16]
     levels = np.round(np.stack([200 + 0.31 * x, 180 + 0.23 * y, 190 + 0.17 * (x + y)], -1))
     image = (levels / 255).astype(np.float32)

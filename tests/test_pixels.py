@@ -86,9 +86,7 @@ def test_area_mean_sums_to_one_where_its_planes_do(soft_masks, out):
 
 @pytest.mark.parametrize("out", [(12, 16), (48, 64), (7, 9)])
 def test_resize_keeps_a_constant_and_a_centre_of_mass(out):
-    np.testing.assert_allclose(
-        pixels.resize(jnp.full((24, 32, 3), 0.3), *out), np.full((*out, 3), 0.3), atol=1e-5
-    )
+    np.testing.assert_allclose(pixels.resize(jnp.full((24, 32, 3), 0.3), *out), np.full((*out, 3), 0.3), atol=1e-5)
     ramp = jnp.broadcast_to(jnp.linspace(0, 1, 32)[None, :, None], (24, 32, 3))
     np.testing.assert_allclose(pixels.resize(ramp, *out).mean(), 0.5, atol=1e-3)
 

@@ -152,9 +152,7 @@ def test_views_share_a_storage(tmp_path, write):
 def test_storage_views_of_the_legacy_format(tmp_path):
     root = np.arange(10, dtype=np.float32)
     view = tup(text("other"), integer(4), integer(6))
-    pid = (
-        tup(text("storage"), glob("torch", "FloatStorage"), text("0"), text("cpu"), integer(10), view) + b"Q"
-    )
+    pid = tup(text("storage"), glob("torch", "FloatStorage"), text("0"), text("cpu"), integer(10), view) + b"Q"
     args = tup(pid, integer(1), integers((2, 2)), integers((2, 1)))
     body = mapping({"t": glob("torch._utils", "_rebuild_tensor_v2") + args + b"R"})
     same(readers.read(write_legacy(tmp_path / "f", body, {"0": root})), {"t": root[5:9].reshape(2, 2)})
@@ -258,9 +256,7 @@ STATES = {
     "dict of the dict": glob("collections", "OrderedDict") + mapping({"items": b"N"}) + b"b",
     "size of a call": call("torch", "Size", integer(5)),
     "storage of a string": call("torch._utils", "_rebuild_tensor_v2", text("x"), integer(0), b")", b")"),
-    "unknown storage": mapping(
-        {"t": tup(text("storage"), text("Float"), text("0"), text("cpu"), integer(1)) + b"Q"}
-    ),
+    "unknown storage": mapping({"t": tup(text("storage"), text("Float"), text("0"), text("cpu"), integer(1)) + b"Q"}),
 }
 
 
@@ -314,8 +310,7 @@ def test_endless_dicts_are_refused(tmp_path, write, doublings, monkeypatch):
     monkeypatch.setattr(readers, "_MOST_NODES", 10_000)
     cyclic = b"}q\x00" + text("self") + b"h\x00s"
     doubled = b"}q\x00" + b"".join(
-        b"}q%c" % (i + 1) + text("a") + b"h%c" % i + b"s" + text("b") + b"h%c" % i + b"s"
-        for i in range(doublings)
+        b"}q%c" % (i + 1) + text("a") + b"h%c" % i + b"s" + text("b") + b"h%c" % i + b"s" for i in range(doublings)
     )
     with pytest.raises(CheckpointError, match="entries"):
         readers.read(write(tmp_path / "f", doubled if doublings else cyclic, {}))
@@ -347,9 +342,7 @@ def test_files_of_torch_itself(tmp_path, legacy):
     assert list(found) == [f"state.{name}" for name in tensors]
     assert found["state.brain"].dtype.name == "bfloat16"
     for name, expected in tensors.items():
-        np.testing.assert_array_equal(
-            found[f"state.{name}"].astype(float), expected.detach().double().numpy()
-        )
+        np.testing.assert_array_equal(found[f"state.{name}"].astype(float), expected.detach().double().numpy())
     torch.save(layer.state_dict(), tmp_path / "g", _use_new_zipfile_serialization=not legacy)
     assert list(readers.read(tmp_path / "g")) == list(layer.state_dict())
 

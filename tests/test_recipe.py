@@ -96,7 +96,7 @@ def test_the_readme_preset_differs_from_the_paper_where_the_reference_says():
 def test_every_choice_and_number_is_explained():
     tree = ast.parse(inspect.getsource(module))  # the command line takes its help from these strings
     for owner in (node for node in tree.body if isinstance(node, ast.ClassDef)):
-        for field, after in zip(owner.body, owner.body[1:] + [ast.Pass()], strict=True):
+        for field, after in zip(owner.body, [*owner.body[1:], ast.Pass()], strict=True):
             if isinstance(field, ast.AnnAssign):
                 explained = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-                assert explained, f"{owner.name}.{field.target.id} has no docstring"  # type: ignore[union-attr]
+                assert explained, f"{owner.name}.{field.target.id} is not explained"  # type: ignore

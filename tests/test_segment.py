@@ -312,9 +312,7 @@ def test_beside(tmp_path):
     assert segment.beside(photo) == segment.beside(str(photo)) == tmp_path / "house.old_seg.png"
 
 
-@pytest.mark.parametrize(
-    ("height", "width"), [(40, 60), (41, 60), (39, 61), (20, 30), (87, 130), (400, 600), (13, 20)]
-)
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (41, 60), (39, 61), (20, 30), (87, 130), (400, 600), (13, 20)])
 def test_fit_is_the_nearest_neighbour_with_half_pixel_centres(height, width):
     labels = np.random.default_rng(0).integers(0, 9, (40, 60)).astype(np.int32)
     fitted = segment.fit(labels, height, width, source="mask.png")

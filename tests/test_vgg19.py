@@ -127,9 +127,7 @@ def keras_network(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "jax"))
     keras = pytest.importorskip("keras")
     # Its own initialiser takes ten seconds to compile and is overwritten anyway.
-    monkeypatch.setattr(
-        keras.initializers.GlorotUniform, "__call__", lambda _self, shape, dtype: np.zeros(shape)
-    )
+    monkeypatch.setattr(keras.initializers.GlorotUniform, "__call__", lambda _self, shape, dtype: np.zeros(shape))
     network = keras.applications.VGG19(include_top=False, weights=None, input_shape=(35, 46, 3))
     rng = np.random.default_rng(1)
     for layer in network.layers:
@@ -229,9 +227,7 @@ def test_facts_about_layers_are_those_of_the_network():
     assert vgg19.convolutions_to(("relu2_2", "conv1_1")) == ("conv1_1", "conv1_2", "conv2_1", "conv2_2")
     assert vgg19.convolutions_to(LAYERS) == tuple(shapes)
     for name, layer in shapes.items():
-        assert (
-            vgg19.channels_of(name) == vgg19.channels_of(name.replace("conv", "relu")) == layer["bias"].size
-        )
+        assert vgg19.channels_of(name) == vgg19.channels_of(name.replace("conv", "relu")) == layer["bias"].size
 
 
 @pytest.mark.parametrize("layers, least", [(("conv1_2",), 1), (("relu2_1", "conv1_1"), 2), (STYLE, 16)])

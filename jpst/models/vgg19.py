@@ -138,12 +138,7 @@ def _check_layers(layers: tuple[str, ...]) -> None:
 def _check_image(image: jax.Array, layers: tuple[str, ...]) -> None:
     least = minimum_size(layers)
     shape = image.shape
-    if (
-        len(shape) != 3
-        or shape[2] != 3
-        or min(shape[:2]) < least
-        or not jnp.issubdtype(image.dtype, jnp.floating)
-    ):
+    if len(shape) != 3 or shape[2] != 3 or min(shape[:2]) < least or not jnp.issubdtype(image.dtype, jnp.floating):
         raise LayerError(
             f"VGG19 image: found {image.dtype} {shape}; needed for {_deepest(layers)} is one float image "
             f"[H, W, 3] in [0, 1] of at least {least}x{least} pixels (batch it with jax.vmap)."

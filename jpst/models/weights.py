@@ -147,11 +147,7 @@ def convert(path: str | Path, network: str, out: str | Path) -> Path:
 
 def verify() -> list[tuple[str, str]]:
     """(file name, 'ok' or what is wrong with it) of every registered checkpoint in `directory()`."""
-    return [
-        (path.name, _status(checkpoint, path))
-        for checkpoint in REGISTRY.values()
-        for path in _present(checkpoint)
-    ]
+    return [(path.name, _status(checkpoint, path)) for checkpoint in REGISTRY.values() for path in _present(checkpoint)]
 
 
 def listing() -> list[Row]:
@@ -271,9 +267,7 @@ def _converted(table: Table, tensors: Tensors, source: Path) -> Tensors:
         rule = _rule(table, name)
         path = re.sub(rule.pattern, rule.path, name) if rule else name
         if path in found:
-            raise CheckpointError(
-                f"{source}: found two tensors for {path}, the second is {name}; needed is one."
-            )
+            raise CheckpointError(f"{source}: found two tensors for {path}, the second is {name}; needed is one.")
         if rule:
             found[path] = _laid_out(
                 tensor, rule, flip=path == table.first_kernel and table.preprocessing.order == "BGR"

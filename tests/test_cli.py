@@ -1,0 +1,271 @@
+"""The command line as a person meets it: files written, messages, exit status; a narrow network stands in for VGG19."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from jpst import cli, image
+from jpst.models import fetch, weights
+from jpst.models.weights import Loaded, Provenance
+
+SMALL = ["--size", "32", "--size-multiple", "8", "--iterations", "2"]
+
+
+@pytest.fixture(autouse=True)
+def narrow_network(vgg19_tiny, monkeypatch):
+    """No test here loads or downloads real weights, nor changes where this process keeps its compilations."""
+    monkeypatch.setattr(weights, "load", lambda network, path=None: Loaded(vgg19_tiny, Provenance("tiny", "0" * 64)))
+    monkeypatch.setattr(weights, "find", lambda network: object())
+    monkeypatch.setattr(fetch, "fetch", lambda *_, **__: pytest.fail("a download was started"))
+    monkeypatch.setattr(cli, "_keep_compilations", lambda: None)
+
+
+@pytest.fixture
+def folder(tmp_path, photograph):
+    """A folder with content.png and style.jpg and nothing else."""
+    image.write(tmp_path / "content.png", photograph(60, 80))
+    image.write(tmp_path / "style.jpg", photograph(48, 64, seed=1))
+    return tmp_path
+
+
+@pytest.fixture
+def jpst(folder, monkeypatch, capsys):
+    """jpst(*arguments) runs in that folder -> (exit status, what was printed, names of the new files)."""
+    monkeypatch.chdir(folder)
+
+    def run(*arguments):
+        before = {path.name for path in folder.iterdir()}
+        try:
+            cli.main([str(argument) for argument in arguments])
+            status = 0
+        except SystemExit as exit:
+            if isinstance(exit.code, str):  # Python prints it and exits with 1
+                print(exit.code, file=sys.stderr)
+            status = 1 if isinstance(exit.code, str) else exit.code
+        captured = capsys.readouterr()
+        return status, captured.out + captured.err, {path.name for path in folder.iterdir()} - before
+
+    return run
+
+
+def transfer(jpst, *more, content="content.png", style="style.jpg", out="out.png"):
+    return jpst("transfer", content, style, "-o", out, *SMALL, *more)
+
+
+def test_transfer_writes_the_picture_and_its_record(jpst, folder):
+    status, text, new = transfer(jpst)
+    assert status == 0, text
+    assert new == {"out.png", "out.json"}
+    assert image.size(folder / "out.png") == (60, 80)
+    record = json.loads((folder / "out.json").read_text())
+    assert record["recipe"]["size"] == 32
+    assert record["checkpoints"]["vgg19"] == {"name": "tiny", "sha256": "0" * 64}
+    assert "out.png written, 80 x 60" in text
+    assert "No masks" in text
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "tif"])
+def test_the_suffix_chooses_the_format(jpst, folder, suffix):
+    status, text, _ = transfer(jpst, out=f"out.{suffix}")
+    assert status == 0, text
+    with PIL.Image.open(folder / f"out.{suffix}") as opened:
+        assert opened.format == {"jpg": "JPEG", "webp": "WEBP", "tif": "TIFF"}[suffix]
+
+
+def test_sixteen_bits_stay_sixteen_bits(jpst, folder, photograph):
+    image.write(folder / "deep.tif", photograph(60, 80), bit_depth=16)
+    assert transfer(jpst, content="deep.tif", out="out.png")[0] == 0
+    assert image.read(folder / "out.png").bit_depth == 16
+
+
+def test_a_dry_run_tells_the_plan_and_writes_nothing(jpst):
+    status, text, new = transfer(jpst, "--dry-run")
+    assert (status, new) == (0, set())
+    assert "working sizes: 32 x 24 (2 steps)" in text
+    assert "GiB of memory" in text
+
+
+def test_json_is_one_object_on_standard_output(folder, jpst, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    cli.main(["transfer", "content.png", "style.jpg", "-o", "out.png", *SMALL, "--json"])
+    assert json.loads(capsys.readouterr().out)["output_size"] == [80, 60]
+    cli.main(["transfer", "content.png", "style.jpg", "-o", "out.png", *SMALL, "--json", "--dry-run"])
+    assert json.loads(capsys.readouterr().out)["memory_bytes"] > 0
+
+
+def test_pictures_on_the_way_are_saved(jpst):
+    status, text, new = jpst(
+        "transfer", "content.png", "style.jpg", "-o", "out.jpg", *SMALL[:-1], "4", "--save-every", 2
+    )
+    assert status == 0, text
+    assert {"out-step0002.jpg", "out-step0004.jpg", "out.jpg"} <= new
+
+
+def test_a_preset_moves_every_default(jpst, folder):
+    status, text, _ = transfer(jpst, "--preset", "paper", "--content-weight", "3")
+    assert status == 0, text
+    record = json.loads((folder / "out.json").read_text())
+    assert record["recipe"]["name"] == "paper"
+    assert record["recipe"]["objective"] == "paper"
+    assert record["hyperparameters"]["style_weight"] == 100.0
+    assert record["hyperparameters"]["content_weight"] == 3.0
+    assert "The aesthetic" in text or "aesthetics term is absent" in text
+
+
+def test_one_seed_gives_one_picture_and_is_recorded(jpst, folder):
+    pictures = []
+    for _ in range(2):
+        assert transfer(jpst, "--start", "noise", "--seed", 7)[0] == 0
+        pictures.append((folder / "out.png").read_bytes())
+    assert pictures[0] == pictures[1]
+    assert json.loads((folder / "out.json").read_text())["seed"] == 7
+
+
+def test_ctrl_c_saves_the_best_picture_so_far_and_says_so(jpst, folder, monkeypatch):
+    from jpst import pyramid
+
+    real = pyramid.transfer
+
+    def interrupted(state, *arguments, **options):
+        if int(state.step) == 1:
+            raise KeyboardInterrupt
+        return real(state, *arguments, **options)
+
+    monkeypatch.setattr(pyramid, "transfer", interrupted)
+    status, text, new = transfer(jpst)
+    assert status == 0
+    assert new == {"out.png", "out.json"}
+    assert "Interrupted: this is the best picture so far." in text
+    assert json.loads((folder / "out.json").read_text())["interrupted"] is True
+
+
+def test_ctrl_c_before_there_is_a_picture_writes_nothing(jpst, monkeypatch):
+    from jpst import pipeline
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "prepare_job", interrupted)
+    status, text, new = transfer(jpst)
+    assert (status, new) == (130, set())
+    assert "nothing was written" in text
+
+
+def missing(path):
+    return "no such file"
+
+
+def empty(path):
+    path.write_bytes(b"")
+    return "empty"
+
+
+def text(path):
+    path.write_text("not a picture at all")
+    return "not an image"
+
+
+def truncated(path):
+    whole = path.with_name("style.jpg").read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    return "truncated"
+
+
+def directory(path):
+    path.mkdir()
+    return "folder"
+
+
+def absurdly_large(path):
+    PIL.Image.new("1", (30_000, 30_000)).save(path, "PNG")
+    return "30000 x 30000"
+
+
+@pytest.mark.parametrize("spoil", [missing, empty, text, truncated, directory, absurdly_large])
+@pytest.mark.parametrize("side", ["content", "style"])
+def test_a_bad_photograph_is_named_and_nothing_is_left_behind(jpst, folder, side, spoil):
+    expected = spoil(folder / "bad.png")
+    status, text, new = transfer(jpst, **{side: "bad.png"})
+    assert status == 1
+    assert "jpst: " in text
+    assert "bad.png" in text
+    assert expected in text
+    assert "Traceback" not in text
+    assert new == set(), "nothing may be written"
+
+
+@pytest.mark.parametrize(
+    ("out", "expected"),
+    [("out.xyz", "xyz"), ("nowhere/out.png", "nowhere"), (".", "suffix")],
+)
+def test_a_bad_output_fails_before_the_work(jpst, monkeypatch, out, expected):
+    from jpst import pipeline
+
+    monkeypatch.setattr(pipeline, "execute", lambda *_, **__: pytest.fail("work was done"))
+    status, text, new = transfer(jpst, out=out)
+    assert (status, new) == (1, set())
+    assert expected in text
+
+
+def test_a_photograph_as_mask_is_refused(jpst, folder, photograph):
+    rng = np.random.default_rng(0)
+    PIL.Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8)).save(folder / "noise.png")
+    status, text, new = transfer(jpst, "--content-seg", "noise.png", "--style-seg", "noise.png")
+    assert (status, new) == (1, set())
+    assert "painted" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["transfer", "content.png"],
+        ["transfer", "content.png", "style.jpg", "-o", "out.png", "--preset", "no-such"],
+        ["transfer", "content.png", "style.jpg", "-o", "out.png", "--size", "large"],
+        ["nothing"],
+        [],
+    ],
+)
+def test_wrong_use_exits_with_2(jpst, arguments):
+    status, text, new = jpst(*arguments)
+    assert (status, new) == (2, set())
+    assert "Traceback" not in text
+
+
+def test_a_size_that_cannot_work_is_explained(jpst):
+    status, text, _ = jpst("transfer", "content.png", "style.jpg", "-o", "out.png", "--size", "3")
+    assert status in (1, 2)
+    assert "at least 32" in text
+
+
+def test_weights_are_listed_with_licences(jpst, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("JPST_CHECKPOINTS", str(tmp_path / "empty"))
+    status, text, _ = jpst("weights", "list")
+    assert status == 0
+    assert "vgg19-caffe-codebook" in text
+    assert "MIT" in text
+    assert jpst("weights", "verify")[0] == 0
+
+
+def test_a_damaged_checkpoint_fails_the_verification(jpst, monkeypatch, tmp_path):
+    monkeypatch.setenv("JPST_CHECKPOINTS", str(tmp_path))
+    (tmp_path / fetch.REGISTRY["vgg19-caffe-codebook"].filename).write_bytes(b"damaged")
+    status, text, _ = jpst("weights", "verify")
+    assert status == 1
+    assert "damaged" in text
+
+
+def test_the_demo_transfers_the_photographs_that_packages_ship(jpst, monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli.Transfer, "run", lambda self: seen.extend([self.content.is_file(), self.style.is_file()]))
+    assert jpst("demo")[0] == 0
+    assert seen == [True, True]
+
+
+def test_help_needs_no_jax():
+    code = "import sys; from jpst import cli\ntry: cli.main(['--help'])\nexcept SystemExit: print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"

@@ -1,0 +1,158 @@
+"""From sources of every kind to a finished run, with a narrow network in place of the real one."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from jpst import estimate, image, pipeline
+from jpst.errors import JpstError
+from jpst.recipe import Hyperparameters, Recipe
+from jpst.segment import MaskError
+from jpst.transfer import Networks
+
+RECIPE = Recipe(size=32, size_multiple=8, iterations=(2,))
+
+
+@pytest.fixture
+def arrays(photograph):
+    return photograph(60, 80), photograph(48, 64, seed=1)
+
+
+@pytest.fixture
+def stylize(vgg19_tiny):
+    def run(content, style, recipe=RECIPE, **options):
+        return pipeline.stylize(content, style, recipe=recipe, networks=Networks(vgg19_tiny), **options)
+
+    return run
+
+
+@pytest.fixture
+def files(tmp_path, arrays):
+    """content.png and style.png in a folder."""
+    paths = tmp_path / "content.png", tmp_path / "style.png"
+    for path, pixels in zip(paths, arrays, strict=True):
+        image.write(path, pixels)
+    return paths
+
+
+def paint(path, height, width, colours):
+    """A mask of horizontal bands, one colour a band."""
+    bands = np.repeat(np.uint8(colours), -(-height // len(colours)), axis=0)[:height]
+    PIL.Image.fromarray(np.repeat(bands[:, None], width, axis=1)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.uint16])
+def test_arrays_come_back_as_arrays_of_their_dtype(stylize, arrays, dtype):
+    content = arrays[0] if np.issubdtype(dtype, np.floating) else np.round(arrays[0] * np.iinfo(dtype).max)
+    run = stylize(content.astype(dtype), arrays[1])
+    assert isinstance(run.image, np.ndarray)
+    assert run.image.dtype == dtype
+    assert run.image.shape == (60, 80, 3)
+
+
+def test_paths_and_pil_images_come_back_as_pil_images_of_the_same_size(stylize, files):
+    with PIL.Image.open(files[0]) as opened:
+        opened.load()
+    for content in (files[0], str(files[0]), opened):
+        run = stylize(content, files[1])
+        assert isinstance(run.image, PIL.Image.Image)
+        assert run.image.size == (80, 60)
+
+
+def test_the_working_size_can_be_asked_for(stylize, arrays):
+    run = stylize(*arrays, recipe=Recipe(size=32, size_multiple=8, iterations=(1,), output_size="working"))
+    assert run.photograph.pixels.shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize(("output_size", "shape"), [("native", (60, 80)), ("working", (24, 32))])
+def test_alpha_is_put_back_at_the_size_of_the_result(stylize, arrays, output_size, shape):
+    alpha = np.linspace(0, 1, 80, dtype=np.float32) * np.ones((60, 1), np.float32)
+    recipe = Recipe(size=32, size_multiple=8, iterations=(1,), output_size=output_size)
+    run = stylize(np.dstack([arrays[0], alpha]), arrays[1], recipe=recipe)
+    assert run.photograph.alpha is not None
+    assert run.photograph.alpha.shape == shape
+    np.testing.assert_allclose(run.photograph.alpha.mean(), alpha.mean(), atol=0.01)
+
+
+def test_the_record_is_json_and_tells_all(stylize, files):
+    run = stylize(*files)
+    record = json.loads(json.dumps(run.record))
+    assert record["recipe"]["iterations"] == [2]
+    assert record["content"] == {"path": str(files[0]), "size": [80, 60], "bit_depth": 8}
+    assert len(record["levels"][0]["losses"]["style"]) == 2
+    assert record["hyperparameters"]["learning_rate"] == Hyperparameters.preset("balanced").learning_rate
+    assert record["versions"]["jax"]
+    assert record["status"] == "every step was finite"
+    assert record["peak_memory_bytes"] > 1e7
+
+
+def test_a_term_without_its_network_is_reported_as_absent(stylize, arrays):
+    weighted = stylize(*arrays, hyper=Hyperparameters(nima_weight=5.0))
+    assert "nima_weight 5 has no effect" in weighted.record["terms_absent"]["aesthetics"]
+    assert stylize(*arrays).record["terms_absent"] == {}
+
+
+def test_masks_lying_beside_both_photographs_are_used(stylize, files, tmp_path):
+    paint(tmp_path / "content_seg.png", 60, 80, [(0, 0, 255), (0, 255, 0)])
+    assert len(stylize(*files).record["regions"]) == 1, "one mask alone says nothing"
+    paint(tmp_path / "style_seg.png", 48, 64, [(0, 255, 0), (0, 0, 255), (0, 255, 0), (0, 255, 0)])
+    regions = {row["name"]: row for row in stylize(*files).record["regions"]}
+    assert regions["blue"]["content"] == 50.0
+    assert regions["blue"]["style"] == 25.0
+    none = Recipe(size=32, size_multiple=8, iterations=(1,), segmenter="none")
+    assert len(stylize(*files, recipe=none).record["regions"]) == 1
+
+
+def test_masks_may_be_given_and_differ_in_scale(stylize, arrays, tmp_path):
+    masks = [
+        paint(tmp_path / f"{n}.png", *size, [(255, 0, 0), (0, 0, 0)]) for n, size in enumerate(((121, 160), (24, 32)))
+    ]
+    run = stylize(*arrays, content_seg=masks[0], style_seg=masks[1])
+    assert {row["name"] for row in run.record["regions"]} == {"red", "black"}
+
+
+def test_regions_change_the_result(stylize, arrays, tmp_path):
+    masks = [
+        paint(tmp_path / f"{n}.png", *size, [(255, 0, 0), (0, 0, 0)]) for n, size in enumerate(((60, 80), (48, 64)))
+    ]
+    with_masks = stylize(*arrays, content_seg=masks[0], style_seg=masks[1]).photograph.pixels
+    assert np.abs(with_masks - stylize(*arrays).photograph.pixels).max() > 0.01
+
+
+def test_one_mask_alone_is_refused(stylize, arrays, tmp_path):
+    mask = paint(tmp_path / "mask.png", 60, 80, [(255, 0, 0), (0, 0, 0)])
+    with pytest.raises(MaskError, match=r"no mask for the style photograph.*--style-seg"):
+        stylize(*arrays, content_seg=mask)
+
+
+def test_a_mask_of_another_shape_is_refused_by_name(stylize, arrays, tmp_path):
+    masks = [
+        paint(tmp_path / f"{n}.png", *size, [(255, 0, 0), (0, 0, 0)]) for n, size in enumerate(((60, 60), (48, 64)))
+    ]
+    with pytest.raises(MaskError, match=r"0\.png.*60 x 60.*80 x 60"):
+        stylize(*arrays, content_seg=masks[0], style_seg=masks[1])
+
+
+def test_the_same_call_gives_the_same_picture(stylize, arrays):
+    first, second = (stylize(*arrays).photograph.pixels for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_photograph_too_small_for_the_network_says_so(stylize, photograph):
+    recipe = Recipe(size=32, size_multiple=1, iterations=(1,))
+    with pytest.raises(JpstError, match=r"content photograph, 40 x 8 pixels.*at least 16 pixels"):
+        stylize(photograph(8, 40), photograph(40, 40), recipe=recipe)
+
+
+def test_the_estimate_grows_with_size_and_steps(arrays):
+    def of(**choices):
+        recipe = Recipe(size_multiple=1, **choices)
+        return pipeline.estimated(pipeline.prepare_job(*arrays, recipe), recipe)
+
+    small, larger, longer = of(size=32, iterations=(2,)), of(size=64, iterations=(2,)), of(size=32, iterations=(400,))
+    assert small.memory_bytes < larger.memory_bytes
+    assert small.seconds < longer.seconds
+    assert estimate.BASE_BYTES < small.memory_bytes < 4e9

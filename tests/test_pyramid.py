@@ -1,0 +1,107 @@
+"""Coarse to fine: sizes, the hand-over between levels, and the ways a climb ends early."""
+
+import jax
+import numpy as np
+import pytest
+
+from jpst import pyramid
+from jpst.pyramid import Level, Picture
+from jpst.recipe import Hyperparameters, Recipe
+from jpst.transfer import Networks, Status
+
+HYPER = Hyperparameters.preset("balanced")
+
+
+@pytest.fixture
+def pictures(photograph):
+    """Content 40 x 56 and style 36 x 48, each with the same two regions."""
+    sizes = ((40, 56), (36, 48))
+    return [
+        Picture(photograph(*size, seed=seed), (np.indices(size)[0] > size[0] // 2).astype(np.int32))
+        for seed, size in enumerate(sizes)
+    ]
+
+
+@pytest.fixture
+def climb(pictures, vgg19_tiny):
+    """climb(recipe, hyper=..., **options): the pictures' transfer, at the sizes that the recipe plans."""
+
+    def run(recipe, hyper=HYPER, **options):
+        levels = pyramid.plan(pictures[0].pixels.shape[:2], pictures[1].pixels.shape[:2], recipe)
+        return pyramid.climb(*pictures, 2, levels, Networks(vgg19_tiny), hyper, recipe=recipe, **options)
+
+    return run
+
+
+RECIPE = Recipe(size=48, size_multiple=8, iterations=(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("content", "style", "recipe", "expected"),
+    [
+        ((427, 640), (640, 427), Recipe(size=448, size_multiple=32, iterations=(80, 25)),
+         [Level((160, 224), (224, 160), 80), Level((288, 448), (448, 288), 25)]),
+        ((300, 400), (90, 100), Recipe(size=700, size_multiple=1, iterations=(5,)), [Level((300, 400), (90, 100), 5)]),
+        ((3000, 4000), (3000, 4000), Recipe(size=400, size_multiple=1, iterations=(1, 1, 1)),
+         [Level((75, 100), (75, 100), 1), Level((150, 200), (150, 200), 1), Level((300, 400), (300, 400), 1)]),
+    ],
+)  # fmt: skip
+def test_levels_halve_downwards_and_never_exceed_the_photograph(content, style, recipe, expected):
+    assert list(pyramid.plan(content, style, recipe)) == expected
+
+
+def test_every_level_starts_from_the_one_before(climb):
+    coarse, fine = climb(RECIPE)
+    assert coarse.result.shape == (16, 24, 3)
+    assert fine.result.shape == (32, 48, 3)
+    assert [len(one.losses["total"]) for one in (coarse, fine)] == [3, 2]
+    (alone,) = climb(Recipe(size=48, size_multiple=8, iterations=(2,)))
+    assert fine.losses["total"][0] < alone.losses["total"][0], "the coarse level's work was lost"
+
+
+def test_progress_counts_all_steps_and_shows_each_term(climb):
+    seen = []
+    climb(RECIPE, on_step=seen.append)
+    assert [now.step for now in seen] == [1, 2, 3, 4, 5]
+    assert sum(now.chunk for now in seen) == 5
+    assert set(seen[0].terms) == {"content", "style", "photorealism", "clipping", "total"}
+    assert seen[-1].best.shape == (32, 48, 3)
+
+
+def test_ctrl_c_keeps_the_best_image_so_far(climb):
+    seen = []
+
+    def stop_at_the_second(now):
+        seen.append(now)
+        if now.step == 2:
+            raise KeyboardInterrupt
+
+    (only,) = climb(RECIPE, on_step=stop_at_the_second)
+    assert only.interrupted
+    np.testing.assert_array_equal(only.result, seen[-1].best)
+
+
+def test_a_loss_that_is_not_finite_ends_the_climb_with_the_best_image(climb):
+    climbed = climb(RECIPE, hyper=HYPER._replace(style_weight=float("nan")))
+    assert len(climbed) == 1
+    assert climbed[0].status is Status.NOT_FINITE
+    assert np.isfinite(climbed[0].result).all()
+
+
+def test_no_steps_give_the_colour_match(climb):
+    (only,) = climb(Recipe(size=48, size_multiple=8, iterations=(0,)))
+    assert only.losses == {"total": []}
+    assert np.abs(np.asarray(only.result) - np.asarray(only.content)).max() > 0.02
+
+
+def test_noise_depends_on_the_key_alone(climb):
+    recipe = Recipe(size=48, size_multiple=8, iterations=(1,), start="noise")
+    first, again, other = (climb(recipe, key=jax.random.key(seed))[0].result for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.any(np.asarray(first) != np.asarray(other))
+
+
+def test_a_photograph_of_the_working_size_is_left_as_it_is(photograph):
+    image = photograph(40, 56)
+    np.testing.assert_array_equal(pyramid.at_size(image, (40, 56)), image)
+    assert float(pyramid.at_size(image, (20, 28)).max()) <= 1.0
