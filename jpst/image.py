@@ -4,7 +4,6 @@ The one place that knows about EXIF turns, ICC profiles, alpha, palettes, bit de
 Everything else in jpst sees float32 [H, W, 3], sRGB-encoded RGB in [0, 1].
 """
 
-import functools
 import logging
 import os
 import struct
@@ -15,7 +14,6 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeGuard
 
@@ -23,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from jpst import icc
 from jpst.errors import JpstError
 
 MAX_PIXELS = 300_000_000
@@ -68,9 +67,9 @@ def read(source: Source) -> Photograph:
     samples, profile = _samples(source, managed=True)
     alpha = None
     if samples.shape[-1] in (2, 4):
-        alpha = _unit(samples[..., -1:], 1)[..., 0]
+        alpha = icc.unit(samples[..., -1:], 1)[..., 0]
         samples = samples[..., :-1]
-    return Photograph(_to_srgb(samples, profile), alpha, 8 if samples.dtype == np.uint8 else 16)
+    return Photograph(icc.to_srgb(samples, profile), alpha, 8 if samples.dtype == np.uint8 else 16)
 
 
 def read_colours(source: Source) -> np.ndarray:
@@ -210,7 +209,7 @@ def _samples(source: Source, managed: bool) -> tuple[np.ndarray, bytes | None]:
         if ";16" in layout and image.mode in ("RGB", "RGBA"):
             samples = _wide_samples(image, layout)
         elif image.mode == "CMYK":
-            samples, profile = np.asarray(_cmyk_to_srgb(image, profile)), None
+            samples, profile = np.asarray(icc.cmyk_to_srgb(image, profile)), None
         else:
             samples = _plain_samples(image)
         samples = _with_transparent_colour(samples, image.info.get("transparency"))
@@ -337,7 +336,7 @@ def _wide_samples(image: Any, layout: str) -> np.ndarray:
     samples <<= 8
     samples |= low
     if straight != layout:  # the colours came multiplied by alpha
-        for rows in _blocks(samples.shape):
+        for rows in icc.row_blocks(samples.shape):
             colours = samples[rows, :, :3] / np.maximum(samples[rows, :, 3:], np.float32(1))
             samples[rows, :, :3] = np.rint(np.minimum(colours, 1) * 65535)
     return samples
@@ -382,25 +381,11 @@ def _turned(samples: np.ndarray, orientation: int) -> np.ndarray:
     return samples[:, ::-1] if orientation in (2, 3, 6, 7) else samples
 
 
-def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Row slices of about a megapixel, so that temporaries stay small beside the image."""
-    step = max(1, 2**20 // shape[1])
-    return (slice(start, start + step) for start in range(0, shape[0], step))
-
-
-def _unit(samples: np.ndarray, channels: int) -> np.ndarray:
-    """float32 [H, W, channels] in [0, 1]."""
-    out = np.empty((*samples.shape[:2], channels), np.float32)
-    if samples.dtype.kind == "f":
-        return np.clip(samples, 0, 1, out=out, casting="same_kind")
-    return np.divide(samples, np.float32(np.iinfo(samples.dtype).max), out=out)
-
-
 def _rounded(pixels: np.ndarray, alpha: np.ndarray | None, dtype: type[np.unsignedinteger]) -> np.ndarray:
     """The nearest integers [H, W, 3] or, with alpha, [H, W, 4]."""
     parts = [pixels] if alpha is None else [pixels, alpha]
     samples = np.empty((*pixels.shape[:2], 3 if alpha is None else 4), dtype)
-    for rows in _blocks(samples.shape):
+    for rows in icc.row_blocks(samples.shape):
         block = np.concatenate([part[rows] for part in parts], -1, dtype=np.float32)
         samples[rows] = np.rint(np.clip(block, 0, 1, out=block) * np.iinfo(dtype).max)
     return samples
@@ -428,7 +413,7 @@ def _encode(file: BinaryIO, kind: str, samples: np.ndarray, quality: int) -> Non
         import tifffile
 
         layout = {"photometric": "rgb", "extrasamples": ["unassalpha"] if samples.shape[-1] == 4 else None}
-        tifffile.imwrite(file, samples, **layout, iccprofile=_srgb_profile(), software="jpst", metadata=None)
+        tifffile.imwrite(file, samples, **layout, iccprofile=icc.srgb_profile(), software="jpst", metadata=None)
     elif samples.dtype == np.uint16:
         _encode_wide_png(file, samples)
     else:
@@ -439,7 +424,7 @@ def _encode(file: BinaryIO, kind: str, samples: np.ndarray, quality: int) -> Non
             "WEBP": {"quality": quality, "exact": True},
             "HEIF": {"quality": quality},  # not 4:4:4, which few devices show
         }
-        Image.fromarray(samples).save(file, format=kind, icc_profile=_srgb_profile(), **options[kind])
+        Image.fromarray(samples).save(file, format=kind, icc_profile=icc.srgb_profile(), **options[kind])
     if kind == "HEIF":
         with _hushed():  # the encoder can write what the decoder refuses: seen at 12 megapixels in 18 MB
             Image.open(file).load()
@@ -455,139 +440,12 @@ def _encode_wide_png(file: BinaryIO, samples: np.ndarray) -> None:
     height, width, channels = samples.shape
     file.write(b"\x89PNG\r\n\x1a\n")
     chunk(b"IHDR", struct.pack(">2I5B", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0))
-    chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(_srgb_profile()))
+    chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(icc.srgb_profile()))
     deflate = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
-    for rows in _blocks(samples.shape):
+    for rows in icc.row_blocks(samples.shape):
         data = samples[rows].astype(">u2").view(np.uint8).reshape(-1, width * channels * 2)
         filtered = np.insert(data, 0, 1, axis=1)  # 1 is Sub: each byte less the one a pixel before
         filtered[:, 1 + 2 * channels :] -= data[:, : -2 * channels]
         chunk(b"IDAT", deflate.compress(filtered.tobytes()))
     chunk(b"IDAT", deflate.flush())
     chunk(b"IEND", b"")
-
-
-@functools.cache
-def _srgb_profile() -> bytes:
-    from PIL import ImageCms
-
-    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    date = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)  # not today, so that equal images are equal files
-    return made[:24] + date + made[36:]
-
-
-def _by_lcms(image: Image.Image, profile: bytes) -> Image.Image:
-    from PIL import ImageCms
-
-    given, srgb = (ImageCms.ImageCmsProfile(BytesIO(each)) for each in (profile, _srgb_profile()))
-    try:
-        converted = ImageCms.profileToProfile(image, given, srgb, outputMode="RGB")
-    except ImageCms.PyCMSError as error:
-        raise ValueError(f"profile refused: {error}") from error
-    assert converted is not None  # only a conversion in place returns nothing
-    return converted
-
-
-def _cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """By the profile; without a usable one, (1 - ink)(1 - black)."""
-    image.load()
-    with suppress(OSError, ValueError):
-        if profile:
-            return _by_lcms(image, profile)
-    return image.convert("RGB")
-
-
-def _to_srgb(samples: np.ndarray, profile: bytes | None) -> np.ndarray:
-    """float32 [H, W, 3], sRGB-encoded, of samples [H, W, 1 or 3] in the profile's colours."""
-    converted = None
-    broken = (struct.error, LookupError, ValueError, ArithmeticError, OSError)
-    with suppress(*broken), np.errstate(divide="raise", invalid="raise", over="raise"):
-        converted = _by_profile(samples, profile) if profile else None
-    return _unit(samples, 3) if converted is None else converted
-
-
-def _by_profile(samples: np.ndarray, profile: bytes) -> np.ndarray | None:
-    """`samples` converted to sRGB, or None where the profile says sRGB or is for another kind of image.
-
-    Pillow gives access to lcms at 8 bits only. The profiles that cameras and raw developers write, three
-    curves and a matrix (ICC.1:2010, F.3), are therefore evaluated here, to 16-bit precision.
-    """
-    tags, top = _tags(profile), np.iinfo(samples.dtype).max
-    if profile[16:24] == b"GRAYXYZ " and samples.shape[-1] == 1:
-        return np.repeat(_encoded(_curve(tags[b"kTRC"], top))[samples], 3, axis=-1)
-    if profile[16:20] != b"RGB ":
-        return None
-    samples = np.broadcast_to(samples, (*samples.shape[:2], 3))
-    if b"A2B0" in tags:
-        return _by_lattice(samples, profile)
-    ramp = np.arange(0, 256, 17, dtype=np.uint8)
-    probe = np.stack(np.meshgrid(ramp, ramp, ramp), -1).reshape(1, -1, 3)
-    if np.abs(_by_matrix(probe, tags) - probe / 255).max() < 0.5 / 255:
-        return None  # sRGB, of which many slightly rounded versions are about
-    return _by_matrix(samples, tags)
-
-
-def _by_matrix(samples: np.ndarray, tags: dict[bytes, bytes]) -> np.ndarray:
-    curves = [_curve(tags[name], np.iinfo(samples.dtype).max) for name in (b"rTRC", b"gTRC", b"bTRC")]
-    matrix = np.linalg.solve(_primaries(_tags(_srgb_profile())), _primaries(tags)).astype(np.float32)
-    out = np.empty(samples.shape, np.float32)
-    for rows in _blocks(samples.shape):
-        linear = np.stack([curve[samples[rows, :, i]] for i, curve in enumerate(curves)], -1)
-        out[rows] = _encoded(linear @ matrix.T)
-    return out
-
-
-def _by_lattice(samples: np.ndarray, profile: bytes) -> np.ndarray:
-    """By a profile of look-up tables (scanners, printers): lcms on a lattice of 52^3 colours, linear between.
-
-    The interpolation keeps 16-bit gradients free of 8-bit steps.
-    """
-    from scipy.ndimage import map_coordinates
-
-    nodes = np.arange(0, 256, 5, dtype=np.uint8)
-    lattice = np.stack(np.meshgrid(nodes, nodes, nodes, indexing="ij"), -1)
-    measured = _by_lcms(Image.fromarray(lattice.reshape(len(nodes), -1, 3)), profile)
-    table = np.asarray(measured, np.float32).reshape(lattice.shape) / 255
-    scale = np.float32((len(nodes) - 1) / np.iinfo(samples.dtype).max)
-    out = np.empty(samples.shape, np.float32)
-    for rows in _blocks(samples.shape):
-        at = np.moveaxis(samples[rows] * scale, -1, 0)
-        for channel in range(3):
-            out[rows, :, channel] = map_coordinates(table[..., channel], at, order=1, mode="nearest")
-    return out
-
-
-def _encoded(linear: np.ndarray) -> np.ndarray:
-    """float32 sRGB values (IEC 61966-2-1) of linear light, clipped to [0, 1]."""
-    linear = np.clip(linear, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** np.float32(1 / 2.4) - 0.055)
-
-
-def _tags(profile: bytes) -> dict[bytes, bytes]:
-    count = int.from_bytes(profile[128:132], "big")
-    entries = struct.iter_unpack(">4sII", profile[132 : 132 + 12 * count])
-    return {name: profile[start : start + length] for name, start, length in entries}
-
-
-def _primaries(tags: dict[bytes, bytes]) -> np.ndarray:
-    """float64 [3, 3]: XYZ (D50) of red, green and blue, one a column."""
-    columns = [struct.unpack(">3i", tags[name][8:20]) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
-    return np.array(columns).T / 65536
-
-
-def _curve(tag: bytes, top: int) -> np.ndarray:
-    """float32 [top + 1]: linear light of each sample value by a curv or para tag (ICC.1:2010 10.5, 10.15)."""
-    x = np.linspace(0, 1, top + 1)
-    if tag[:4] == b"curv":
-        count = int.from_bytes(tag[8:12], "big")
-        points = np.frombuffer(tag, ">u2", count, 12)
-        if count > 1:
-            return np.interp(x, np.linspace(0, 1, count), points / 65535).astype(np.float32)
-        return (x ** (points[0] / 256) if count else x).astype(np.float32)
-    kind = tag[8:10] if tag[:4] == b"para" else b""
-    count = {b"\0\0": 1, b"\0\1": 3, b"\0\2": 4, b"\0\3": 5, b"\0\4": 7}[kind]
-    given = [value / 65536 for value in struct.unpack(f">{count}i", tag[12 : 12 + 4 * count])]
-    gamma, a, b, c, d, e, f = given + [1, 0, 0, 0, 0, 0][count - 1 :]
-    if count in (3, 4):  # the straight part begins where the power's base would turn negative
-        c, d, e, f = 0, -b / a, c, c
-    light = np.where(x >= d, np.maximum(a * x + b, 0) ** gamma + e, c * x + f)
-    return np.clip(light, 0, 1).astype(np.float32)

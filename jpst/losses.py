@@ -14,6 +14,9 @@ from jaxtyping import Array, Float
 from jpst import pixels
 from jpst.matting import Laplacian, energy
 
+EMPTY = 1e-20
+"""a mask whose squares sum to less is empty; fainter ones still count, as their Gram is divided by that sum"""
+
 
 class ContentTarget(NamedTuple):
     """Features of the content photograph at one layer."""
@@ -45,11 +48,22 @@ class Targets(NamedTuple):
 def gram(features: Float[Array, "h w c"], masks: Float[Array, "r h w"]) -> Float[Array, "r c c"]:
     """(F m_k)^T (F m_k) for every mask m_k, F being the features as [h w, c]."""
 
-    def one(mask: Array) -> Array:
-        masked = (features * mask[..., None]).reshape(-1, features.shape[-1])
-        return jnp.matmul(masked.T, masked, precision="highest")
+    flat = features.reshape(-1, features.shape[-1])
+    return jnp.stack([_self_product(flat * mask.reshape(-1, 1)) for mask in masks])
 
-    return jnp.stack([one(mask) for mask in masks])
+
+@jax.custom_jvp
+def _self_product(x: Float[Array, "n c"]) -> Float[Array, "c c"]:
+    """x^T x."""
+    return jnp.matmul(x.T, x, precision="highest")
+
+
+@_self_product.defjvp
+def _self_product_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """x^T dx and its transpose: one product backwards where autodiff, blind to the symmetry, would take two."""
+    ((x,), (dx,)) = primals, tangents
+    half = jnp.matmul(x.T, dx, precision="highest")
+    return _self_product(x), half + half.T
 
 
 def content_target(features: Float[Array, "h w c"], objective: str) -> ContentTarget:
@@ -91,18 +105,20 @@ def style_target(
         weights = jnp.full(len(content_masks), 0.5 / layers)
         return StyleTarget(own, gram(style_features, other), weights)
     own, own_area = _unit_area(content_masks, height, width)
-    other, _ = _unit_area(style_masks, *style_features.shape[:2])
+    other, other_area = _unit_area(style_masks, *style_features.shape[:2])
     grams = gram(style_features, other)
-    share = jnp.sqrt(own_area / own_area.sum())
+    common = (own_area > EMPTY) & (other_area > EMPTY)  # a region without a counterpart has no style
+    share = jnp.where(common, jnp.sqrt(own_area), 0.0)
+    share = share / jnp.maximum(share.sum(), EMPTY)
     size_of_grams = jnp.maximum(jnp.mean(grams**2, axis=(1, 2)), 1e-12)
-    return StyleTarget(own, grams, share / share.sum() / size_of_grams / layers)
+    return StyleTarget(own, grams, share / size_of_grams / layers)
 
 
 def _unit_area(masks: Array, height: int, width: int) -> tuple[Array, Array]:
     """Masks at a layer's size, their squares summing to one, and the areas [R] they had."""
     small = pixels.area_mean(masks, height, width)
     area = jnp.sum(small**2, axis=(1, 2))
-    return small * jax.lax.rsqrt(jnp.maximum(area, 1e-6))[:, None, None], area
+    return small * jax.lax.rsqrt(jnp.maximum(area, EMPTY))[:, None, None], area
 
 
 def style_loss(features: Float[Array, "h w c"], target: StyleTarget) -> Float[Array, ""]:

@@ -102,7 +102,7 @@ def bcoo(stencil: Float[Array | np.ndarray, "5 5 h w"]) -> sparse.BCOO:
     """The same operator as a sparse matrix [H W, H W] over row-major pixels, its indices sorted and unique."""
     entries = np.asarray(stencil)
     height, width = entries.shape[2:]
-    dy, dx, y, x = np.indices(entries.shape, sparse=True)
+    dy, dx, y, x = np.ix_(*(np.arange(size) for size in entries.shape))
     y_other, x_other = y + dy - REACH, x + dx - REACH
     inside = (y_other >= 0) & (y_other < height) & (x_other >= 0) & (x_other < width)
     present = np.transpose(inside & (entries != 0), (2, 3, 0, 1))  # row-major pixels, then columns ascending

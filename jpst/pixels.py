@@ -5,17 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+TRACE = 1e-6  # pixels: less of a region than this is none
+
 
 def working_size(height: int, width: int, longest: int, multiple: int = 1) -> tuple[int, int]:
     """(height, width) of an image brought to at most `longest` pixels on its longest side.
 
-    The ratio is kept as far as rounding to `multiple` allows; each side is at least `multiple`, and one that is
-    small enough already keeps its size but for the rounding (downwards there, so that nothing is enlarged).
+    The ratio is kept as far as whole multiples of `multiple` allow. Neither side grows beyond the photograph's own or
+    `longest`, unless that is shorter than `multiple`.
     """
     scale = min(1.0, longest / max(height, width))
-    if scale == 1.0:
-        return max(multiple, height // multiple * multiple), max(multiple, width // multiple * multiple)
-    return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))  # type: ignore
+
+    def fitted(side: int) -> int:
+        wanted, allowed = round(side * scale / multiple), min(longest, side) // multiple
+        return multiple * max(1, min(wanted, allowed))
+
+    return fitted(height), fitted(width)
 
 
 def resize(image: Float[Array, "h w c"], height: int, width: int, method: str = "cubic") -> Float[Array, "H W c"]:
@@ -36,11 +41,11 @@ def resize_tf1(planes: Float[Array, "c h w"], height: int, width: int) -> Float[
 
 def area_mean(planes: Float[Array, "c h w"], height: int, width: int) -> Float[Array, "c H W"]:
     """Each plane averaged over the exact area of every output pixel: sums to one where the planes do."""
-    rows, columns = _area_weights(planes.shape[1], height), _area_weights(planes.shape[2], width)
+    rows, columns = area_weights(planes.shape[1], height), area_weights(planes.shape[2], width)
     return jnp.einsum("chw,Hh,Ww->cHW", planes, rows, columns, precision="highest")
 
 
-def _area_weights(size: int, out: int) -> np.ndarray:
+def area_weights(size: int, out: int) -> np.ndarray:
     """[out, size]: the share of each input pixel in the interval that an output pixel covers."""
     edges = np.linspace(0, size, out + 1)
     cells = np.arange(size)
@@ -62,7 +67,7 @@ def match_colours(
     linear Monge-Kantorovitch linear colour mapping for example-based colour transfer", 2007), in sRGB-encoded RGB:
     T = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2 with the covariances A, B of the region in content and style. Differs from the
     paper in `noise`, the standard deviation added to both, which keeps flat regions from having their noise amplified.
-    Regions blend where masks do. The result may leave [0, 1].
+    Regions blend where masks do; a region that the style lacks keeps its colours. The result may leave [0, 1].
     """
 
     def mapped(content_mask: Array, style_mask: Array) -> Array:
@@ -70,7 +75,8 @@ def match_colours(
         target_mean, target_covariance = _colour_moments(style, style_mask, noise)
         root, inverse_root = _powers(covariance, 0.5), _powers(covariance, -0.5)
         transport = inverse_root @ _powers(root @ target_covariance @ root, 0.5) @ inverse_root
-        return ((content - mean) @ transport + target_mean) * content_mask[..., None]
+        matched = (content - mean) @ transport + target_mean
+        return jnp.where(style_mask.sum() > TRACE, matched, content) * content_mask[..., None]
 
     with jax.default_matmul_precision("highest"):
         return jax.vmap(mapped)(content_masks, style_masks).sum(0)
@@ -78,7 +84,7 @@ def match_colours(
 
 def _colour_moments(image: Array, mask: Array, noise: float) -> tuple[Array, Array]:
     """Mean [1, 1, 3] and covariance [3, 3] of the colours under a mask, with `noise`'s variance added."""
-    weights = mask[..., None] / jnp.maximum(mask.sum(), 1e-6)
+    weights = mask[..., None] / jnp.maximum(mask.sum(), TRACE)
     mean = (weights * image).sum((0, 1), keepdims=True)
     deviation = image - mean
     covariance = jnp.einsum("hwa,hwb->ab", weights * deviation, deviation)

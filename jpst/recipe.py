@@ -50,11 +50,11 @@ class Recipe:
 
     name: Annotated[Preset, tyro.conf.arg(name="preset")] = "balanced"
     """the preset that all other options start from"""
-    size: int = 448
+    size: int = 384
     """longest side of the working picture in pixels (a smaller photograph keeps its own)"""
     size_multiple: int = 32
     """working sides are rounded to multiples of this, so that one compiled step serves many photographs (1: exact)"""
-    iterations: tuple[int, ...] = (80, 25)
+    iterations: tuple[int, ...] = (60, 20)
     """steps on each level of the pyramid, coarsest first; each level is twice the size of the one before"""
     output_size: Literal["native", "working"] = "native"
     """size of the picture that is written: the content photograph's own, or the working size"""

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from jpst.pixels import area_weights
 from jpst.segment import WHOLE, MaskError, Segmentation
 
 Side = Literal["content", "style"]
@@ -122,8 +123,8 @@ def masks(labels: np.ndarray, count: int, height: int, width: int) -> np.ndarray
     Exact area average of the one-hot maps: a mask's value is the part of the pixel's area that the region
     covers. Enlarging with it is the nearest neighbour, but for pixels that an old border cuts.
     """
-    rows = _area_weights(labels.shape[0], height)
-    columns = _area_weights(labels.shape[1], width).T
+    rows = area_weights(labels.shape[0], height)
+    columns = area_weights(labels.shape[1], width).T
     soft = [rows @ (labels == number).astype(np.float64) @ columns for number in range(count)]
     return np.stack(soft).astype(np.float32)
 
@@ -205,11 +206,3 @@ def _appearance(photo: np.ndarray, segmentation: Segmentation) -> dict[str, np.n
         for column in range(5):
             sums[:, column] += np.bincount(labels.ravel(), values[..., column].ravel(), minlength=len(names))
     return {name: row[:4] / row[4] for name, row in zip(names, sums, strict=True) if row[4] > 0}
-
-
-def _area_weights(source: int, target: int) -> np.ndarray:
-    """[target, source]: the part of each target cell that each source cell covers; every row's sum is 1."""
-    edges = np.arange(target + 1) * (source / target)
-    left = np.maximum(edges[:-1, None], np.arange(source))
-    right = np.minimum(edges[1:, None], np.arange(1, source + 1))
-    return np.maximum(right - left, 0) * (target / source)

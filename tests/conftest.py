@@ -28,8 +28,8 @@ from jpst.models import vgg19, weights
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    # Compiled programs, named by what they compute, are kept between runs: a third of the time. A folder for each
-    # machine, as they hold code for its processor; what a killed run left half written is compiled anew.
+    # Compiled programs, named by what they compute, are kept between runs: a third of the time. A folder for
+    # each machine, as they hold code for its processor; what a killed run left half written is compiled anew.
     folder = platformdirs.user_cache_path("jpst") / f"tests-{platform.node()}"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -52,7 +52,7 @@ def vgg19_tiny() -> vgg19.Variables:
     """
     variables = vgg19.init(jax.random.key(19), channels=(4, 6, 6, 8, 8))
     offset = np.float32([-123.68, -116.779, -103.939])
-    preprocessing = {"scale": jax.numpy.full(3, 255.0), "offset": jax.numpy.asarray(offset)}
+    preprocessing = {"scale": jax.numpy.full(3, 255.0, np.float32), "offset": jax.numpy.asarray(offset)}
     return {"params": variables["params"], "preprocessing": preprocessing}
 
 

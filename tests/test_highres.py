@@ -86,6 +86,17 @@ def test_a_step_edge_stays_a_step_edge():
     assert np.abs(np.delete(steps, 49)).max() < 0.03
 
 
+def test_a_change_across_the_picture_lands_where_it_belongs():
+    def ramp(width: int) -> np.ndarray:
+        return np.broadcast_to(0.3 * (np.arange(width)[None, :, None] + 0.5) / width, (*SMALL[:1], width, 3))
+
+    content = jnp.full((*SMALL, 3), 0.4)
+    out = highres.apply(np.full((*FULL, 3), 0.4, np.float32), content, content + jnp.float32(ramp(SMALL[1])))
+    inner = np.s_[FULL[1] // 3 : -FULL[1] // 3]  # windows that are cut off at the sides average less of the ramp
+    expected = np.broadcast_to(0.4 + ramp(FULL[1])[:1], out.shape)
+    np.testing.assert_allclose(out[:, inner], expected[:, inner], atol=2e-4)
+
+
 def test_detail_finer_than_a_working_pixel_survives(key):
     noise = np.asarray(0.05 * jax.random.normal(key, (*FULL, 3)))
     full = (smooth(*FULL) + noise).clip(0, 1).astype(np.float32)

@@ -15,6 +15,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageFile, ImageOps, features
 
+import jpst.icc as profiles
 import jpst.image as image
 from jpst.image import ImageError, Photograph, check_writable, read, read_colours, read_labels, size, write
 
@@ -431,7 +432,7 @@ def test_16_bit_round_trip(tmp_path, name, with_alpha):
 @pytest.mark.parametrize("channels", [3, 4])
 def test_16_bit_png_obeys_the_specification(tmp_path, channels, monkeypatch):
     """Decoded here by hand: chunk order, checksums, filter Sub (PNG 9.2), several blocks."""
-    monkeypatch.setattr(image, "_blocks", lambda shape: (slice(i, i + 5) for i in range(0, shape[0], 5)))
+    monkeypatch.setattr(profiles, "row_blocks", lambda shape: (slice(i, i + 5) for i in range(0, shape[0], 5)))
     samples = scene16(channels=channels)
     alpha = samples[..., 3] / 65535 if channels == 4 else None
     write(tmp_path / "a.png", samples[..., :3] / 65535, alpha=alpha, bit_depth=16)
@@ -707,7 +708,7 @@ def test_other_float_types_and_layouts_are_written(tmp_path):
 
 def test_equal_pixels_give_equal_files(tmp_path):
     write(tmp_path / "a.png", scene() / 255)
-    image._srgb_profile.cache_clear()
+    profiles.srgb_profile.cache_clear()
     write(tmp_path / "b.png", scene() / 255)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 

@@ -10,6 +10,9 @@ import reference
 
 from jpst import losses, matting, pixels
 
+# Compiled: operation by operation, each would be compiled by itself.
+gram = jax.jit(losses.gram)
+style_target = jax.jit(losses.style_target, static_argnums=(3, 4, 5))
 OBJECTIVES = ("paper", "relative")
 ORACLES = {"paper": reference.paper_style_loss, "relative": reference.relative_style_loss}
 
@@ -25,7 +28,7 @@ def features(height: int, width: int, channels: int, seed: int) -> jax.Array:
 
 @partial(jax.jit, static_argnames=("objective", "layers"))
 def style_loss(own, other, content_masks, style_masks, objective: str, layers: int = 1) -> jax.Array:
-    target = losses.style_target(other, content_masks, style_masks, own.shape[:2], layers, objective)
+    target = style_target(other, content_masks, style_masks, own.shape[:2], layers, objective)
     return losses.style_loss(own, target)
 
 
@@ -35,7 +38,7 @@ style_gradient = jax.jit(jax.grad(style_loss), static_argnames=("objective",))
 def halves(height: int, width: int, share: float = 0.5) -> jax.Array:
     """Two hard masks: the left `share` of the columns, and the rest."""
     left = (np.arange(width) < round(share * width)).astype(np.float32)
-    return jnp.broadcast_to(jnp.stack([left, 1 - left])[:, None], (2, height, width))
+    return jnp.asarray(np.broadcast_to(np.stack([left, 1 - left])[:, None], (2, height, width)))
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +68,8 @@ def test_the_references_style_loss_comes_out(golden):
 def test_the_references_gram_comes_out(golden):
     values = golden("losses")
     masks = pixels.resize_tf1(jnp.asarray(values["style_content_masks"].transpose(2, 0, 1)), 12, 16)
-    gram = losses.gram(jnp.asarray(values["style_transfer_features"][0]), masks)[0]
-    np.testing.assert_allclose(gram, values["gram"], rtol=1e-5)
+    actual = gram(jnp.asarray(values["style_transfer_features"][0]), masks)[0]
+    np.testing.assert_allclose(actual, values["gram"], rtol=1e-5)
 
 
 # ---- The equations
@@ -74,9 +77,9 @@ def test_the_references_gram_comes_out(golden):
 
 def test_gram_equals_a_loop_over_pixels(pair):
     own, _, masks, _ = pair
-    masks = pixels.resize_tf1(masks, 6, 8)
+    masks = jax.jit(pixels.resize_tf1, static_argnums=(1, 2))(masks, 6, 8)
     expected = [reference.gram(np.asarray(own), np.asarray(mask)) for mask in masks]
-    np.testing.assert_allclose(losses.gram(own, masks), expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(gram(own, masks), expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -145,10 +148,10 @@ def test_relative_losses_do_not_depend_on_the_scale_of_the_features(pair, factor
 def test_the_gram_of_a_rectangle_is_that_of_the_crop_over_its_area():
     layer = features(6, 8, 4, 0)
     masks = halves(24, 32, 0.25)  # the edge falls between columns 1 and 2 of the layer
-    grams = losses.style_target(layer, masks, masks, (6, 8), 1, "relative").grams
-    for gram, crop in zip(grams, (layer[:, :2], layer[:, 2:]), strict=True):
+    grams = style_target(layer, masks, masks, (6, 8), 1, "relative").grams
+    for actual, crop in zip(grams, (layer[:, :2], layer[:, 2:]), strict=True):
         flat = np.asarray(crop, np.float64).reshape(-1, 4)
-        np.testing.assert_allclose(gram, flat.T @ flat / len(flat), rtol=1e-5)
+        np.testing.assert_allclose(actual, flat.T @ flat / len(flat), rtol=1e-5)
 
 
 @pytest.mark.parametrize("tiles", [(2, 1), (1, 3)])
@@ -167,7 +170,7 @@ def test_one_region_of_the_content_tiled_leaves_its_own_term_unchanged():
 
     def terms(own, content_masks):
         """Each region's difference, without its weight."""
-        target = losses.style_target(other, content_masks, masks, own.shape[:2], 1, "relative")
+        target = style_target(other, content_masks, masks, own.shape[:2], 1, "relative")
         return jnp.mean((losses.gram(own, target.masks) - target.grams) ** 2, axis=(1, 2))
 
     np.testing.assert_allclose(terms(wide, halves(6, 12, 8 / 12)), terms(own, masks), rtol=1e-5)
@@ -175,7 +178,7 @@ def test_one_region_of_the_content_tiled_leaves_its_own_term_unchanged():
 
 def test_regions_weigh_as_the_square_root_of_their_area():
     other = features(6, 10, 4, 1)
-    target = losses.style_target(other, halves(6, 10, 0.9), halves(6, 10), (6, 10), 1, "relative")
+    target = style_target(other, halves(6, 10, 0.9), halves(6, 10), (6, 10), 1, "relative")
     weights = target.weights * jnp.mean(target.grams**2, axis=(1, 2))
     np.testing.assert_allclose(weights, [0.75, 0.25], rtol=1e-5)  # 9 : 1, and together 1
 
@@ -210,8 +213,8 @@ def test_a_region_absent_from_one_image_neither_gives_nan_nor_drowns_the_others(
 def test_a_faint_style_region_still_has_a_gram_per_area(strength):
     # A thin region of a large mask, at working size and then at a deep layer, is this faint everywhere.
     other, mask = features(5, 7, 4, 1), halves(20, 28, 3 / 7)[:1]
-    full = losses.style_target(other, mask, mask, (5, 7), 1, "relative").grams
-    faint = losses.style_target(other, mask, strength * mask, (5, 7), 1, "relative").grams
+    full = style_target(other, mask, mask, (5, 7), 1, "relative").grams
+    faint = style_target(other, mask, strength * mask, (5, 7), 1, "relative").grams
     np.testing.assert_allclose(faint, full, rtol=1e-4)
 
 

@@ -12,7 +12,12 @@ from scipy import ndimage
 
 from jpst import pixels
 
+# Compiled: operation by operation, each would be compiled by itself.
 match_colours = jax.jit(pixels.match_colours, static_argnums=4)
+resize, resize_tf1, area_mean = (
+    jax.jit(function, static_argnums=(1, 2)) for function in (pixels.resize, pixels.resize_tf1, pixels.area_mean)
+)
+box_mean = jax.jit(pixels.box_mean, static_argnums=1)
 
 
 def planes(*shape: int, seed: int = 0) -> jax.Array:
@@ -65,7 +70,7 @@ def test_the_working_size_is_whole_multiples_no_longer_than_asked_and_never_enla
 def test_resize_tf1_equals_a_loop_over_the_stated_rule(size, out):
     image = planes(2, *size)
     expected = [reference.resize_tf1(np.asarray(plane), *out) for plane in image]
-    np.testing.assert_allclose(pixels.resize_tf1(image, *out), expected, atol=1e-6)
+    np.testing.assert_allclose(resize_tf1(image, *out), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -74,27 +79,27 @@ def test_resize_tf1_equals_a_loop_over_the_stated_rule(size, out):
 def test_area_mean_equals_the_integral_over_each_cell(size, out):
     image = planes(2, *size)
     expected = [reference.area_mean(np.asarray(plane), *out) for plane in image]
-    np.testing.assert_allclose(pixels.area_mean(image, *out), expected, atol=1e-6)
+    np.testing.assert_allclose(area_mean(image, *out), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("out", [(6, 8), (5, 7), (1, 1), (31, 40)])
 def test_area_mean_sums_to_one_where_its_planes_do(soft_masks, out):
-    small = pixels.area_mean(jnp.asarray(soft_masks(24, 32)), *out)
+    small = area_mean(jnp.asarray(soft_masks(24, 32)), *out)
     assert (small >= 0).all()
     np.testing.assert_allclose(small.sum(0), np.ones(out), atol=1e-6)
 
 
 @pytest.mark.parametrize("out", [(12, 16), (48, 64), (7, 9)])
 def test_resize_keeps_a_constant_and_a_centre_of_mass(out):
-    np.testing.assert_allclose(pixels.resize(jnp.full((24, 32, 3), 0.3), *out), np.full((*out, 3), 0.3), atol=1e-5)
-    ramp = jnp.broadcast_to(jnp.linspace(0, 1, 32)[None, :, None], (24, 32, 3))
-    np.testing.assert_allclose(pixels.resize(ramp, *out).mean(), 0.5, atol=1e-3)
+    np.testing.assert_allclose(resize(jnp.full((24, 32, 3), 0.3), *out), np.full((*out, 3), 0.3), atol=1e-5)
+    ramp = np.broadcast_to(np.linspace(0, 1, 32, dtype=np.float32)[None, :, None], (24, 32, 3))
+    np.testing.assert_allclose(np.mean(resize(ramp, *out)), 0.5, atol=1e-3)
 
 
 def test_resize_averages_out_detail_that_the_small_image_cannot_hold():
-    stripes = jnp.broadcast_to((jnp.arange(64) % 2.0)[None, :, None], (48, 64, 3))
-    small = pixels.resize(stripes, 12, 16)
-    assert jnp.abs(small[:, 2:-2] - 0.5).max() < 0.05  # without antialiasing it would be black or white
+    stripes = np.broadcast_to((np.arange(64, dtype=np.float32) % 2)[None, :, None], (48, 64, 3))
+    small = resize(stripes, 12, 16)
+    assert np.abs(np.asarray(small)[:, 2:-2] - 0.5).max() < 0.05  # without antialiasing it would be black or white
 
 
 # ---- The box filter
@@ -105,7 +110,7 @@ def test_box_mean_equals_scipys_over_the_pixels_inside(radius):
     image = planes(7, 10, 3)  # at radius 9 every window is larger than the image
     uniform = partial(ndimage.uniform_filter, size=(2 * radius + 1, 2 * radius + 1, 1), mode="constant")
     expected = uniform(np.asarray(image, np.float64)) / uniform(np.ones((7, 10, 1)))
-    np.testing.assert_allclose(pixels.box_mean(image, radius), expected, atol=1e-6)
+    np.testing.assert_allclose(box_mean(image, radius), expected, atol=1e-6)
 
 
 # ---- The colour match
@@ -150,13 +155,9 @@ def test_matching_an_image_to_itself_changes_nothing(scene):
     np.testing.assert_allclose(match_colours(content, content, mask, mask), content, atol=1e-4)
 
 
-def test_the_match_is_the_same_with_and_without_jit(scene):
-    np.testing.assert_allclose(pixels.match_colours(*scene), match_colours(*scene), atol=1e-5)
-
-
 def left_and_right(height: int, width: int) -> jax.Array:
-    left = (jnp.arange(width) < width // 2).astype(jnp.float32)
-    return jnp.broadcast_to(jnp.stack([left, 1 - left])[:, None], (2, height, width))
+    left = (np.arange(width) < width // 2).astype(np.float32)
+    return jnp.asarray(np.broadcast_to(np.stack([left, 1 - left])[:, None], (2, height, width)))
 
 
 def test_each_region_takes_the_colours_of_its_own_counterpart(scene):
@@ -171,10 +172,11 @@ def test_each_region_takes_the_colours_of_its_own_counterpart(scene):
 def test_a_region_is_left_alone_by_what_the_other_region_becomes(scene):
     content, style = scene[:2]
     masks = left_and_right(12, 16), left_and_right(10, 14)
-    before = match_colours(content, style, *masks)
-    after = match_colours(content, style.at[:, 7:].multiply(0.3), *masks)
+    dimmed = np.array(style)
+    dimmed[:, 7:] *= 0.3
+    before, after = (np.asarray(match_colours(content, image, *masks)) for image in (style, jnp.asarray(dimmed)))
     np.testing.assert_allclose(after[:, :8], before[:, :8], atol=1e-6)
-    assert jnp.abs(after[:, 8:] - before[:, 8:]).max() > 0.05
+    assert np.abs(after[:, 8:] - before[:, 8:]).max() > 0.05
 
 
 def test_a_flat_region_does_not_have_its_noise_amplified(scene, key):
@@ -190,7 +192,8 @@ def test_a_flat_region_does_not_have_its_noise_amplified(scene, key):
 def test_a_perfectly_flat_content_takes_the_mean_of_the_style(scene):
     _, style, *masks = scene
     matched = match_colours(jnp.full((12, 16, 3), 0.2), style, *masks)
-    np.testing.assert_allclose(matched, jnp.broadcast_to(style.mean((0, 1)), (12, 16, 3)), atol=1e-4)
+    expected = np.broadcast_to(np.asarray(style).mean((0, 1)), (12, 16, 3))
+    np.testing.assert_allclose(matched, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("noise", [0.0, 2 / 255])
@@ -205,8 +208,8 @@ def test_a_region_of_one_pixel_gives_finite_colours(scene, side, noise):
     )
     masks = [jnp.stack([mask, 1 - mask]) for mask in (content_mask, style_mask)]
     matched = match_colours(content, style, *masks, noise)
-    assert jnp.isfinite(matched).all()
-    assert jnp.abs(matched).max() < 3
+    assert np.isfinite(matched).all()
+    assert np.abs(matched).max() < 3
 
 
 def test_a_region_empty_in_both_images_changes_nothing(scene):

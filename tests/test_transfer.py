@@ -146,6 +146,13 @@ def test_new_numbers_and_new_parameters_compile_nothing(way, state, targets, net
     assert jnp.abs(by_parameters.history["style"] - before.history["style"]).max() > 1e-4
 
 
+@pytest.mark.parametrize("kind", [float, np.float64, np.float32, jnp.float32])
+def test_the_numbers_may_be_of_any_kind_without_another_compilation(kind, state, targets, networks, no_compilation):
+    run(state, targets, HYPER, networks, steps=3)
+    with no_compilation():
+        run(state, targets, jax.tree.map(kind, OTHER), networks, steps=3)
+
+
 def test_another_number_of_steps_from_python_compiles_no_further_step(state, targets, networks):
     run(state, targets, HYPER, networks, steps=3)
     compiled = transfer._step._cache_size()
@@ -167,7 +174,7 @@ def test_the_compiled_step_holds_no_parameters_or_targets(state, targets, networ
     hyper = jax.tree.map(jnp.float32, HYPER)
     text = transfer._step.lower(state, targets, hyper, networks).as_text()
     literals = re.findall(r'stablehlo\.constant dense<(["\[][^>]*)>', text)  # those that are not one repeated number
-    assert sum(map(len, literals)) < 2000, "an array was closed over and written into the program"
+    assert sum(map(len, literals)) < 200, "an array was closed over and written into the program"
 
 
 # ---- The best image, and the loss
@@ -222,7 +229,7 @@ def test_the_steps_are_adams_in_8_bit_levels(state, targets, networks):
 @pytest.mark.parametrize(
     "broken",
     [{"learning_rate": jnp.inf}, {"style_weight": jnp.nan}, {"content_weight": jnp.inf}, {"beta1": jnp.nan}],
-    ids=str,
+    ids=lambda broken: str(*broken),
 )
 def test_what_is_not_finite_is_reported_and_the_best_image_kept(way, broken, state, targets, networks):
     good = way(state, targets, HYPER, networks, steps=3)
@@ -233,7 +240,9 @@ def test_what_is_not_finite_is_reported_and_the_best_image_kept(way, broken, sta
     assert result.state.best_loss <= good.state.best_loss
 
 
-@pytest.mark.parametrize("broken", [{"learning_rate": jnp.inf}, {"style_weight": jnp.nan}], ids=str)
+@pytest.mark.parametrize(
+    "broken", [{"learning_rate": jnp.inf}, {"style_weight": jnp.nan}], ids=lambda broken: str(*broken)
+)
 def test_a_run_can_go_on_after_what_was_not_finite(broken, state, targets, networks):
     # "the picture stopped changing there": it must not have become the NaN itself
     result = run(state, targets, HYPER._replace(**broken), networks, steps=3)

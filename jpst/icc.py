@@ -1,0 +1,151 @@
+"""Colour profiles: samples as a file stores them, to sRGB (ICC.1:2010; to 16 bits, where Pillow stops at 8)."""
+
+import functools
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+
+def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Row slices of about a megapixel, so that temporaries stay small beside the image."""
+    step = max(1, 2**20 // shape[1])
+    return (slice(start, start + step) for start in range(0, shape[0], step))
+
+
+def unit(samples: np.ndarray, channels: int) -> np.ndarray:
+    """float32 [H, W, channels] in [0, 1]."""
+    out = np.empty((*samples.shape[:2], channels), np.float32)
+    if samples.dtype.kind == "f":
+        return np.clip(samples, 0, 1, out=out, casting="same_kind")
+    return np.divide(samples, np.float32(np.iinfo(samples.dtype).max), out=out)
+
+
+@functools.cache
+def srgb_profile() -> bytes:
+    from PIL import ImageCms
+
+    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    date = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)  # not today, so that equal images are equal files
+    return made[:24] + date + made[36:]
+
+
+def _by_lcms(image: Image.Image, profile: bytes) -> Image.Image:
+    from PIL import ImageCms
+
+    given, srgb = (ImageCms.ImageCmsProfile(BytesIO(each)) for each in (profile, srgb_profile()))
+    try:
+        converted = ImageCms.profileToProfile(image, given, srgb, outputMode="RGB")
+    except ImageCms.PyCMSError as error:
+        raise ValueError(f"profile refused: {error}") from error
+    assert converted is not None  # only a conversion in place returns nothing
+    return converted
+
+
+def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """By the profile; without a usable one, (1 - ink)(1 - black)."""
+    image.load()
+    with suppress(OSError, ValueError):
+        if profile:
+            return _by_lcms(image, profile)
+    return image.convert("RGB")
+
+
+def to_srgb(samples: np.ndarray, profile: bytes | None) -> np.ndarray:
+    """float32 [H, W, 3], sRGB-encoded, of samples [H, W, 1 or 3] in the profile's colours."""
+    converted = None
+    broken = (struct.error, LookupError, ValueError, ArithmeticError, OSError)
+    with suppress(*broken), np.errstate(divide="raise", invalid="raise", over="raise"):
+        converted = _by_profile(samples, profile) if profile else None
+    return unit(samples, 3) if converted is None else converted
+
+
+def _by_profile(samples: np.ndarray, profile: bytes) -> np.ndarray | None:
+    """`samples` converted to sRGB, or None where the profile says sRGB or is for another kind of image.
+
+    Pillow gives access to lcms at 8 bits only. The profiles that cameras and raw developers write, three
+    curves and a matrix (ICC.1:2010, F.3), are therefore evaluated here, to 16-bit precision.
+    """
+    tags, top = _tags(profile), np.iinfo(samples.dtype).max
+    if profile[16:24] == b"GRAYXYZ " and samples.shape[-1] == 1:
+        return np.repeat(_encoded(_curve(tags[b"kTRC"], top))[samples], 3, axis=-1)
+    if profile[16:20] != b"RGB ":
+        return None
+    samples = np.broadcast_to(samples, (*samples.shape[:2], 3))
+    if b"A2B0" in tags:
+        return _by_lattice(samples, profile)
+    ramp = np.arange(0, 256, 17, dtype=np.uint8)
+    probe = np.stack(np.meshgrid(ramp, ramp, ramp), -1).reshape(1, -1, 3)
+    if np.abs(_by_matrix(probe, tags) - probe / 255).max() < 0.5 / 255:
+        return None  # sRGB, of which many slightly rounded versions are about
+    return _by_matrix(samples, tags)
+
+
+def _by_matrix(samples: np.ndarray, tags: dict[bytes, bytes]) -> np.ndarray:
+    curves = [_curve(tags[name], np.iinfo(samples.dtype).max) for name in (b"rTRC", b"gTRC", b"bTRC")]
+    matrix = np.linalg.solve(_primaries(_tags(srgb_profile())), _primaries(tags)).astype(np.float32)
+    out = np.empty(samples.shape, np.float32)
+    for rows in row_blocks(samples.shape):
+        linear = np.stack([curve[samples[rows, :, i]] for i, curve in enumerate(curves)], -1)
+        out[rows] = _encoded(linear @ matrix.T)
+    return out
+
+
+def _by_lattice(samples: np.ndarray, profile: bytes) -> np.ndarray:
+    """By a profile of look-up tables (scanners, printers): lcms on a lattice of 52^3 colours, linear between.
+
+    The interpolation keeps 16-bit gradients free of 8-bit steps.
+    """
+    from scipy.ndimage import map_coordinates
+
+    nodes = np.arange(0, 256, 5, dtype=np.uint8)
+    lattice = np.stack(np.meshgrid(nodes, nodes, nodes, indexing="ij"), -1)
+    measured = _by_lcms(Image.fromarray(lattice.reshape(len(nodes), -1, 3)), profile)
+    table = np.asarray(measured, np.float32).reshape(lattice.shape) / 255
+    scale = np.float32((len(nodes) - 1) / np.iinfo(samples.dtype).max)
+    out = np.empty(samples.shape, np.float32)
+    for rows in row_blocks(samples.shape):
+        at = np.moveaxis(samples[rows] * scale, -1, 0)
+        for channel in range(3):
+            out[rows, :, channel] = map_coordinates(table[..., channel], at, order=1, mode="nearest")
+    return out
+
+
+def _encoded(linear: np.ndarray) -> np.ndarray:
+    """float32 sRGB values (IEC 61966-2-1) of linear light, clipped to [0, 1]."""
+    linear = np.clip(linear, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** np.float32(1 / 2.4) - 0.055)
+
+
+def _tags(profile: bytes) -> dict[bytes, bytes]:
+    count = int.from_bytes(profile[128:132], "big")
+    entries = struct.iter_unpack(">4sII", profile[132 : 132 + 12 * count])
+    return {name: profile[start : start + length] for name, start, length in entries}
+
+
+def _primaries(tags: dict[bytes, bytes]) -> np.ndarray:
+    """float64 [3, 3]: XYZ (D50) of red, green and blue, one a column."""
+    columns = [struct.unpack(">3i", tags[name][8:20]) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
+    return np.array(columns).T / 65536
+
+
+def _curve(tag: bytes, top: int) -> np.ndarray:
+    """float32 [top + 1]: linear light of each sample value by a curv or para tag (ICC.1:2010 10.5, 10.15)."""
+    x = np.linspace(0, 1, top + 1)
+    if tag[:4] == b"curv":
+        count = int.from_bytes(tag[8:12], "big")
+        points = np.frombuffer(tag, ">u2", count, 12)
+        if count > 1:
+            return np.interp(x, np.linspace(0, 1, count), points / 65535).astype(np.float32)
+        return (x ** (points[0] / 256) if count else x).astype(np.float32)
+    kind = tag[8:10] if tag[:4] == b"para" else b""
+    count = {b"\0\0": 1, b"\0\1": 3, b"\0\2": 4, b"\0\3": 5, b"\0\4": 7}[kind]
+    given = [value / 65536 for value in struct.unpack(f">{count}i", tag[12 : 12 + 4 * count])]
+    gamma, a, b, c, d, e, f = given + [1, 0, 0, 0, 0, 0][count - 1 :]
+    if count in (3, 4):  # the straight part begins where the power's base would turn negative
+        c, d, e, f = 0, -b / a, c, c
+    light = np.where(x >= d, np.maximum(a * x + b, 0) ** gamma + e, c * x + f)
+    return np.clip(light, 0, 1).astype(np.float32)
