@@ -99,7 +99,7 @@ def style_target(
     """
     height, width, channels = *size, style_features.shape[-1]
     if objective == "paper":
-        scale = (channels * float(height) * float(width)) ** -0.5  # a float: the integer would overflow when traced
+        scale = (channels * float(height) * float(width)) ** -0.5
         own = pixels.resize_tf1(content_masks, height, width) * scale
         other = pixels.resize_tf1(style_masks, *style_features.shape[:2]) * scale
         weights = jnp.full(len(content_masks), 0.5 / layers)

@@ -139,7 +139,7 @@ def transfer(
     """
     del recipe  # all static choices of a step already shape its targets; kept so that every entry point reads alike
     hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
-    if _on_cpu(state.image):
+    if _plain_on_cpu(state, targets, hyper, networks):
         records = []
         for _ in range(steps):
             state, record = _step(state, targets, hyper, networks)
@@ -152,11 +152,13 @@ def transfer(
     return Result(state.best_image, state, history, status)
 
 
-def _on_cpu(array: Array) -> bool:
-    return not isinstance(array, Tracer) and next(iter(array.devices())).platform == "cpu"
+def _plain_on_cpu(state: State, *others: PyTree) -> bool:
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((state, others))):
+        return False
+    return next(iter(state.image.devices())).platform == "cpu"
 
 
-@partial(jax.jit, static_argnums=4, donate_argnums=())
+@partial(jax.jit, static_argnums=4)
 def _scan(state, targets, hyper, networks, steps):
     return jax.lax.scan(lambda state, _: _step(state, targets, hyper, networks), state, length=steps)
 
@@ -165,17 +167,14 @@ def _scan(state, targets, hyper, networks, steps):
 def _step(state: State, targets: Targets, hyper: Hyperparameters, networks: Networks):
     """One update: the terms at the image as it is, the best image from that same pair, then Adam."""
     (total, terms), gradient = jax.value_and_grad(objective, has_aux=True)(state.image, targets, hyper, networks)
-    finite = jnp.isfinite(total) & jnp.all(jnp.isfinite(gradient))
-    better = finite & (total < state.best_loss)
     update, opt_state = _adam(hyper).update(gradient, state.opt_state)
-    changed = State(
-        image=optax.apply_updates(state.image, update),  # type: ignore[arg-type]
-        opt_state=opt_state,
-        step=state.step + 1,
-        best_image=jnp.where(better, state.image, state.best_image),
-        best_loss=jnp.where(better, total, state.best_loss),
-    )
-    state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), changed, state)
+    finite = jnp.isfinite(total) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(update))
+    better = jnp.isfinite(total) & (total < state.best_loss)
+    changed = optax.apply_updates(state.image, update), opt_state, state.step + 1
+    kept = state.image, state.opt_state, state.step
+    image, opt_state, step = jax.tree.map(lambda new, old: jnp.where(finite, new, old), changed, kept)
+    best_image = jnp.where(better, state.image, state.best_image)
+    state = State(image, opt_state, step, best_image, jnp.where(better, total, state.best_loss))
     return state, (terms | {"total": total}, finite)
 
 
