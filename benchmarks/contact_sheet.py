@@ -8,6 +8,7 @@ is one, published.png. Results already in OUT are kept, so that an interrupted r
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +17,8 @@ import platformdirs
 import tyro
 from PIL import Image
 
-from jpst import image, pipeline, transfer
-from jpst.models import weights
+import jpst
+from jpst import image, pipeline
 from jpst.recipe import Hyperparameters, Preset, Recipe
 
 WIDTH = 360  # of a picture on the sheet
@@ -42,7 +43,7 @@ def main() -> None:
     print(f"device: {jax.devices()[0].device_kind}, preset {arguments.preset}")
     names = arguments.pairs or sorted(at.name for at in arguments.folder.iterdir() if (at / "content.png").is_file())
     arguments.output.mkdir(parents=True, exist_ok=True)
-    networks = transfer.Networks(weights.load("vgg19").variables)
+    networks = jpst.load_networks()
     for name in names:
         _transfer(arguments, name, networks)
     for first in range(0, len(names), arguments.rows):
@@ -51,7 +52,7 @@ def main() -> None:
         print(sheet)
 
 
-def _transfer(arguments: Arguments, name: str, networks: transfer.Networks) -> None:
+def _transfer(arguments: Arguments, name: str, networks: jpst.Networks) -> None:
     result, pair = arguments.output / f"{name}.png", arguments.folder / name
     if result.is_file():
         return
@@ -63,7 +64,7 @@ def _transfer(arguments: Arguments, name: str, networks: transfer.Networks) -> N
     print(f"{name}: {run.record['seconds']:.0f} s, {run.record['status']}; {regions}", flush=True)
 
 
-def _sheet(arguments: Arguments, names: list[str]) -> Image.Image:
+def _sheet(arguments: Arguments, names: Sequence[str]) -> Image.Image:
     rows = []
     for name in names:
         pair = arguments.folder / name

@@ -5,25 +5,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jpst.errors import JpstError as JpstError
+    from jpst.optimise import Networks as Networks
+    from jpst.optimise import Result as Result
+    from jpst.optimise import State as State
+    from jpst.optimise import Status as Status
+    from jpst.optimise import init as init
+    from jpst.optimise import prepare as prepare
+    from jpst.optimise import transfer as transfer
     from jpst.pipeline import Run as Run
     from jpst.pipeline import load_networks as load_networks
     from jpst.pipeline import stylize as stylize
     from jpst.recipe import Hyperparameters as Hyperparameters
     from jpst.recipe import Recipe as Recipe
-    from jpst.transfer import Networks as Networks
-    from jpst.transfer import Result as Result
-    from jpst.transfer import State as State
-    from jpst.transfer import Status as Status
-    from jpst.transfer import init as init
-    from jpst.transfer import prepare as prepare
-    from jpst.transfer import transfer as transfer
 
 _HOMES = {
     "errors": ("JpstError",),
     "losses": ("Targets",),
     "pipeline": ("Run", "load_networks", "stylize"),
     "recipe": ("Hyperparameters", "Recipe"),
-    "transfer": ("Networks", "Result", "State", "Status", "init", "prepare", "transfer"),
+    "optimise": ("Networks", "Result", "State", "Status", "init", "prepare", "transfer"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -17,9 +17,9 @@ from jpst import highres, image, pyramid, segment, semantics
 from jpst.estimate import Estimate, estimate
 from jpst.image import Photograph
 from jpst.models import weights
+from jpst.optimise import Networks
 from jpst.pyramid import Climbed, Level, Picture, Progress
 from jpst.recipe import Hyperparameters, Recipe
-from jpst.transfer import Networks
 
 Source = str | Path | PIL.Image.Image | np.ndarray
 
@@ -149,10 +149,7 @@ def execute(
     """Optimises a job and brings its result to full size; arguments as in `stylize`."""
     started = time.perf_counter()
     hyper = hyper or Hyperparameters.preset(recipe.name)
-    provenance = None
-    if networks is None:
-        loaded = weights.load("vgg19")
-        networks, provenance = Networks(loaded.variables), loaded.provenance
+    networks, checkpoints = (networks, "given by the caller") if networks else _load_networks()
     climbed = pyramid.climb(
         Picture(job.content.pixels, job.regions.content),
         Picture(job.style.pixels, job.regions.style),
@@ -173,7 +170,7 @@ def execute(
         interrupted=climbed[-1].interrupted,
         record={
             **_settings(job, recipe, hyper, seed),
-            "checkpoints": {"vgg19": provenance._asdict() if provenance else "given by the caller"},
+            "checkpoints": checkpoints,
             "terms_absent": absent_terms(hyper, networks),
             **_story(climbed),
             "output_size": photograph.pixels.shape[1::-1],
@@ -181,6 +178,16 @@ def execute(
             "peak_memory_bytes": _peak_memory(),
         },
     )
+
+
+def load_networks() -> Networks:
+    """The networks of a transfer, fetched at first use: load them once for many calls of `stylize`."""
+    return _load_networks()[0]
+
+
+def _load_networks() -> tuple[Networks, dict[str, Any]]:
+    loaded = weights.load("vgg19")
+    return Networks(loaded.variables), {"vgg19": loaded.provenance._asdict()}
 
 
 def estimated(job: Job, recipe: Recipe) -> Estimate:

@@ -13,8 +13,8 @@ from jpst import highres, pixels, semantics
 from jpst.errors import JpstError
 from jpst.losses import Targets
 from jpst.models import vgg19
+from jpst.optimise import Networks, Result, State, Status, init, prepare, transfer
 from jpst.recipe import Hyperparameters, Recipe
-from jpst.transfer import Networks, Result, State, Status, init, prepare, transfer
 
 ACCELERATOR_CHUNK = 10  # steps in one call on GPU and TPU, between two reports of progress
 

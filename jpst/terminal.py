@@ -20,7 +20,7 @@ from jpst import pipeline, pyramid, semantics
 from jpst.estimate import Estimate
 from jpst.models import fetch as fetching
 from jpst.models import weights
-from jpst.transfer import Status
+from jpst.optimise import Status
 
 
 def console(quiet: bool = False) -> Console:

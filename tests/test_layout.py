@@ -24,7 +24,7 @@ ORDER = (
     "matting",
     "highres",
     "losses",
-    "transfer",
+    "optimise",
     "segment",
     "cosegment",
     "semantics",
@@ -117,8 +117,8 @@ def at_import(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def test_the_rules_see_the_modules_and_their_imports():
-    assert {"recipe", "transfer", "models.vgg19"} <= MODULES.keys()
-    assert {"losses", "matting", "models.vgg19"} <= own_imports("transfer")
+    assert {"recipe", "optimise", "models.vgg19"} <= MODULES.keys()
+    assert {"losses", "matting", "models.vgg19"} <= own_imports("optimise")
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -8,9 +8,9 @@ import pytest
 
 from jpst import estimate, image, pipeline
 from jpst.errors import JpstError
+from jpst.optimise import Networks
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.segment import MaskError
-from jpst.transfer import Networks
 
 RECIPE = Recipe(size=32, size_multiple=8, iterations=(2,))
 

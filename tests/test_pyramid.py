@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from jpst import pyramid
+from jpst.optimise import Networks, Status
 from jpst.pyramid import Level, Picture
 from jpst.recipe import Hyperparameters, Recipe
-from jpst.transfer import Networks, Status
 
 HYPER = Hyperparameters.preset("balanced")
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import reference
 
-from jpst import matting, pixels, transfer
+from jpst import matting, optimise, pixels
+from jpst.optimise import Networks, Status
 from jpst.recipe import Hyperparameters, Recipe
-from jpst.transfer import Networks, Status
 
 # Two of five blocks, and the sparse Laplacian: inside a scan XLA takes a second to compile each convolution,
 # and three for the stencil. The real network and the stencil run at the end.
@@ -37,15 +37,15 @@ def scene(photograph, soft_masks):
 
 @pytest.fixture(scope="module")
 def targets(scene, networks):
-    return transfer.prepare(*scene, networks, recipe=RECIPE)
+    return optimise.prepare(*scene, networks, recipe=RECIPE)
 
 
 @pytest.fixture(scope="module")
 def state(targets):
-    return transfer.init(targets, HYPER, recipe=RECIPE)
+    return optimise.init(targets, HYPER, recipe=RECIPE)
 
 
-run = partial(transfer.transfer, recipe=RECIPE)
+run = partial(optimise.transfer, recipe=RECIPE)
 jitted = jax.jit(run, static_argnames="steps")  # the same loop as one scan
 
 
@@ -155,9 +155,9 @@ def test_the_numbers_may_be_of_any_kind_without_another_compilation(kind, state,
 
 def test_another_number_of_steps_from_python_compiles_no_further_step(state, targets, networks):
     run(state, targets, HYPER, networks, steps=3)
-    compiled = transfer._step._cache_size()
+    compiled = optimise._step._cache_size()
     run(state, targets, HYPER, networks, steps=4)
-    assert transfer._step._cache_size() == compiled
+    assert optimise._step._cache_size() == compiled
 
 
 def test_preparing_another_pair_of_the_same_sizes_compiles_nothing(
@@ -167,12 +167,12 @@ def test_preparing_another_pair_of_the_same_sizes_compiles_nothing(
     content, style, *masks = scene
     flipped = content[::-1], style[:, ::-1]
     with no_compilation():
-        transfer.prepare(*flipped, *masks, other_networks, recipe=RECIPE)
+        optimise.prepare(*flipped, *masks, other_networks, recipe=RECIPE)
 
 
 def test_the_compiled_step_holds_no_parameters_or_targets(state, targets, networks):
     hyper = jax.tree.map(jnp.float32, HYPER)
-    text = transfer._step.lower(state, targets, hyper, networks).as_text()
+    text = optimise._step.lower(state, targets, hyper, networks).as_text()
     literals = re.findall(r'stablehlo\.constant dense<(["\[][^>]*)>', text)  # those that are not one repeated number
     assert sum(map(len, literals)) < 200, "an array was closed over and written into the program"
 
@@ -275,7 +275,7 @@ def test_every_status_has_a_sentence(status):
 
 def start_of(name: str, scene, networks, key=None):
     recipe = dataclasses.replace(RECIPE, start=name)
-    return transfer.init(transfer.prepare(*scene, networks, recipe=recipe), HYPER, recipe=recipe, key=key).image
+    return optimise.init(optimise.prepare(*scene, networks, recipe=recipe), HYPER, recipe=recipe, key=key).image
 
 
 def test_the_start_can_be_the_content(scene, networks):
@@ -315,15 +315,15 @@ def test_the_stencil_gives_the_same_trajectory_as_the_sparse_laplacian(scene, st
 
 
 def test_prepare_builds_the_form_that_the_recipe_names(scene, targets, networks):
-    stencil = transfer.prepare(*scene, networks, recipe=STENCIL).laplacian
+    stencil = optimise.prepare(*scene, networks, recipe=STENCIL).laplacian
     np.testing.assert_array_equal(stencil, matting.stencil(np.asarray(scene[0]), RECIPE.matting_epsilon))
     expected = matting.bcoo(stencil)
     equal((targets.laplacian.indices, targets.laplacian.data), (expected.indices, expected.data))
 
 
 def test_prepare_under_jit_equals_the_direct_call(scene, networks):
-    inside = jax.jit(partial(transfer.prepare, recipe=STENCIL))(*scene, networks)
-    close(inside, transfer.prepare(*scene, networks, recipe=STENCIL), rtol=1e-3)
+    inside = jax.jit(partial(optimise.prepare, recipe=STENCIL))(*scene, networks)
+    close(inside, optimise.prepare(*scene, networks, recipe=STENCIL), rtol=1e-3)
 
 
 # ---- The reference
@@ -337,10 +337,10 @@ def trajectory(golden, vgg19_real):
     np.testing.assert_array_equal(values["weights"], hyper[:3])
     images = (jnp.asarray(values[name] / np.float32(255)) for name in ("content", "style"))
     masks = (jnp.asarray(values[name].transpose(2, 0, 1)) for name in ("content_masks", "style_masks"))
-    targets = transfer.prepare(*images, *masks, networks, recipe=recipe)
-    state = transfer.init(targets, hyper, recipe=recipe)
-    first = transfer.transfer(state, targets, hyper, networks, recipe=recipe, steps=1)
-    rest = transfer.transfer(first.state, targets, hyper, networks, recipe=recipe, steps=39)
+    targets = optimise.prepare(*images, *masks, networks, recipe=recipe)
+    state = optimise.init(targets, hyper, recipe=recipe)
+    first = optimise.transfer(state, targets, hyper, networks, recipe=recipe, steps=1)
+    rest = optimise.transfer(first.state, targets, hyper, networks, recipe=recipe, steps=39)
     return values, first, rest
 
 

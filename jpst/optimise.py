@@ -168,7 +168,7 @@ def _step(state: State, targets: Targets, hyper: Hyperparameters, networks: Netw
     """One update: the terms at the image as it is, the best image from that same pair, then Adam."""
     (total, terms), gradient = jax.value_and_grad(objective, has_aux=True)(state.image, targets, hyper, networks)
     update, opt_state = _adam(hyper).update(gradient, state.opt_state)
-    finite = jnp.isfinite(total) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(update))
+    finite = jnp.isfinite(total) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(jnp.asarray(update)))
     better = jnp.isfinite(total) & (total < state.best_loss)
     changed = optax.apply_updates(state.image, update), opt_state, state.step + 1
     kept = state.image, state.opt_state, state.step
