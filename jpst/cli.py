@@ -54,7 +54,7 @@ class Transfer:
         from jpst import image, pipeline, terminal
 
         console = terminal.console(quiet=self.json)
-        image.check_writable(self.output)
+        self._check_output()
         job = pipeline.prepare_job(
             self.content, self.style, self.recipe, content_seg=self.content_seg, style_seg=self.style_seg
         )
@@ -75,6 +75,16 @@ class Transfer:
         self.output.with_suffix(".json").write_text(json.dumps(run.record, indent=1), encoding="utf-8")
         terminal.show_run(run, self.output, console)
         self._print_json(run.record)
+
+    def _check_output(self) -> None:
+        from jpst import image
+
+        image.check_writable(self.output)
+        for photograph in (self.content, self.style):
+            if self.output.exists() and photograph.exists() and self.output.samefile(photograph):
+                raise JpstError(
+                    f"{self.output}: this would overwrite an input photograph. Choose another OUT."
+                )
 
     def _preview(self, now: "pyramid.Progress") -> None:
         if self.save_every and now.step % self.save_every == 0:
@@ -201,7 +211,7 @@ def main(arguments: list[str] | None = None) -> None:
         command = _parse(arguments)
         _keep_compilations()
         command.run()
-    except JpstError as error:
+    except (JpstError, OSError) as error:  # such as a full disk
         sys.exit(f"jpst: {error}")
     except KeyboardInterrupt:
         print("jpst: interrupted, nothing was written.", file=sys.stderr)

@@ -52,7 +52,7 @@ class Recipe:
     """the preset that all other options start from"""
     size: int = 384
     """longest side of the working picture in pixels (a smaller photograph keeps its own)"""
-    size_multiple: int = 32
+    size_multiple: int = 16
     """working sides are rounded to multiples of this, so that one compiled step serves many photographs (1: exact)"""
     iterations: tuple[int, ...] = (60, 20)
     """steps on each level of the pyramid, coarsest first; each level is twice the size of the one before"""

@@ -70,7 +70,10 @@ def show_run(run: pipeline.Run, output: Path, console: Console) -> None:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 1.7 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 @contextlib.contextmanager

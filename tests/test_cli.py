@@ -211,6 +211,14 @@ def test_a_bad_output_fails_before_the_work(jpst, monkeypatch, out, expected):
     assert expected in text
 
 
+def test_an_input_is_never_overwritten(jpst, folder):
+    before = (folder / "content.png").read_bytes()
+    status, text, new = transfer(jpst, out="../" + folder.name + "/content.png")
+    assert (status, new) == (1, set())
+    assert "overwrite" in text
+    assert (folder / "content.png").read_bytes() == before
+
+
 def test_a_photograph_as_mask_is_refused(jpst, folder, photograph):
     rng = np.random.default_rng(0)
     PIL.Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8)).save(folder / "noise.png")
