@@ -82,9 +82,7 @@ class Transfer:
         image.check_writable(self.output)
         for photograph in (self.content, self.style):
             if self.output.exists() and photograph.exists() and self.output.samefile(photograph):
-                raise JpstError(
-                    f"{self.output}: this would overwrite an input photograph. Choose another OUT."
-                )
+                raise JpstError(f"{self.output}: this would overwrite an input photograph. Choose another OUT.")
 
     def _preview(self, now: "pyramid.Progress") -> None:
         if self.save_every and now.step % self.save_every == 0:

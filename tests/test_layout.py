@@ -24,6 +24,7 @@ ORDER = (
     "matting",
     "highres",
     "losses",
+    "metrics",
     "optimise",
     "segment",
     "cosegment",

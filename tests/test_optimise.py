@@ -362,3 +362,16 @@ def test_the_references_first_gradient_comes_out(trajectory):
 def test_the_references_last_image_comes_out(trajectory):
     values, _, rest = trajectory
     assert np.abs(255 * rest.state.image - values["result"]).mean() < 1
+
+
+def test_the_whole_transfer_lowers_for_gpu_and_tpu(vgg19_tiny, photograph, soft_masks):
+    """Without such a device: `jax.export` lowers for any platform, and fails where an operation has no rule there."""
+    recipe = Recipe(size=32)
+    networks, masks = Networks(vgg19_tiny), jnp.asarray(soft_masks(32, 48))
+    content, style = (jnp.asarray(photograph(32, 48, seed)) for seed in (0, 1))
+    targets = optimise.prepare(content, style, masks, masks, networks, recipe=recipe)
+    state = optimise.init(targets, HYPER, recipe=recipe)
+    whole = jax.jit(partial(optimise.transfer, recipe=recipe, steps=3))
+    arguments = (state, targets, jax.tree.map(jnp.float32, HYPER), networks)
+    exported = jax.export.export(whole, platforms=("cuda", "tpu"))(*arguments)
+    assert exported.platforms == ("cuda", "tpu")

@@ -1,0 +1,63 @@
+"""Numbers on finished pictures: is it still the photograph, has it the style, did it clip.
+
+All take float [H, W, 3], sRGB in [0, 1], as written (rounded to 8 bit) and at one stated size: they depend on it.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from jpst import losses, pixels
+from jpst.models import vgg19
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709, on the encoded values
+
+
+def edge_ssim(content: Float[np.ndarray, "h w 3"], picture: Float[np.ndarray, "h w 3"]) -> float:
+    """SSIM (scikit-image's defaults, data range 1) between the Sobel magnitudes of the luminances: 1 is the same."""
+    from skimage.filters import sobel
+    from skimage.metrics import structural_similarity
+
+    edges = [sobel(np.asarray(each) @ LUMINANCE) for each in (content, picture)]
+    return float(np.asarray(structural_similarity(edges[0], edges[1], data_range=1.0)))
+
+
+def region_grams(
+    image: Float[Array | np.ndarray, "h w 3"], masks: Float[Array | np.ndarray, "r h w"], variables: PyTree
+) -> dict[str, Float[Array, "r c c"]]:
+    """For each of `STYLE_LAYERS` and each region the Gram matrix of VGG19's features over the region's area there.
+
+    A mask weighs each pixel's contribution once (F^T diag(m) F), not squared as in the paper's Gram.
+    """
+    return _region_grams(jnp.asarray(image, jnp.float32), jnp.asarray(masks), variables)
+
+
+@jax.jit
+def _region_grams(image, masks, variables):
+    features = vgg19.features(variables, image, STYLE_LAYERS)
+    grams = {}
+    for name, layer in features.items():
+        small = pixels.area_mean(masks, *layer.shape[:2])
+        area = jnp.maximum(small.sum((1, 2), keepdims=True), pixels.TRACE)
+        grams[name] = losses.gram(layer, jnp.sqrt(small / area))
+    return grams
+
+
+def style_distance(grams: dict[str, Array], target: dict[str, Array]) -> float:
+    """Mean over layers and regions of the mean squared difference of Grams over the mean square of the target's.
+
+    Divide by the untouched content's own distance to read it as the part of the way that is still to go.
+    """
+    apart = [
+        jnp.mean((grams[name] - target[name]) ** 2, (1, 2)) / jnp.maximum(jnp.mean(target[name] ** 2, (1, 2)), 1e-20)
+        for name in STYLE_LAYERS
+    ]
+    return float(jnp.mean(jnp.stack(apart)))
+
+
+def newly_clipped(content: Float[np.ndarray, "h w 3"], picture: Float[np.ndarray, "h w 3"]) -> float:
+    """Share of pixels with a channel at 0 or 255 in the picture's 8 bits and none in the content's."""
+    clipped = [np.isin(np.round(255 * np.asarray(each)), (0, 255)).any(-1) for each in (content, picture)]
+    return float(np.mean(clipped[1] & ~clipped[0]))
