@@ -21,7 +21,7 @@ def apply(
     full: Float[np.ndarray, "H W 3"],
     content: Float[Array, "h w 3"],
     result: Float[Array, "h w 3"],
-    radius: int = 4,
+    radius: int = 2,
     epsilon: float = 1e-4,
 ) -> Float[np.ndarray, "H W 3"]:
     """`result` at the size of `full`.
