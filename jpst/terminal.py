@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -15,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from jpst import pipeline, pyramid, semantics
 from jpst.estimate import Estimate
@@ -78,21 +80,21 @@ def _duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def steps_bar(levels: tuple[pyramid.Level, ...], console: Console) -> Iterator[Callable[[pyramid.Progress], None]]:
-    """A live line: step, each loss, time left. Yields the function to call after each step."""
-    columns = (TextColumn("step {task.fields[step]}"), BarColumn(), TextColumn("{task.fields[terms]}"))
-    work = sum(
-        level.steps * level.content[0] * level.content[1] for level in levels
-    )  # a step's time goes with its pixels
+    """Two live lines: step, bar and time left; each loss. Yields the function to call after each step."""
+    columns = (TextColumn("step {task.fields[step]}"), BarColumn(None), TimeElapsedColumn(), TextColumn("left"))
+    bar, losses = Progress(*columns, TimeRemainingColumn()), Text("preparing and compiling", no_wrap=True)
+    work = sum(level.steps * level.content[0] * level.content[1] for level in levels)  # time goes with the pixels
     steps = sum(level.steps for level in levels)
-    with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task("", total=work, step=f"0/{steps}", terms="preparing and compiling")
+    task = bar.add_task("", total=work, step=f"0/{steps}")
 
-        def advance(now: pyramid.Progress) -> None:
-            terms = "  ".join(f"{term} {value:.3g}" for term, value in now.terms.items())
-            pixels = now.level.content[0] * now.level.content[1]
-            bar.update(task, advance=now.chunk * pixels, step=f"{now.step}/{steps}", terms=terms)
+    def advance(now: pyramid.Progress) -> None:
+        bar.update(task, advance=now.chunk * now.level.content[0] * now.level.content[1], step=f"{now.step}/{steps}")
+        losses.plain = "  ".join(f"{term} {value:.3g}" for term, value in now.terms.items())
 
+    with Live(Group(bar, losses), console=console):
         yield advance
+    if not console.is_terminal:  # there the last state is printed once, and its line not ended
+        console.line()
 
 
 def fetch_if_missing(network: str, console: Console) -> None:
