@@ -85,7 +85,7 @@ class Transfer:
                 raise JpstError(f"{self.output}: this would overwrite an input photograph. Choose another OUT.")
 
     def _preview(self, now: "pyramid.Progress") -> None:
-        if self.save_every and now.step % self.save_every == 0:
+        if self.save_every and now.step // self.save_every > (now.step - now.chunk) // self.save_every:
             import numpy as np
 
             from jpst import image
