@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Annotated
 
 import jax
-import platformdirs
 import tyro
 from PIL import Image
 
 import jpst
 from jpst import image, pipeline
+from jpst.cli import keep_compilations
 from jpst.recipe import Hyperparameters, Preset, Recipe
 
 WIDTH = 360  # of a picture on the sheet
@@ -39,7 +39,7 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments)
-    jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("jpst") / "compiled"))
+    keep_compilations()
     print(f"device: {jax.devices()[0].device_kind}, preset {arguments.preset}")
     names = arguments.pairs or sorted(at.name for at in arguments.folder.iterdir() if (at / "content.png").is_file())
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ import tyro
 
 import jpst
 from jpst import image, metrics, pipeline, pixels, pyramid, semantics
+from jpst.cli import keep_compilations
 
 Picture = np.ndarray
 
@@ -70,6 +71,7 @@ class Pair:
 
 def main() -> None:
     arguments = tyro.cli(Arguments)
+    keep_compilations()
     print(f"device: {jax.devices()[0].device_kind}; edge SSIM / style distance / newly clipped at {arguments.size} px")
     variables = jpst.load_networks().vgg19
     table: dict[str, list[tuple[float, float, float]]] = {"published": [], "colour match": [], "ours": []}

@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         command = _parse(arguments)
-        _keep_compilations()
+        keep_compilations()
         command.run()
     except (JpstError, OSError) as error:  # such as a full disk
         sys.exit(f"jpst: {error}")
@@ -239,7 +239,7 @@ def _asked_preset(arguments: list[str]) -> str:
     return asked[-1] if asked and asked[-1] in PRESETS else Recipe().name  # the parser refuses an unknown one
 
 
-def _keep_compilations() -> None:
+def keep_compilations() -> None:
     """Compiled steps are kept between runs: a step takes XLA some ten seconds to compile for each new shape."""
     import jax
     import platformdirs
