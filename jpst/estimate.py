@@ -20,8 +20,11 @@ COMPILE_SECONDS = 15.0
 
 
 class Estimate(NamedTuple):
-    """What a run will take. Memory came out within 5 % of the peaks measured at 384 and 700 px and for 12 megapixels, on
-    a CPU; time is rough, meant to be within half and twice."""
+    """What a run will take, on a CPU.
+
+    Memory came out within 5 % of the peaks measured at 384 and 700 px and for 12 megapixels; time is rough, meant to be
+    within half and twice.
+    """
 
     memory_bytes: int
     seconds: float
