@@ -43,9 +43,9 @@ class Pair:
         level = job.levels[0]
         self.size = level.content
         self.content, self.style = self.at_size(job.content.pixels), pyramid.at_size(job.style.pixels, level.style)
-        count = len(job.regions.names)
-        self.masks = semantics.masks(job.regions.content, count, *level.content)
-        self.style_masks = semantics.masks(job.regions.style, count, *level.style)
+        count = len(job.found.regions.names)
+        self.masks = semantics.masks(job.found.regions.content, count, *level.content)
+        self.style_masks = semantics.masks(job.found.regions.style, count, *level.style)
         self.target = metrics.region_grams(self.style, self.style_masks, variables)
         self.untouched = self.distance(self.content)
 

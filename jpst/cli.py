@@ -7,7 +7,7 @@ import os
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg, subcommand
@@ -25,7 +25,7 @@ Flag = FlagCreatePairsOff[bool]
 class Transfer:
     """Give the photograph CONTENT the look of the photograph STYLE.
 
-    Masks that lie beside both photographs as NAME_seg.png are used by themselves. Ctrl-C saves the best picture so far.
+    Regions are found by themselves (see --segmenter). Ctrl-C saves the best picture so far.
     """
 
     content: Annotated[Positional[Path], arg(metavar="CONTENT")]
@@ -51,14 +51,20 @@ class Transfer:
 
     def run(self) -> None:
         """Transfers, and writes OUT and OUT.json."""
-        from jpst import image, pipeline, terminal
+        from jpst import image, pipeline, regions, terminal
 
         console = terminal.console(quiet=self.json)
         self._check_output()
+        pipeline.check_terms(self.recipe, self.hyper)
+        masks = regions.masks_to_use((self.content, self.style), (self.content_seg, self.style_seg), self.recipe)
+        if regions.choose(masks, self.recipe) == "cluster":
+            terminal.fetch_if_missing("vgg19", console)
         job = pipeline.prepare_job(
             self.content, self.style, self.recipe, content_seg=self.content_seg, style_seg=self.style_seg
         )
-        terminal.show_job(job, pipeline.absent_terms(self.hyper), console)
+        terminal.show_job(job, pipeline.absent_terms(self.recipe, self.hyper), console)
+        for note in pipeline.aesthetic_terms_of_use(self.recipe, self.hyper):
+            console.print(note, highlight=False, soft_wrap=True)
         if self.dry_run:
             estimate = pipeline.estimated(job, self.recipe)
             terminal.show_estimate(estimate, console)
@@ -113,6 +119,92 @@ class Demo:
         style = resources.files("skimage") / "data" / "rocket.jpg"
         with resources.as_file(content) as content_path, resources.as_file(style) as style_path:
             Transfer(content_path, style_path, self.output, Recipe(), Hyperparameters.preset("balanced")).run()
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Find the regions of a photograph: a label map as an indexed PNG, and a table of what is in it."""
+
+    photograph: Annotated[Positional[Path], arg(metavar="IMAGE")]
+    """photograph: JPEG, PNG, TIFF, WebP, HEIC"""
+    output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")]
+    """label map to write (.png): pixel values are region numbers, colours ADE20K's"""
+    segmenter: Literal["auto", "pspnet", "cluster"] = "auto"
+    """pspnet: the 150 scene classes of ADE20K (`jpst weights fetch pspnet50-ade20k`); cluster: regions without names;
+    auto: pspnet where its checkpoint is here, else cluster"""
+    overlay: Annotated[Path | None, arg(metavar="PICTURE")] = None
+    """also write the photograph with its regions coloured in"""
+    json: Flag = False
+    """print a JSON object"""
+
+    def run(self) -> None:
+        """Segments one photograph."""
+        import numpy as np
+
+        from jpst import ade20k, image, regions, terminal
+        from jpst.models import weights
+
+        console = terminal.console(quiet=self.json)
+        for path in filter(None, (self.output, self.overlay)):
+            image.check_writable(path)
+        photograph = image.read(self.photograph).pixels
+        used = "pspnet" if self.segmenter == "pspnet" or weights.find("pspnet") else "cluster"
+        used = self.segmenter if self.segmenter != "auto" else used
+        if used == "cluster":
+            terminal.fetch_if_missing("vgg19", console)
+        found = regions.alone(photograph, used)
+        palette = np.array([each.colour for each in ade20k.CLASSES], np.uint8)
+        image.write_labels(self.output, found.labels, palette)
+        if self.overlay:
+            image.write(self.overlay, (photograph + palette[found.labels] / np.float32(255)) / 2)
+        shares = np.bincount(found.labels.ravel(), minlength=len(found.names)) / found.labels.size
+        rows = [
+            (int(label), found.names[label], 100 * float(shares[label])) for label in np.argsort(-shares, kind="stable")
+        ]
+        rows = [row for row in rows if row[2] > 0]
+        terminal.show_segments(used, rows, palette, console)
+        if self.json:
+            told = [{"label": label, "name": name, "percent": percent} for label, name, percent in rows]
+            print(json.dumps({"segmenter": used, "regions": told}, indent=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Rate photographs from 1 to 10 as a network thinks people would: mean, deviation and distribution."""
+
+    images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
+    """photographs: JPEG, PNG, TIFF, WebP, HEIC"""
+    checkpoint: Annotated[str | None, arg(metavar="NAME|FILE")] = None
+    """NIMA network: a name from `jpst weights list`, or a file (default: the first of the list that is here)"""
+    size: int = 224
+    """each photograph is brought to a square of this side, as the networks were trained (0: as it is)"""
+    json: Flag = False
+    """print a JSON object"""
+
+    def run(self) -> None:
+        """Rates all that can be read; exit status 1 if one could not."""
+        from jpst import aesthetics, image, terminal
+
+        if not self.images:
+            raise JpstError("There is nothing to score. Name one photograph or more.")
+        loaded, console = aesthetics.load(self.checkpoint), terminal.console(quiet=self.json)
+        console.print(
+            f"{loaded.provenance.name}: {aesthetics.licence(loaded.provenance.name)}", highlight=False, soft_wrap=True
+        )
+        scores, errors = [], {}
+        for path in self.images:
+            try:
+                scores.append((path, aesthetics.score(loaded.variables, image.read(path).pixels, self.size)))
+            except (JpstError, OSError) as error:
+                errors[str(path)] = str(error)
+        if scores:
+            terminal.show_scores(scores, console)
+        if self.json:
+            told = {"checkpoint": loaded.provenance._asdict(), "size": self.size, "errors": errors}
+            told["scores"] = [{"image": str(path), **score._asdict()} for path, score in scores]
+            print(json.dumps(told, indent=1))
+        if errors:
+            raise JpstError("\n".join(errors.values()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,6 +316,8 @@ def _parse(arguments: list[str]) -> Any:
             subcommand("transfer", default=Transfer(*[tyro.MISSING] * 3, recipe=recipe, hyper=hyper)),
         ]
         | Annotated[Demo, subcommand("demo")]
+        | Annotated[Segment, subcommand("segment")]
+        | Annotated[Score, subcommand("score")]
         | Annotated[Weights, subcommand("weights")]
     )
     return tyro.cli(commands, prog="jpst", args=arguments, description=_DESCRIPTION, config=(OmitArgPrefixes,))

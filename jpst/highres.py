@@ -5,14 +5,12 @@ guided filter of He and Sun, arXiv 1505.00996, with the content as guide). The m
 applied to the full photograph, so its own edges and texture stay.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jpst.pixels import box_mean
+from jpst.pixels import affine_maps
 
 BAND = 64  # rows worked on at a time: bounds the memory that the interpolated maps take
 
@@ -35,7 +33,8 @@ def apply(
     Returns:
       float32 [H, W, 3], clipped to [0, 1].
     """
-    maps = affine_maps(content, result, radius, epsilon)
+    # towards a plain shift (the identity), not a flat colour, where a window has too little contrast to tell
+    maps = affine_maps(content, result, radius, epsilon, jnp.eye(3))
     height, width = full.shape[:2]
     rows = _interpolation(maps.shape[0], height)
     columns = _interpolation(maps.shape[1], width)
@@ -45,28 +44,6 @@ def apply(
         mapped = _map_band(maps, full[band], *(part[band] for part in rows), *columns)
         out[top : top + BAND] = np.asarray(mapped)[: height - top]
     return out
-
-
-@partial(jax.jit, static_argnums=2)
-def affine_maps(
-    content: Float[Array, "h w 3"], result: Float[Array, "h w 3"], radius: int, epsilon: float | Float[Array, ""]
-) -> Float[Array, "h w 4 3"]:
-    """For every pixel the affine map, rows r, g, b, 1, that best turns `content` into `result` around it."""
-    mean = partial(box_mean, radius=radius)
-    height, width = content.shape[:2]
-
-    def products(a: Array, b: Array) -> Array:
-        return (a[..., :, None] * b[..., None, :]).reshape(height, width, 9)
-
-    own, other = mean(content), mean(result)
-    covariance = (mean(products(content, content)) - products(own, own)).reshape(height, width, 3, 3)
-    cross = (mean(products(content, result)) - products(own, other)).reshape(height, width, 3, 3)
-    # towards a plain shift (the identity), not towards a flat colour, where a window has too little contrast to tell
-    ridge = epsilon * jnp.eye(3)[None, None]
-    linear = jnp.linalg.solve(covariance + ridge, cross + ridge)
-    shift = other - jnp.einsum("hwa,hwab->hwb", own, linear, precision="highest")
-    maps = jnp.concatenate([linear, shift[..., None, :]], axis=-2)
-    return mean(maps.reshape(height, width, 12)).reshape(height, width, 4, 3)
 
 
 def _interpolation(size: int, out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

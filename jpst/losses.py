@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jpst import pixels
+from jpst.grams import Pairs, gather, of_pairs
+from jpst.grams import dense as gram
 from jpst.matting import Laplacian, energy
 
 EMPTY = 1e-20
@@ -33,6 +36,15 @@ class StyleTarget(NamedTuple):
     grams: Float[Array, "r c c"]
     """the style photograph's Grams, normalised alike"""
     weights: Float[Array, " r"]
+    pairs: Pairs | None = None
+    """the masks again, as `by_pairs` lists them; the loss is then computed from these"""
+
+
+class View(NamedTuple):
+    """An antialiased resize as two matrices: rows @ image @ columns^T."""
+
+    rows: Float[Array, "H h"]
+    columns: Float[Array, "W w"]
 
 
 class Targets(NamedTuple):
@@ -43,27 +55,8 @@ class Targets(NamedTuple):
     laplacian: Laplacian
     laplacian_weight: Float[Array, ""]
     start: Float[Array, "h w 3"]
-
-
-def gram(features: Float[Array, "h w c"], masks: Float[Array, "r h w"]) -> Float[Array, "r c c"]:
-    """(F m_k)^T (F m_k) for every mask m_k, F being the features as [h w, c]."""
-
-    flat = features.reshape(-1, features.shape[-1])
-    return jnp.stack([_self_product(flat * mask.reshape(-1, 1)) for mask in masks])
-
-
-@jax.custom_jvp
-def _self_product(x: Float[Array, "n c"]) -> Float[Array, "c c"]:
-    """x^T x."""
-    return jnp.matmul(x.T, x, precision="highest")
-
-
-@_self_product.defjvp
-def _self_product_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """x^T dx and its transpose: one product backwards where autodiff, blind to the symmetry, would take two."""
-    ((x,), (dx,)) = primals, tangents
-    half = jnp.matmul(x.T, dx, precision="highest")
-    return _self_product(x), half + half.T
+    view: View | None = None
+    """what the aesthetic term looks at; the image itself where there is none"""
 
 
 def content_target(features: Float[Array, "h w c"], objective: str) -> ContentTarget:
@@ -106,12 +99,12 @@ def style_target(
         return StyleTarget(own, gram(style_features, other), weights)
     own, own_area = _unit_area(content_masks, height, width)
     other, other_area = _unit_area(style_masks, *style_features.shape[:2])
-    grams = gram(style_features, other)
+    wanted = gram(style_features, other)
     common = (own_area > EMPTY) & (other_area > EMPTY)  # a region without a counterpart has no style
     share = jnp.where(common, jnp.sqrt(own_area), 0.0)
     share = share / jnp.maximum(share.sum(), EMPTY)
-    size_of_grams = jnp.maximum(jnp.mean(grams**2, axis=(1, 2)), 1e-12)
-    return StyleTarget(own, grams, share / size_of_grams / layers)
+    size_of_grams = jnp.maximum(jnp.mean(wanted**2, axis=(1, 2)), 1e-12)
+    return StyleTarget(own, wanted, share / size_of_grams / layers)
 
 
 def _unit_area(masks: Array, height: int, width: int) -> tuple[Array, Array]:
@@ -121,10 +114,36 @@ def _unit_area(masks: Array, height: int, width: int) -> tuple[Array, Array]:
     return small * jax.lax.rsqrt(jnp.maximum(area, EMPTY))[:, None, None], area
 
 
+def by_pairs(target: StyleTarget) -> StyleTarget:
+    """The same target, its loss computed at a cost that hardly grows with the number of regions: for concrete arrays.
+
+    Unchanged where masks overlap too much for that to be worth it. Its form depends on the masks, so targets that are
+    to be stacked are used as they are, or all with `pairs=None`.
+    """
+    return target._replace(pairs=gather(np.asarray(target.masks)))
+
+
 def style_loss(features: Float[Array, "h w c"], target: StyleTarget) -> Float[Array, ""]:
     """Weighted mean squared difference of Grams, summed over regions."""
-    difference = gram(features, target.masks) - target.grams
+    pairs, masks = target.pairs, target.masks
+    own = gram(features, masks) if pairs is None else of_pairs(features, pairs, len(masks))
+    difference = own - target.grams
     return jnp.sum(target.weights * jnp.mean(difference**2, axis=(1, 2)))
+
+
+def view(size: int, height: int, width: int) -> View:
+    """An image [height, width, 3] brought to a square of `size` pixels, whatever its ratio, as NIMA was trained."""
+    return View(*(pixels.resize(jnp.eye(side)[..., None], size, side)[..., 0] for side in (height, width)))
+
+
+def seen(image: Float[Array, "h w c"], view: View | None) -> Float[Array, "H W c"]:
+    """The image resized by a view, or as it is."""
+    return image if view is None else jnp.einsum("hwc,Hh,Ww->HWc", image, *view, precision="highest")
+
+
+def aesthetic_loss(distribution: Float[Array, "10"]) -> Float[Array, ""]:
+    """10 minus the mean of the ratings from 1 to 10 that NIMA (arXiv 1709.05424) gives these probabilities."""
+    return 10.0 - distribution @ jnp.arange(1.0, 11.0)
 
 
 def clipping_loss(image: Float[Array, "h w 3"]) -> Float[Array, ""]:

@@ -10,7 +10,8 @@ window. Two forms of the same operator are kept: `stencil`, the 25 entries of ea
 `bcoo`, the sparse matrix [H W, H W] over row-major pixels. `apply` and `energy` accept either.
 """
 
-from itertools import combinations, product
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations, combinations_with_replacement, product
 from typing import Literal
 
 import jax
@@ -25,6 +26,7 @@ Laplacian = Float[Array, "5 5 h w"] | sparse.BCOO
 WINDOW = 3
 REACH = WINDOW - 1  # pixels that share a window are at most this far apart
 SPAN = 2 * REACH + 1
+BAND = 32  # rows assembled at a time
 
 
 def stencil(
@@ -45,19 +47,45 @@ def stencil(
       float32 [5, 5, H, W]: entry [dy, dx, y, x] couples pixel (y, x) with pixel (y + dy - 2, x + dx - 2); each row
       sums to zero. All zero where the image has no whole window (a side under 3 pixels).
     """
+    height = image.shape[0]
+    out = np.empty((SPAN, SPAN, *image.shape[:2]), np.float32)
+
+    def fill(start: int) -> None:
+        first, stop = max(start - REACH, 0), min(start + BAND, height)
+        rows = _band(image[first : stop + REACH], epsilon, moments)
+        out[:, :, start:stop] = rows[:, :, start - first : stop - first]
+
+    with ThreadPoolExecutor() as pool:  # NumPy lets other threads run while it computes
+        list(pool.map(fill, range(0, height, BAND)))
+    return out
+
+
+def _band(image: np.ndarray, epsilon: float, moments: str) -> np.ndarray:
+    """`stencil` in float64 of a few rows, which stay in the processor's cache; right where all windows are inside."""
     height, width = image.shape[:2]
     out = np.zeros((SPAN, SPAN, height, width))
     if min(height, width) < WINDOW:
-        return out.astype(np.float32)
+        return out
     white, scaled = _whitened_windows(image, epsilon, moments)
+    scaled /= WINDOW**2
     rows, columns = height - REACH, width - REACH
-    pixels = list(product(range(WINDOW), range(WINDOW)))
-    for (a, (ay, ax)), (b, (by, bx)) in combinations(enumerate(pixels), 2):  # pixel pairs, vectorised over windows
-        affinity = (1.0 + (white[a] * scaled[b]).sum(0)) / len(pixels)
+    affinity, term = np.empty((2, rows, columns))
+    positions = list(product(range(WINDOW), range(WINDOW)))
+    for (a, (ay, ax)), (b, (by, bx)) in combinations(enumerate(positions), 2):  # pixel pairs, vectorised over windows
+        np.multiply(white[a, 0], scaled[b, 0], out=affinity)
+        for channel in (1, 2):
+            affinity += np.multiply(white[a, channel], scaled[b, channel], out=term)
+        affinity += 1 / WINDOW**2
         out[by - ay + REACH, bx - ax + REACH, ay : ay + rows, ax : ax + columns] -= affinity
-        out[ay - by + REACH, ax - bx + REACH, by : by + rows, bx : bx + columns] -= affinity
+    for dy, dx in product(range(SPAN), range(SPAN)):  # the other half is the same pairs from the other end
+        if (dy, dx) > (REACH, REACH):
+            down, right = dy - REACH, abs(dx - REACH)
+            here, there = slice(0, height - down), slice(down, height)
+            left, across = slice(0, width - right), slice(right, width)
+            from_, to = (left, across) if dx >= REACH else (across, left)
+            out[SPAN - 1 - dy, SPAN - 1 - dx, there, to] = out[dy, dx, here, from_]
     out[REACH, REACH] = -out.sum((0, 1))
-    return out.astype(np.float32)
+    return out
 
 
 def _whitened_windows(image: np.ndarray, epsilon: float, moments: str) -> tuple[np.ndarray, np.ndarray]:
@@ -68,15 +96,15 @@ def _whitened_windows(image: np.ndarray, epsilon: float, moments: str) -> tuple[
     """
     deviation, covariance = _moments(image.astype(moments))
     (rr, rg, rb), (_, gg, gb), (_, _, bb) = covariance + (epsilon / WINDOW**2) * np.eye(3)[..., None, None]
-    first, second, third = deviation.transpose(1, 0, 2, 3)
+    white = deviation
     l_gr, l_br = rg / rr, rb / rr
     d_g = gg - l_gr * rg
     l_bg = (gb - l_gr * rb) / d_g
     d_b = bb - l_br * rb - l_bg * (gb - l_gr * rb)
-    second = second - l_gr * first
-    third = third - l_br * first - l_bg * second
-    white = np.stack([first, second, third], axis=1)
-    return white, white / np.stack([rr, d_g, d_b])
+    white[:, 1] -= l_gr * white[:, 0]
+    white[:, 2] -= l_br * white[:, 0]
+    white[:, 2] -= l_bg * white[:, 1]
+    return white, white * np.stack([1 / rr, 1 / d_g, 1 / d_b])
 
 
 def _moments(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,17 +113,30 @@ def _moments(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     In float64 the covariance is the mean of (I - mu)(I - mu)^T. In float32 it is the reference's mean(I I^T) - mu mu^T
     with its roundings: products accumulated in row-major order by fused multiply-adds, as matrix products do.
     """
-    windows = np.lib.stride_tricks.sliding_window_view(image, (WINDOW, WINDOW), axis=(0, 1))
-    windows = windows.transpose(3, 4, 2, 0, 1).reshape(WINDOW**2, 3, *windows.shape[:2])
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    rows, columns = image.shape[0] - REACH, image.shape[1] - REACH
+    windows = np.stack([planes[:, y : y + rows, x : x + columns] for y, x in product(range(WINDOW), range(WINDOW))])
     mean = windows.mean(0)
     deviation = windows - mean
     if image.dtype == np.float64:
-        return deviation, np.einsum("kaij,kbij->abij", deviation, deviation) / WINDOW**2
+        return deviation, _second_moment(deviation)
     second = np.zeros((3, 3, *mean.shape[1:]), np.float32)
     for pixel in windows.astype(np.float64):  # the product of two float32 is exact in float64: one rounding a step
         second = (second + pixel[:, None] * pixel[None, :]).astype(np.float32)
     covariance = second / np.float32(WINDOW**2) - mean[:, None] * mean[None, :]
     return deviation.astype(np.float64), covariance.astype(np.float64)
+
+
+def _second_moment(deviation: np.ndarray) -> np.ndarray:
+    """The mean over the nine of d d^T, from its six different entries."""
+    covariance = np.zeros((3, 3, *deviation.shape[2:]))
+    product_ = np.empty(deviation.shape[2:])
+    for a, b in combinations_with_replacement(range(3), 2):
+        for pixel in deviation:
+            covariance[a, b] += np.multiply(pixel[a], pixel[b], out=product_)
+        covariance[a, b] /= WINDOW**2
+        covariance[b, a] = covariance[a, b]
+    return covariance
 
 
 def bcoo(stencil: Float[Array | np.ndarray, "5 5 h w"]) -> sparse.BCOO:
@@ -120,7 +161,7 @@ def apply(laplacian: Laplacian, image: Float[Array, "h w c"]) -> Float[Array, "h
     """L v for each channel v of `image`."""
     if isinstance(laplacian, sparse.BCOO):
         return (laplacian @ image.reshape(-1, image.shape[-1])).reshape(image.shape)
-    return sum(entries[..., None] * difference for entries, difference in _differences(laplacian, image))  # type: ignore
+    return jnp.moveaxis(_apply(laplacian, image), 0, -1)
 
 
 def energy(laplacian: Laplacian, image: Float[Array, "h w c"]) -> Float[Array, ""]:
@@ -131,17 +172,46 @@ def energy(laplacian: Laplacian, image: Float[Array, "h w c"]) -> Float[Array, "
     """
     if isinstance(laplacian, sparse.BCOO):
         return jnp.vdot(image, apply(laplacian, image))
-    pairs = _differences(laplacian, image)
-    return -0.5 * sum(jnp.sum(entries[..., None] * difference**2) for entries, difference in pairs)  # type: ignore
+    return _stencil_energy(laplacian, image)
+
+
+def _pairwise_energy(laplacian: Float[Array, "5 5 h w"], image: Float[Array, "h w c"]) -> Float[Array, ""]:
+    by_pixel = sum(entries * difference**2 for entries, difference in _differences(laplacian, image))
+    return -0.5 * jnp.sum(jnp.asarray(by_pixel))
+
+
+_stencil_energy = jax.custom_vjp(_pairwise_energy)
+
+
+def _energy_forward(laplacian: Array, image: Array):
+    return _pairwise_energy(laplacian, image), (laplacian, image)
+
+
+def _energy_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    """2 L v, as L is symmetric: autodiff, which turns each difference round by itself, takes forty times as long."""
+    # The barrier keeps XLA from holding the differences of both passes in memory, which is the slower way.
+    laplacian, image = jax.lax.optimization_barrier(saved)
+    by_image = 2 * gradient * jnp.moveaxis(_apply(laplacian, image), 0, -1)
+    # Nothing is computed of this where, as in a transfer, it is not asked for.
+    (by_laplacian,) = jax.vjp(lambda laplacian: _pairwise_energy(laplacian, image), laplacian)[1](gradient)
+    return by_laplacian, by_image
+
+
+_stencil_energy.defvjp(_energy_forward, _energy_backward)
+
+
+def _apply(laplacian: Float[Array, "5 5 h w"], image: Float[Array, "h w c"]) -> Float[Array, "c h w"]:
+    return jnp.asarray(sum(entries * difference for entries, difference in _differences(laplacian, image)))
 
 
 def _differences(laplacian: Float[Array, "5 5 h w"], image: Float[Array, "h w c"]):
-    """For each offset but the centre: the stencil's entries [H, W] and v_j - v_i [H, W, C] (any value outside)."""
+    """For each offset but the centre: the stencil's entries [1, H, W] and v_j - v_i [C, H, W] (any value outside)."""
     height, width = image.shape[:2]
-    padded = jnp.pad(image, ((REACH, REACH), (REACH, REACH), (0, 0)), mode="edge")
+    planes = jnp.moveaxis(image, -1, 0)  # long rows, where pixels of three values would be taken one by one
+    padded = jnp.pad(planes, ((0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
     for dy, dx in product(range(SPAN), range(SPAN)):
         if (dy, dx) != (REACH, REACH):
-            yield laplacian[dy, dx], padded[dy : dy + height, dx : dx + width] - image
+            yield laplacian[dy, dx][None], padded[:, dy : dy + height, dx : dx + width] - planes
 
 
 def laplacian(

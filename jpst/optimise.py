@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jpst import losses, matting, pixels
 from jpst.losses import Targets
-from jpst.models import vgg19
+from jpst.models import nima, vgg19
 from jpst.recipe import Hyperparameters, Recipe
 
 LEVEL = 1 / 255  # one 8-bit level in our [0, 1] units
@@ -85,8 +85,11 @@ def prepare(
         laplacian = matting.bcoo(laplacian)
     relevant = (recipe.content_layers, recipe.style_layers, recipe.objective, recipe.start)
     content_targets, style_targets, start = _prepare(content, style, content_masks, style_masks, networks, *relevant)
+    if recipe.objective != "paper" and not any(isinstance(mask, Tracer) for mask in jax.tree.leaves(style_targets)):
+        style_targets = {name: losses.by_pairs(target) for name, target in style_targets.items()}
     scale = 1.0 if recipe.objective == "paper" else 1.0 / (content.shape[0] * content.shape[1])
-    return Targets(content_targets, style_targets, laplacian, jnp.float32(scale), start)
+    view = losses.view(recipe.nima_size, *content.shape[:2]) if recipe.nima_size and networks.nima is not None else None
+    return Targets(content_targets, style_targets, laplacian, jnp.float32(scale), start, view)
 
 
 @partial(jax.jit, static_argnums=(5, 6, 7, 8))
@@ -191,6 +194,9 @@ def objective(
         "photorealism": hyper.regularization_weight * losses.photorealism_loss(image, targets),
         "clipping": hyper.clipping_weight * losses.clipping_loss(image),
     }
+    if networks.nima is not None:
+        ratings = nima.distribution(networks.nima, losses.seen(image, targets.view))
+        terms["aesthetics"] = hyper.nima_weight * losses.aesthetic_loss(ratings)
     return jnp.asarray(sum(terms.values())), terms
 
 

@@ -13,15 +13,15 @@ import jax
 import numpy as np
 import PIL.Image
 
-from jpst import highres, image, pyramid, segment, semantics
+from jpst import aesthetics, highres, image, pyramid, regions, semantics
+from jpst.errors import JpstError
 from jpst.estimate import Estimate, estimate
 from jpst.image import Photograph
-from jpst.models import weights
+from jpst.models import vgg19, weights
 from jpst.optimise import Networks
 from jpst.pyramid import Climbed, Level, Picture, Progress
 from jpst.recipe import Hyperparameters, Recipe
-
-Source = str | Path | PIL.Image.Image | np.ndarray
+from jpst.regions import Found, Source
 
 
 class Job(NamedTuple):
@@ -31,10 +31,9 @@ class Job(NamedTuple):
     style_source: Source
     content: Photograph
     style: Photograph
-    regions: semantics.Regions
+    found: Found
+    """the regions, and where they came from"""
     levels: tuple[Level, ...]
-    notes: tuple[str, ...]
-    """remarks for the user, such as where the regions came from"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +79,7 @@ def stylize(
       JpstError: unusable photographs, masks or checkpoints; the message says which, and what to do.
     """
     recipe = recipe or Recipe()
-    job = prepare_job(content, style, recipe, content_seg=content_seg, style_seg=style_seg)
+    job = prepare_job(content, style, recipe, content_seg=content_seg, style_seg=style_seg, networks=networks)
     return execute(job, recipe=recipe, hyper=hyper, networks=networks, seed=seed, on_step=on_step)
 
 
@@ -91,50 +90,14 @@ def prepare_job(
     *,
     content_seg: Source | None = None,
     style_seg: Source | None = None,
+    networks: Networks | None = None,
 ) -> Job:
-    """Reads photographs and masks, matches the regions and fixes the working sizes: quick, no network runs."""
+    """Reads photographs and masks, finds and matches the regions and fixes the working sizes, before any optimising."""
     photographs = image.read(content), image.read(style)
-    masks = _masks_to_use((content, style), (content_seg, style_seg), recipe)
-    regions, note = find_regions(photographs, masks)
     levels = pyramid.plan(photographs[0].pixels.shape[:2], photographs[1].pixels.shape[:2], recipe)
-    return Job(content, style, *photographs, regions, levels, (note,))
-
-
-def _masks_to_use(
-    photographs: tuple[Source, Source], given: tuple[Source | None, Source | None], recipe: Recipe
-) -> tuple[Source, Source] | None:
-    """The masks given, else those lying beside both photographs, else none."""
-    if recipe.segmenter == "none":
-        return None
-    content, style = given
-    if content is None and style is None:
-        content, style = (segment.beside(at) if isinstance(at, str | Path) else None for at in photographs)
-        return (content, style) if content and style else None
-    if content is None or style is None:
-        missing = "content" if content is None else "style"
-        raise segment.MaskError(
-            f"There is no mask for the {missing} photograph, but one for the other. Both need one, painted in the "
-            f"same colours: add --{missing}-seg, or leave both out."
-        )
-    return content, style
-
-
-def find_regions(
-    photographs: tuple[Photograph, Photograph], masks: tuple[Source, Source] | None
-) -> tuple[semantics.Regions, str]:
-    """The matched regions of content and style, and where they came from."""
-    shapes = [photograph.pixels.shape[:2] for photograph in photographs]
-    if masks is None:
-        content, style = (segment.whole(*shape) for shape in shapes)
-        return semantics.match(content, style, lambda *_: 1.0), "No masks: each photograph is one region."
-    names = [str(mask) if isinstance(mask, str | Path) else "the mask given" for mask in masks]
-    painted = segment.from_painted(*(image.read_colours(mask) for mask in masks))
-    content, style = (
-        segmentation._replace(labels=segment.fit(segmentation.labels, *shape, source=name))
-        for segmentation, shape, name in zip(painted, shapes, names, strict=True)
-    )
-    similarity = semantics.appearance_similarity(photographs[0].pixels, content, photographs[1].pixels, style)
-    return semantics.match(content, style, similarity), f"Regions from the masks {names[0]} and {names[1]}."
+    masks = regions.masks_to_use((content, style), (content_seg, style_seg), recipe)
+    found = regions.find(photographs, masks, recipe, networks.vgg19 if networks else None)
+    return Job(content, style, *photographs, found, levels)
 
 
 def execute(
@@ -149,11 +112,11 @@ def execute(
     """Optimises a job and brings its result to full size; arguments as in `stylize`."""
     started = time.perf_counter()
     hyper = hyper or Hyperparameters.preset(recipe.name)
-    networks, checkpoints = (networks, "given by the caller") if networks else _load_networks()
+    networks, checkpoints = (networks, "given by the caller") if networks else _load_networks(recipe, hyper)
     climbed = pyramid.climb(
-        Picture(job.content.pixels, job.regions.content),
-        Picture(job.style.pixels, job.regions.style),
-        len(job.regions.names),
+        Picture(job.content.pixels, job.found.regions.content),
+        Picture(job.style.pixels, job.found.regions.style),
+        len(job.found.regions.names),
         job.levels,
         networks,
         hyper,
@@ -171,7 +134,8 @@ def execute(
         record={
             **_settings(job, recipe, hyper, seed),
             "checkpoints": checkpoints,
-            "terms_absent": absent_terms(hyper, networks),
+            "scene_checkpoint": job.found.checkpoint and job.found.checkpoint._asdict(),
+            "terms_absent": absent_terms(recipe, hyper, networks),
             **_story(climbed),
             "output_size": photograph.pixels.shape[1::-1],
             "seconds": round(time.perf_counter() - started, 2),
@@ -180,14 +144,34 @@ def execute(
     )
 
 
-def load_networks() -> Networks:
-    """The networks of a transfer, fetched at first use: load them once for many calls of `stylize`."""
-    return _load_networks()[0]
+def load_networks(recipe: Recipe | None = None, hyper: Hyperparameters | None = None) -> Networks:
+    """The networks of a transfer: load them once for many calls of `stylize`.
+
+    VGG19, fetched at first use; and where `hyper` weighs the aesthetic term, NIMA if it is here.
+    """
+    recipe = recipe or Recipe()
+    return _load_networks(recipe, hyper or Hyperparameters.preset(recipe.name))[0]
 
 
-def _load_networks() -> tuple[Networks, dict[str, Any]]:
-    loaded = weights.load("vgg19")
-    return Networks(loaded.variables), {"vgg19": loaded.provenance._asdict()}
+def _load_networks(recipe: Recipe, hyper: Hyperparameters) -> tuple[Networks, dict[str, Any]]:
+    check_terms(recipe, hyper)
+    loaded = {"vgg19": weights.load("vgg19")}
+    if np.any(hyper.nima_weight) and not absent_terms(recipe, hyper):
+        loaded["nima"] = aesthetics.load(None if recipe.nima_checkpoint == "auto" else recipe.nima_checkpoint)
+    variables: dict[str, Any] = {name: each.variables for name, each in loaded.items()}
+    if jax.default_backend() == "cpu":  # where XLA's own convolutions are slow
+        variables["vgg19"] = vgg19.accelerate(variables["vgg19"])
+    networks = Networks(**variables)
+    return networks, {name: each.provenance._asdict() for name, each in loaded.items()}
+
+
+def check_terms(recipe: Recipe, hyper: Hyperparameters) -> None:
+    """Raises JpstError where a recipe that promises the paper's objective would have to leave a term out."""
+    if recipe.name == "paper" and absent_terms(recipe, hyper):
+        raise JpstError(
+            "The preset paper weighs an aesthetic term, and without NIMA it would not be the paper's objective. "
+            f"{aesthetics.absent()}\nOr leave the term out with --nima-weight 0."
+        )
 
 
 def estimated(job: Job, recipe: Recipe) -> Estimate:
@@ -196,11 +180,31 @@ def estimated(job: Job, recipe: Recipe) -> Estimate:
     return estimate(photographs, job.levels, recipe.content_layers + recipe.style_layers)
 
 
-def absent_terms(hyper: Hyperparameters, networks: Networks | None = None) -> dict[str, str]:
-    """Terms that are weighted but that no network computes, and why: they are left out, not silently zero."""
-    if not hyper.nima_weight or (networks and networks.nima is not None):
+def absent_terms(recipe: Recipe, hyper: Hyperparameters, networks: Networks | None = None) -> dict[str, str]:
+    """Terms that are weighted but that no network computes, and why: they are left out, not silently zero.
+
+    Without `networks`, those that would be loaded.
+    """
+    if networks is None:  # a checkpoint that was asked for by name is there, or loading it fails
+        here = recipe.nima_checkpoint != "auto" or weights.find("nima") is not None
+    else:
+        here = networks.nima is not None
+    if here or not np.any(hyper.nima_weight):
         return {}
-    return {"aesthetics": f"no NIMA network is loaded; nima_weight {float(hyper.nima_weight):g} has no effect"}
+    return {
+        "aesthetics": f"no NIMA network is loaded; nima_weight {float(hyper.nima_weight):g} has no effect "
+        "(`jpst weights list` tells where there is one)"
+    }
+
+
+def aesthetic_terms_of_use(recipe: Recipe, hyper: Hyperparameters) -> tuple[str, ...]:
+    """What to tell before the aesthetic term's network is used: which it is, and its licence. Empty without one."""
+    if not np.any(hyper.nima_weight) or absent_terms(recipe, hyper):
+        return ()
+    name = recipe.nima_checkpoint
+    if name == "auto" and (found := weights.find("nima")):
+        name = found.checkpoint.name
+    return (f"Aesthetic term by {name}: {aesthetics.licence(name)}.",)
 
 
 def finish(full: np.ndarray, climbed: Climbed, recipe: Recipe) -> np.ndarray:
@@ -242,8 +246,9 @@ def describe(job: Job) -> dict[str, Any]:
     return {
         "content": _photograph(job.content_source, job.content),
         "style": _photograph(job.style_source, job.style),
-        "regions": [row._asdict() for row in semantics.table(job.regions)],
-        "notes": list(job.notes),
+        "regions": [row._asdict() for row in semantics.table(job.found.regions)],
+        "segmenter": job.found.segmenter,
+        "notes": [job.found.note],
         "working_sizes": [level.content[::-1] for level in job.levels],
     }
 

@@ -1,5 +1,7 @@
 """Pure functions on images [H, W, C]: sizes, resizing, colour match, guided upsampling."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,3 +109,33 @@ def box_mean(image: Float[Array, "h w c"], radius: int) -> Float[Array, "h w c"]
         count = np.minimum(at, radius) + np.minimum(at[::-1], radius) + 1
         image = image / jnp.float32(count).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
     return image
+
+
+@partial(jax.jit, static_argnums=2)
+def affine_maps(
+    guide: Float[Array, "h w 3"],
+    target: Float[Array, "h w k"],
+    radius: int,
+    epsilon: float | Float[Array, ""],
+    prior: Float[Array, "3 k"],
+) -> Float[Array, "h w 4 k"]:
+    """For every pixel the affine map, rows r, g, b, 1, that best turns `guide` into `target` around it.
+
+    The guided filter's (He, Sun and Tang, "Guided image filtering", 2010), over windows of side 2 radius + 1, averaged
+    over the windows that hold the pixel. `epsilon` is the variance of the guide, in its own units, below which a window
+    counts as flat; there the linear part tends to `prior` (differs from the paper, where that is zero).
+    """
+    mean = partial(box_mean, radius=radius)
+    height, width, channels = target.shape
+
+    def products(a: Array, b: Array) -> Array:
+        return (a[..., :, None] * b[..., None, :]).reshape(height, width, -1)
+
+    own, other = mean(guide), mean(target)
+    covariance = (mean(products(guide, guide)) - products(own, own)).reshape(height, width, 3, 3)
+    cross = (mean(products(guide, target)) - products(own, other)).reshape(height, width, 3, channels)
+    ridge = epsilon * jnp.eye(3)[None, None]
+    linear = jnp.linalg.solve(covariance + ridge, cross + epsilon * prior[None, None])
+    shift = other - jnp.einsum("hwa,hwab->hwb", own, linear, precision="highest")
+    maps = jnp.concatenate([linear, shift[..., None, :]], axis=-2)
+    return mean(maps.reshape(height, width, -1)).reshape(height, width, 4, channels)

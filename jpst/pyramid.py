@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jpst import highres, pixels, semantics
+from jpst import highres, pixels
 from jpst.errors import JpstError
 from jpst.losses import Targets
 from jpst.models import vgg19
 from jpst.optimise import Networks, Result, State, Status, init, prepare, transfer
 from jpst.recipe import Hyperparameters, Recipe
+from jpst.regions import soft_masks
 
 ACCELERATOR_CHUNK = 10  # steps in one call on GPU and TPU, between two reports of progress
 
@@ -121,8 +122,8 @@ def climb(
     for level in levels:
         started = time.perf_counter()
         own, other = at_size(content.pixels, level.content), at_size(style.pixels, level.style)
-        own_masks = jnp.asarray(semantics.masks(content.labels, regions, *level.content))
-        other_masks = jnp.asarray(semantics.masks(style.labels, regions, *level.style))
+        own_masks = soft_masks(content.labels, regions, own, recipe)
+        other_masks = soft_masks(style.labels, regions, other, recipe)
         targets = prepare(own, other, own_masks, other_masks, networks, recipe=recipe)
         state = init(targets, hyper, recipe=recipe, key=key)
         if climbed:

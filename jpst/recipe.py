@@ -67,15 +67,33 @@ class Recipe:
     """VGG19 layers of the content term"""
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     """VGG19 layers of the style term"""
+    nima_checkpoint: str = "auto"
+    """NIMA network of the aesthetic term: auto takes the first that is here; else a name from `jpst weights list`, or a
+    file"""
+    nima_size: int = 224
+    """side of the square to which the picture is brought for the aesthetic term (0: as it is); NIMA saw 224"""
     matting_epsilon: float = 1e-4
     """regularisation of the matting Laplacian's window covariances (it is divided by the 9 pixels of a window)"""
     matting_moments: Literal["float64", "float32"] = "float64"
     """precision of those covariances; float32 repeats the reference's rounding"""
     laplacian: Literal["stencil", "bcoo"] = "stencil"
     """form of the matting Laplacian: a 5x5 stencil, or a sparse matrix (the same operator, slower on a CPU)"""
-    segmenter: Literal["auto", "none"] = "auto"
-    """regions: auto takes the masks given or lying beside both photographs (NAME_seg.png), else the whole picture is
-    one region; none never looks for masks"""
+    segmenter: Literal["auto", "pspnet", "cluster", "none"] = "auto"
+    """regions: auto takes the masks given or lying beside both photographs (NAME_seg.png), else the scene network
+    PSPNet where its checkpoint is here, else cluster: a joint clustering of both photographs; none: the whole picture
+    is one region"""
+    scene_mode: Literal["refined", "paper"] = "refined"
+    """how PSPNet is run: refined as its authors test it, and to the picture's edges; paper as the reference does"""
+    similarity: Literal["li", "wpath", "jcn", "lin", "wup", "res", "path"] = "li"
+    """measure of WordNet similarity by which scene classes are grouped"""
+    similarity_threshold: float = 0.8
+    """scene classes in both photographs that are at least this similar become one region"""
+    word_senses: Literal["fixed", "all"] = "fixed"
+    """fixed: one WordNet meaning for each scene class; all: the reference's maximum over all meanings of the words"""
+    minimum_share: float = 0.005
+    """part of the picture below which a scene class is merged into the most similar one"""
+    hard_masks: bool = False
+    """keep the regions' outlines as they are, instead of bringing them to the picture's edges"""
 
     def __post_init__(self) -> None:
         if self.size < 32:
@@ -103,8 +121,13 @@ _PAPER = Recipe(
     objective="paper",
     content_layers=("conv4_2",),
     style_layers=("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+    nima_size=0,
     matting_epsilon=1e-5,
     matting_moments="float32",
+    scene_mode="paper",
+    word_senses="all",
+    minimum_share=0.0,
+    hard_masks=True,
 )
 _OURS = Hyperparameters(
     content_weight=0.02,
@@ -120,7 +143,7 @@ PRESETS: dict[str, tuple[Recipe, Hyperparameters]] = {
     "paper": (_PAPER, Hyperparameters()),
     # the author's settings for the picture in the reference's README
     "readme": (
-        dataclasses.replace(_PAPER, name="readme", start="noise"),
+        dataclasses.replace(_PAPER, name="readme", start="noise", similarity="wpath", similarity_threshold=0.4),
         Hyperparameters(style_weight=5000.0, nima_weight=0.0),
     ),
 }

@@ -1,11 +1,16 @@
-"""One image, or one pair of painted masks, to label maps with names. Host code: NumPy and SciPy only."""
+"""One image, or one pair of painted masks, to label maps with names; masks to the image's edges."""
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 from scipy import ndimage
 
+from jpst import pixels
 from jpst.errors import JpstError
 
 WHOLE = "whole image"
@@ -36,6 +41,8 @@ USUAL_COLOURS = {
 }
 
 ASPECT_TOLERANCE = 0.03
+
+TRACE_OF_REGION = 0.01  # less of a region at a pixel is none
 
 _ADVICE = (
     "Paint each region in one flat colour, the same one in both masks, and save them as PNG; or leave both masks out."
@@ -107,7 +114,32 @@ def fit(labels: np.ndarray, height: int, width: int, *, source: str | Path) -> n
             f"which is another aspect ratio (more than {ASPECT_TOLERANCE:.0%} apart). Paint the mask over "
             "the photograph itself, uncropped and turned the same way; its scale does not matter."
         )
+    return resized(labels, height, width)
+
+
+def resized(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A label map [H, W] at another size, by the nearest neighbour with half-pixel centres."""
+    rows, columns = labels.shape
     return labels[np.ix_(_nearest(rows, height), _nearest(columns, width))]
+
+
+@partial(jax.jit, static_argnums=2)
+def refine(
+    masks: Float[Array, "r h w"], image: Float[Array, "h w 3"], radius: int, epsilon: float
+) -> Float[Array, "r h w"]:
+    """Masks that follow the image's edges, by the guided filter with the image (RGB in [0, 1]) as guide.
+
+    They stay non-negative, sum to one over R as before, and are what they were further than twice `radius` pixels from
+    their edges. A contrast below `epsilon` (a variance) counts as no edge.
+    """
+    values = jnp.moveaxis(masks, 0, -1)
+    maps = pixels.affine_maps(image, values, radius, epsilon, jnp.zeros((3, len(masks))))
+    filtered = jnp.einsum("hwa,hwar->rhw", image, maps[..., :3, :], precision="highest") + jnp.moveaxis(
+        maps[..., 3, :], -1, 0
+    )
+    # what the filter leaves beside 0 and 1 far from any edge is rounding, and would count as a trace of a region
+    kept = jnp.where(filtered < TRACE_OF_REGION, 0.0, jnp.minimum(filtered, 1.0))
+    return kept / jnp.maximum(kept.sum(0, keepdims=True), 1e-6)
 
 
 def _nearest(source: int, target: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Two segmentations to one set of regions that both pictures have, and from those to masks. Host code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import combinations
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +17,10 @@ Similarity = Callable[[Side, str, str], float]
 The orphan is a region of `side` that needs a new home, the candidate a region that both sides have. Word
 similarity ignores the side; `appearance_similarity` looks at that side's photograph.
 """
+WordSimilarity = Callable[[str, str], float]
+"""How alike two names are, higher is more: `wordnet.by_name(...)`. Names are given in alphabetical order."""
 
+Renaming = dict[str, tuple[str, str]]  # of one step on one side: label -> its new label, and why
 Shares = dict[Side, dict[str, float]]  # the fraction of its side's picture, by name
 
 # One cell of VGG19's conv5_1 (1/16 of the picture's size) at 512 x 512 is 0.1 % of the picture: the Gram
@@ -27,7 +31,7 @@ BLOCK_ROWS = 256  # of a photograph converted to CIELAB at a time, in float64
 
 
 class Move(NamedTuple):
-    """A region that lost its own name: where its pixels went, and why. `share` is of its side's picture."""
+    """A region that lost its own name: where its pixels ended, and why. `share` is of its side's picture."""
 
     name: str
     side: Side
@@ -79,11 +83,55 @@ def match(
         for name in sorted(shares[side])
         if name not in shared
     ]
-    names = shared or (WHOLE,)
-    labels = [_relabel(segmentation, side, names, moves) for side, segmentation in sides.items()]
-    fractions = [tuple(_fractions(label, len(names)).tolist()) for label in labels]
-    kept = tuple(move for move in moves if move.name != move.target)
-    return Regions(names, labels[0], labels[1], fractions[0], fractions[1], kept)
+    return _regions(sides, shared or (WHOLE,), moves)
+
+
+def group(
+    content: Segmentation,
+    style: Segmentation,
+    similarity: WordSimilarity,
+    *,
+    threshold: float = 0.8,
+    minimum_share: float = MINIMUM_SHARE,
+) -> Regions:
+    """The regions of two labelled photographs, by what their labels mean.
+
+    First, on each side, a label with less than `minimum_share` of the pixels becomes the most similar of the
+    others. Then, as in the reference (arXiv 1901.03915):
+      1. a label that only the style has becomes the most similar one of the content;
+      2. a label that only the content has becomes the most similar one that the style now has;
+      3. labels at least `threshold` alike become one region, whose name joins theirs with " + "; likeness is
+         passed on, so that a region may have two labels that are less alike.
+
+    With `minimum_share=0` this is the reference's grouping, but for its choice between equals, which depends on
+    the order of a set: here it is the first name. (Where a synonym belongs to two classes the reference may
+    also rename to the wrong one of them, and stop.) No label in common is no failure: by step 1 the style takes the
+    content's. If a side has no pixels or no labels (`segment.whole`), the whole image is one region. Every label
+    that is not a region's own name is in `moves`.
+    """
+    sides: dict[Side, Segmentation] = {"content": content, "style": style}
+    shares: Shares = {side: _shares(segmentation) for side, segmentation in sides.items()}
+    labels = {side: set(share) for side, share in shares.items()}
+    trails: dict[Side, list[Renaming]] = {side: [] for side in sides}
+
+    def rename(side: Side, step: Renaming) -> None:
+        trails[side].append(step)
+        labels[side] = {step[label][0] if label in step else label for label in labels[side]}
+
+    unlabelled = [side for side in sides if labels[side] <= {WHOLE}]
+    if unlabelled:
+        for side in sides:
+            rename(side, dict.fromkeys(labels[side], (WHOLE, f"the {unlabelled[0]} has no labels")))
+    else:
+        for side in sides:
+            rename(side, _absorb_small(side, shares[side], similarity, minimum_share))
+        rename("style", _adopt("style", labels["style"], labels["content"], similarity))
+        rename("content", _adopt("content", labels["content"], labels["style"], similarity))
+        alike = _merge_alike(labels["content"], similarity, threshold)
+        for side in sides:
+            rename(side, alike)
+    moves = [_trace(name, side, shares[side][name], trails[side]) for side in sides for name in sorted(shares[side])]
+    return _regions(sides, tuple(sorted(labels["content"] | labels["style"])) or (WHOLE,), moves)
 
 
 def appearance_similarity(
@@ -130,16 +178,86 @@ def masks(labels: np.ndarray, count: int, height: int, width: int) -> np.ndarray
 
 
 def table(regions: Regions) -> list[Row]:
-    """One row a region, the largest of the content first; the remark says what was merged into it and why."""
+    """One row a region, the largest of the content first. The remark tells what was merged into it and why, and
+    warns of a region with less than `MINIMUM_SHARE` of a picture."""
     rows = []
     for name, content, style in zip(regions.names, regions.content_share, regions.style_share, strict=True):
-        remarks = [_describe(move) for move in regions.moves if move.target == name]
+        small = [
+            f"only {100 * share:.2g} % of the {side}: too small for a look of its own"
+            for side, share in (("content", content), ("style", style))
+            if share < MINIMUM_SHARE
+        ]
+        remarks = [*_describe(move for move in regions.moves if move.target == name), *small]
         rows.append(Row(name, round(100 * content, 2), round(100 * style, 2), "; ".join(remarks)))
     return sorted(rows, key=lambda row: (-row.content, row.name))
 
 
-def _describe(move: Move) -> str:
-    return f"with {move.name} ({100 * move.share:.2f} % of the {move.side}): {move.reason}"
+def _describe(moves: Iterable[Move]) -> list[str]:
+    """A sentence for each; one for both sides where a name moved on both for the same reason."""
+    shares: dict[tuple[str, str], list[str]] = {}
+    for move in moves:
+        shares.setdefault((move.name, move.reason), []).append(f"{100 * move.share:.2f} % of the {move.side}")
+    return [f"with {name} ({', '.join(share)}): {reason}" for (name, reason), share in shares.items()]
+
+
+def _regions(sides: dict[Side, Segmentation], names: tuple[str, ...], moves: list[Move]) -> Regions:
+    labels = [_relabel(segmentation, side, names, moves) for side, segmentation in sides.items()]
+    fractions = [tuple(_fractions(label, len(names)).tolist()) for label in labels]
+    kept = tuple(move for move in moves if move.name != move.target)
+    return Regions(names, labels[0], labels[1], fractions[0], fractions[1], kept)
+
+
+def _absorb_small(side: Side, shares: dict[str, float], similarity: WordSimilarity, minimum_share: float) -> Renaming:
+    largest = max(sorted(shares), key=lambda name: shares[name])
+    useful = {name for name, share in shares.items() if share >= minimum_share} or {largest}
+    cause = f"% of the {side} is less than {100 * minimum_share:.2g} %"
+    return {
+        name: _most_like(name, useful, similarity, f"{100 * share:.2g} {cause}")
+        for name, share in shares.items()
+        if name not in useful
+    }
+
+
+def _adopt(side: Side, own: set[str], others: set[str], similarity: WordSimilarity) -> Renaming:
+    """New names, of the other side's, for the labels that only this side has."""
+    return {name: _most_like(name, others, similarity, f"only in the {side}") for name in own - others}
+
+
+def _merge_alike(labels: set[str], similarity: WordSimilarity, threshold: float) -> Renaming:
+    """Joins the labels of each connected component of the graph of labels that are at least that alike."""
+    components = {label: {label} for label in labels}
+    for a, b in combinations(sorted(labels), 2):
+        if components[a] is not components[b] and similarity(a, b) >= threshold:
+            components[a] |= components[b]
+            components.update(dict.fromkeys(components[b], components[a]))
+    step: Renaming = {}
+    for label, component in components.items():
+        if len(component) > 1:
+            nearest, value = _nearest(label, component - {label}, similarity)
+            step[label] = " + ".join(sorted(component)), f"like {nearest} ({value:.2f})"
+    return step
+
+
+def _most_like(name: str, candidates: set[str], similarity: WordSimilarity, cause: str) -> tuple[str, str]:
+    target, value = _nearest(name, candidates, similarity)
+    return target, f"{cause}, and most like {target} ({value:.2f})"
+
+
+def _nearest(name: str, candidates: set[str], similarity: WordSimilarity) -> tuple[str, float]:
+    alike = {candidate: similarity(*sorted((name, candidate))) for candidate in sorted(candidates)}
+    target = max(alike, key=lambda candidate: alike[candidate])  # of equals the first
+    return target, alike[target]
+
+
+def _trace(name: str, side: Side, share: float, steps: list[Renaming]) -> Move:
+    """From a label's first name to its last, with the reasons on the way."""
+    label, reasons = name, []
+    for step in steps:
+        if label in step:
+            target, reason = step[label]
+            reasons.append(f"then {label}: {reason}" if reasons else reason)
+            label = target
+    return Move(name, side, share, label, "; ".join(reasons))
 
 
 def _fractions(labels: np.ndarray, count: int) -> np.ndarray:

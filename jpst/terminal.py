@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from rich.bar import Bar
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
@@ -19,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jpst import pipeline, pyramid, semantics
+from jpst.aesthetics import Score
 from jpst.estimate import Estimate
 from jpst.models import fetch as fetching
 from jpst.models import weights
@@ -37,10 +40,10 @@ def show_job(job: pipeline.Job, absent: dict[str, str], console: Console) -> Non
         console.print(f"{name}: {width} x {height}, {photograph.bit_depth} bit", highlight=False)
     sizes = ", ".join(f"{width} x {height} ({steps} steps)" for (height, width), _, steps in job.levels)
     console.print(f"working sizes: {sizes}", highlight=False)
-    for note in (*job.notes, *(f"The {term} term is absent: {why}." for term, why in absent.items())):
+    for note in (job.found.note, *(f"The {term} term is absent: {why}." for term, why in absent.items())):
         console.print(note, highlight=False, soft_wrap=True)
-    if len(job.regions.names) > 1 or job.regions.moves:
-        console.print(_regions(job.regions))
+    if len(job.found.regions.names) > 1 or job.found.regions.moves:
+        console.print(_regions(job.found.regions))
 
 
 def _regions(regions: semantics.Regions) -> Table:
@@ -48,6 +51,16 @@ def _regions(regions: semantics.Regions) -> Table:
     for name, content, style, remark in semantics.table(regions):
         shown.add_row(name, f"{content:.2f} %", f"{style:.2f} %", remark)
     return shown
+
+
+def show_segments(segmenter: str, rows: list[tuple[int, str, float]], palette: np.ndarray, console: Console) -> None:
+    """What a photograph was segmented with, and its regions (label, name, percent) with the colours of the map."""
+    console.print(f"segmenter: {segmenter}", highlight=False)
+    shown = Table("", "label", "region", "share", box=None, pad_edge=False)
+    for label, name, percent in rows:
+        colour = "#{:02x}{:02x}{:02x}".format(*palette[label].tolist())
+        shown.add_row(Text("  ", style=f"on {colour}"), str(label), name, f"{percent:.2f} %")
+    console.print(shown)
 
 
 def show_estimate(estimate: Estimate, console: Console) -> None:
@@ -95,6 +108,34 @@ def steps_bar(levels: tuple[pyramid.Level, ...], console: Console) -> Iterator[C
         yield advance
     if not console.is_terminal:  # there the last state is printed once, and its line not ended
         console.line()
+
+
+def show_scores(scores: list[tuple[Path, Score]], console: Console) -> None:
+    """One picture with its distribution as bars; several as a table, best first."""
+    if len(scores) == 1:
+        ((path, score),) = scores
+        console.print(f"{path}: {score.mean:.2f} +- {score.deviation:.2f}", highlight=False, soft_wrap=True)
+        return console.print(_bars(score))
+    shown = Table("score", "deviation", "1 to 10", "picture", box=None, pad_edge=False)
+    for path, score in sorted(scores, key=lambda each: -each[1].mean):
+        shown.add_row(f"{score.mean:.2f}", f"{score.deviation:.2f}", _sparkline(score), Text(str(path)))
+    console.print(shown)
+
+
+def _bars(score: Score) -> Table:
+    shown = Table.grid(padding=(0, 1))
+    most = max(score.distribution)
+    for rating, probability in enumerate(score.distribution, 1):
+        shown.add_row(f"{rating:2d}", Bar(most, 0, probability, width=40), f"{100 * probability:4.1f} %")
+    return shown
+
+
+def _sparkline(score: Score) -> str:
+    most = max(score.distribution)
+    return "".join(_LEVELS[round((len(_LEVELS) - 1) * probability / most)] for probability in score.distribution)
+
+
+_LEVELS = " ▁▂▃▄▅▆▇█"
 
 
 def fetch_if_missing(network: str, console: Console) -> None:

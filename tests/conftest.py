@@ -14,7 +14,16 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_p
 import jaxtyping
 
 # Their shape annotations run in tests. Before anything of jpst is imported: later would change nothing.
-CHECKED = ("jpst.matting", "jpst.losses", "jpst.pixels", "jpst.highres", "jpst.optimise")
+CHECKED = (
+    "jpst.models.convolution",
+    "jpst.pixels",
+    "jpst.matting",
+    "jpst.highres",
+    "jpst.grams",
+    "jpst.losses",
+    "jpst.aesthetics",
+    "jpst.optimise",
+)
 assert not set(CHECKED) & set(sys.modules), "jpst was imported before conftest could check its annotations"
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
@@ -19,7 +20,7 @@ SMALL = ["--size", "32", "--size-multiple", "8", "--iterations", "2"]
 def narrow_network(vgg19_tiny, monkeypatch):
     """No test here loads or downloads real weights, nor changes where this process keeps its compilations."""
     monkeypatch.setattr(weights, "load", lambda network, path=None: Loaded(vgg19_tiny, Provenance("tiny", "0" * 64)))
-    monkeypatch.setattr(weights, "find", lambda network: object())
+    monkeypatch.setattr(weights, "find", lambda network: object() if network == "vgg19" else None)
     monkeypatch.setattr(fetch, "fetch", lambda *_, **__: pytest.fail("a download was started"))
     monkeypatch.setattr(cli, "keep_compilations", lambda: None)
 
@@ -65,7 +66,7 @@ def test_transfer_writes_the_picture_and_its_record(jpst, folder):
     assert record["recipe"]["size"] == 32
     assert record["checkpoints"]["vgg19"] == {"name": "tiny", "sha256": "0" * 64}
     assert "out.png written, 80 x 60" in text
-    assert "No masks" in text
+    assert "clustering" in text
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp", "tif"])
@@ -89,6 +90,23 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(jpst):
     assert "GiB of memory" in text
 
 
+def test_a_photograph_is_segmented_into_a_label_map_and_a_table(jpst, folder):
+    status, text, new = jpst("segment", "content.png", "-o", "labels.png", "--overlay", "seen.jpg")
+    assert status == 0, text
+    assert new == {"labels.png", "seen.jpg"}
+    labels = image.read_labels(folder / "labels.png")
+    assert labels.shape == (60, 80)
+    assert "segmenter: cluster" in text
+    assert f"region {labels.max() + 1}" in text and f"region {labels.max() + 2}" not in text
+
+
+def test_segment_json_lists_the_regions_with_their_shares(jpst):
+    _, text, _ = jpst("segment", "content.png", "-o", "labels.png", "--json")
+    told, _ = json.JSONDecoder().raw_decode(text[text.index("{") :])  # the table, for people, is on standard error
+    assert told["segmenter"] == "cluster"
+    assert sum(region["percent"] for region in told["regions"]) == pytest.approx(100)
+
+
 def test_json_is_one_object_on_standard_output(folder, jpst, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     cli.main(["transfer", "content.png", "style.jpg", "-o", "out.png", *SMALL, "--json"])
@@ -106,14 +124,66 @@ def test_pictures_on_the_way_are_saved(jpst):
 
 
 def test_a_preset_moves_every_default(jpst, folder):
-    status, text, _ = transfer(jpst, "--preset", "paper", "--content-weight", "3")
+    status, text, _ = transfer(jpst, "--preset", "paper", "--content-weight", "3", "--nima-weight", "0")
     assert status == 0, text
     record = json.loads((folder / "out.json").read_text())
     assert record["recipe"]["name"] == "paper"
     assert record["recipe"]["objective"] == "paper"
     assert record["hyperparameters"]["style_weight"] == 100.0
     assert record["hyperparameters"]["content_weight"] == 3.0
-    assert "The aesthetic" in text or "aesthetics term is absent" in text
+
+
+def test_the_paper_preset_refuses_to_go_without_nima(jpst):
+    status, text, new = transfer(jpst, "--preset", "paper")
+    assert (status, new) == (1, set())
+    assert "jpst weights fetch nima-inception-resnet-v2-titu1994  (MIT)" in text
+    assert "--nima-weight 0" in text
+
+
+def test_other_presets_say_that_the_aesthetic_term_is_absent(jpst, folder):
+    status, text, _ = transfer(jpst, "--nima-weight", "2")
+    assert status == 0, text
+    assert "The aesthetics term is absent: no NIMA network is loaded; nima_weight 2 has no effect" in text
+    assert "aesthetics" in json.loads((folder / "out.json").read_text())["terms_absent"]
+
+
+@pytest.fixture
+def scorer(monkeypatch):
+    """A narrow NIMA in place of a published one."""
+    from jpst.models import nima
+
+    variables = nima.init(jax.random.key(0), "mobilenet", 0.0625)
+    loaded = Loaded(variables, Provenance("nima-vgg16-pyiqa", "0" * 64))
+    monkeypatch.setattr(weights, "load", lambda network, path=None: loaded)
+    monkeypatch.setattr(weights, "find", lambda network: object())
+
+
+def test_score_tells_the_licence_mean_deviation_and_distribution(jpst, scorer):
+    status, text, new = jpst("score", "content.png", "--size", "32")
+    assert (status, new) == (0, set())
+    assert "nima-vgg16-pyiqa: CC-BY-NC-SA-4.0: non-commercial use only" in text
+    assert "content.png: " in text and " +- " in text
+    assert text.count("%") == 10
+
+
+def test_one_bad_picture_does_not_stop_the_others(folder, jpst, scorer, capsys, monkeypatch):
+    status, text, _ = jpst("score", "content.png", "absent.png", "style.jpg", "--size", "32")
+    assert status == 1
+    assert "absent.png" in text and "deviation" in text and "style.jpg" in text
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit):
+        cli.main(["score", "content.png", "absent.png", "--size", "32", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert list(told["errors"]) == ["absent.png"]
+    (score,) = told["scores"]
+    assert score["image"] == "content.png" and 1 <= score["mean"] <= 10
+    assert abs(sum(score["distribution"]) - 1) < 1e-5
+
+
+def test_without_a_network_score_tells_how_to_get_one(jpst):
+    status, text, _ = jpst("score", "content.png")
+    assert status == 1
+    assert "jpst weights fetch nima-mobilenet-idealo-aesthetic  (Apache-2.0)" in text
 
 
 def test_one_seed_gives_one_picture_and_is_recorded(jpst, folder):

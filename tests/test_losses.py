@@ -259,3 +259,35 @@ def test_the_photorealism_loss_is_the_weighted_energy(photograph):
     targets = losses.Targets({}, {}, laplacian, jnp.float32(0.25), image)
     expected = 0.25 * matting.energy(laplacian, image)
     np.testing.assert_allclose(losses.photorealism_loss(image, targets), expected, rtol=1e-6)
+
+
+# ---- Grams by pairs of pixel and region
+
+
+def test_the_style_loss_by_pairs_equals_the_dense_one_in_value_and_gradient():
+    own, other = features(24, 32, 4, 0), features(24, 32, 4, 1)
+    owner = np.arange(32) * 5 // 32
+    masks = jnp.asarray(np.broadcast_to(owner[None, None] == np.arange(5)[:, None, None], (5, 24, 32)), jnp.float32)
+    dense = style_target(other, masks, masks[:, ::-1], (24, 32), 1, "relative")
+    listed = losses.by_pairs(dense)
+    assert dense.pairs is None and listed.pairs is not None
+    for actual, expected in zip(*(jax.value_and_grad(losses.style_loss)(own, t) for t in (listed, dense)), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5 * float(jnp.abs(expected).max()))
+
+
+# ---- Aesthetics
+
+
+def test_the_aesthetic_loss_is_ten_minus_the_mean_rating():
+    ratings = jnp.asarray(np.random.default_rng(3).dirichlet(np.ones(10)), jnp.float32)
+    np.testing.assert_allclose(
+        losses.aesthetic_loss(ratings), 10 - np.average(np.arange(1, 11), weights=ratings), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(37, 50), (12, 9)])
+def test_a_view_is_the_antialiased_resize_to_a_square(photograph, height, width):
+    picture = jnp.asarray(photograph(height, width))
+    seen = losses.seen(picture, losses.view(24, height, width))
+    np.testing.assert_allclose(seen, pixels.resize(picture, 24, 24), atol=1e-5)
+    assert losses.seen(picture, None) is picture

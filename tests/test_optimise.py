@@ -11,6 +11,7 @@ import pytest
 import reference
 
 from jpst import matting, optimise, pixels
+from jpst.models import nima
 from jpst.optimise import Networks, Status
 from jpst.recipe import Hyperparameters, Recipe
 
@@ -375,3 +376,34 @@ def test_the_whole_transfer_lowers_for_gpu_and_tpu(vgg19_tiny, photograph, soft_
     arguments = (state, targets, jax.tree.map(jnp.float32, HYPER), networks)
     exported = jax.export.export(whole, platforms=("cuda", "tpu"))(*arguments)
     assert exported.platforms == ("cuda", "tpu")
+
+
+# ---- Aesthetics
+
+
+def test_the_aesthetic_term_is_swept_like_any_other(scene, networks):
+    """Zero weight among others: as good as no network, but for the term itself."""
+    scoring = networks._replace(nima=nima.init(jax.random.key(4), "mobilenet", 0.0625))
+    recipe = dataclasses.replace(RECIPE, nima_size=32)
+    targets = optimise.prepare(*scene, scoring, recipe=recipe)
+    assert targets.view is not None
+    sweep = jnp.float32([0.0, 0.5, 2.0])
+
+    @jax.jit
+    @partial(jax.vmap, in_axes=(0, None))
+    def evaluate(nima_weight, image):
+        objective = jax.value_and_grad(optimise.objective, has_aux=True)
+        return objective(image, targets, HYPER._replace(nima_weight=nima_weight), scoring)
+
+    (totals, terms), gradients = evaluate(sweep, targets.start)
+    plain = jax.jit(optimise.objective)(targets.start, targets._replace(view=None), HYPER, networks)[0]
+    loss = terms["aesthetics"][1] / 0.5
+    assert 0 < loss < 9
+    np.testing.assert_allclose(terms["aesthetics"], sweep * loss, rtol=1e-6)
+    np.testing.assert_allclose(totals, plain + sweep * loss, rtol=1e-5)
+    np.testing.assert_allclose(gradients[2] - gradients[0], 4 * (gradients[1] - gradients[0]), rtol=1e-3, atol=1e-6)
+    assert np.abs(gradients[1] - gradients[0]).max() > 0
+
+
+def test_without_a_network_there_is_no_aesthetic_term_and_nothing_to_look_at(targets):
+    assert targets.view is None

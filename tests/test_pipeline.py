@@ -97,9 +97,11 @@ def test_a_term_without_its_network_is_reported_as_absent(stylize, arrays):
 
 def test_masks_lying_beside_both_photographs_are_used(stylize, files, tmp_path):
     paint(tmp_path / "content_seg.png", 60, 80, [(0, 0, 255), (0, 255, 0)])
-    assert len(stylize(*files).record["regions"]) == 1, "one mask alone says nothing"
+    assert stylize(*files).record["segmenter"] == "cluster", "one mask alone says nothing"
     paint(tmp_path / "style_seg.png", 48, 64, [(0, 255, 0), (0, 0, 255), (0, 255, 0), (0, 255, 0)])
-    regions = {row["name"]: row for row in stylize(*files).record["regions"]}
+    record = stylize(*files).record
+    assert record["segmenter"] == "masks"
+    regions = {row["name"]: row for row in record["regions"]}
     assert regions["blue"]["content"] == 50.0
     assert regions["blue"]["style"] == 25.0
     none = Recipe(size=32, size_multiple=8, iterations=(1,), segmenter="none")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jpst.models import readers
+from jpst.models import crc32c, pickles, readers
 from jpst.models.readers import CheckpointError
 
 # A tiny assembler of pickles (protocol 2): these tests need no torch, and can write what torch would not.
@@ -307,7 +307,7 @@ def test_pickles_cannot_ask_for_more_memory_than_the_file(tmp_path, write, body)
 @TORCH_WRITERS
 @pytest.mark.parametrize("doublings", [0, 40])
 def test_endless_dicts_are_refused(tmp_path, write, doublings, monkeypatch):
-    monkeypatch.setattr(readers, "_MOST_NODES", 10_000)
+    monkeypatch.setattr(pickles, "MOST_NODES", 10_000)
     cyclic = b"}q\x00" + text("self") + b"h\x00s"
     doubled = b"}q\x00" + b"".join(
         b"}q%c" % (i + 1) + text("a") + b"h%c" % i + b"s" + text("b") + b"h%c" % i + b"s" for i in range(doublings)
@@ -490,3 +490,237 @@ def test_other_zips_folders_and_missing_files(tmp_path):
             readers.read(path)
     with pytest.raises(CheckpointError, match="found nothing"):
         readers.read(tmp_path / "absent")
+
+
+# TensorFlow's bundles, by a small writer of our own: no package but TensorFlow writes them.
+
+
+def varint(value: int) -> bytes:
+    out = b""
+    while value > 127:
+        out, value = out + bytes([value & 127 | 128]), value >> 7
+    return out + bytes([value])
+
+
+def field(number: int, value: int | bytes) -> bytes:
+    if isinstance(value, bytes):
+        return varint(number << 3 | 2) + varint(len(value)) + value
+    return varint(number << 3) + varint(value)
+
+
+def masked(data: bytes) -> bytes:
+    checksum = crc32c.crc32c(data)
+    return struct.pack("<I", ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+TENSORFLOW = {"float32": 1, "float64": 2, "int32": 3, "int64": 9, "float16": 19}
+
+
+def tensorflow_bundle(prefix: Path, tensors: dict, per_block: int = 40, compression: int = 0, header=None) -> Path:
+    """A V2 checkpoint, in blocks of some entries with shared beginnings of keys, a restart every 16."""
+    data, pairs = b"", [(b"", field(1, 1) + field(3, field(1, 1)) if header is None else header)]
+    for name in sorted(tensors):
+        value = np.asarray(tensors[name])
+        raw = value.tobytes()
+        shape = b"".join(field(2, field(1, size)) for size in value.shape)
+        entry = field(1, TENSORFLOW[value.dtype.name]) + field(2, shape) + field(4, len(data)) + field(5, len(raw))
+        pairs.append((name.encode(), entry + varint(6 << 3 | 5) + masked(raw)))
+        data += raw
+    index, handles = b"", []
+    for start in range(0, len(pairs), per_block):
+        handle, index = written_block(index, pairs[start : start + per_block], compression)
+        handles.append((pairs[min(start + per_block, len(pairs)) - 1][0], handle))
+    metaindex, index = written_block(index, [], compression)
+    footer, index = written_block(index, handles, compression)
+    index += (metaindex + footer).ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
+    prefix.with_name(f"{prefix.name}.data-00000-of-00001").write_bytes(data)
+    path = prefix.with_name(f"{prefix.name}.index")
+    path.write_bytes(index)
+    return path
+
+
+def written_block(file: bytes, pairs: list[tuple[bytes, bytes]], compression: int) -> tuple[bytes, bytes]:
+    """(where the block lies, the file with it)"""
+    block, restarts, before = b"", [], b""
+    for i, (key, value) in enumerate(pairs):
+        shared = 0
+        if i % 16 == 0:
+            restarts.append(len(block))
+        else:
+            while shared < min(len(key), len(before)) and key[shared] == before[shared]:
+                shared += 1
+        block += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
+        before = key
+    restarts = restarts or [0]
+    block += struct.pack(f"<{len(restarts) + 1}I", *restarts, len(restarts))
+    handle = varint(len(file)) + varint(len(block))
+    block += bytes([compression])
+    return handle, file + block + masked(block)
+
+
+VARIABLES = {
+    "conv1/weights": np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4),
+    "conv1/weights/Momentum": np.zeros(3, np.float32),
+    "conv10/biases": np.array([1.5, -2.0]),
+    "half": np.arange(6, dtype=np.float16),
+    "large": np.random.default_rng(0).random(20_000, np.float32),
+    "steps": np.array(7, np.int64),
+    **{f"unit_{i:03}/gamma": np.full(i % 5, i, np.int32) for i in range(90)},
+}
+
+
+@pytest.mark.parametrize("per_block", [1, 7, 1000])
+def test_tensorflow_bundles(tmp_path, per_block):
+    path = tensorflow_bundle(tmp_path / "model.ckpt-5", VARIABLES, per_block)
+    same(readers.read(path), dict(sorted(VARIABLES.items())))
+    assert [file.name for file in readers.files(tmp_path)] == [path.name, "model.ckpt-5.data-00000-of-00001"]
+    same(readers.read(tmp_path), readers.read(tmp_path / "model.ckpt-5"))
+
+
+def test_the_checksum():
+    """Published values: RFC 3720, appendix B.4. Long data takes another road: compared bit by bit."""
+    assert crc32c.crc32c(b"123456789") == 0xE3069283
+    assert crc32c.crc32c(bytes(32)) == 0x8A9136AA and crc32c.crc32c(bytes(range(32))) == 0x46DD794E
+    for data in (np.random.default_rng(0).bytes(size) for size in (4095, 4096, 9001)):
+        register = 0xFFFFFFFF
+        for byte in data:
+            register ^= byte
+            for _ in range(8):
+                register = register >> 1 ^ 0x82F63B78 * (register & 1)
+        assert crc32c.crc32c(data) == register ^ 0xFFFFFFFF
+
+
+def test_broken_tensorflow_bundles(tmp_path):
+    path = tensorflow_bundle(tmp_path / "a", VARIABLES)
+    data = tmp_path / "a.data-00000-of-00001"
+    whole, index = data.read_bytes(), path.read_bytes()
+    for changed in (whole[:-1], whole[:500] + bytes([whole[500] ^ 1]) + whole[501:], b""):
+        data.write_bytes(changed)
+        with pytest.raises(CheckpointError, match=r"a\.index: found a TensorFlow checkpoint that is .* damaged"):
+            readers.read(path)
+    data.unlink()
+    with pytest.raises(CheckpointError, match=r"data file a\.data-00000-of-00001 is missing"):
+        readers.read(path)
+    data.write_bytes(whole)
+    for length in (0, 1, 40, len(index) // 2, len(index) - 1):
+        path.write_bytes(index[:length])
+        with pytest.raises(CheckpointError, match="damaged"):
+            readers.read(path)
+    for at in range(0, len(index) - 60, 97):
+        path.write_bytes(index[:at] + bytes([index[at] ^ 4]) + index[at + 1 :])
+        with pytest.raises(CheckpointError, match="checksum"):
+            readers.read(path)
+
+
+def test_tensorflow_bundles_of_other_kinds(tmp_path):
+    path = tensorflow_bundle(tmp_path / "a", VARIABLES, compression=1)
+    with pytest.raises(CheckpointError, match="compressed with Snappy"):
+        readers.read(path)
+    v1 = tensorflow_bundle(tmp_path / "b", {}, header=field(1, b"")).rename(tmp_path / "model.ckpt-1")
+    with pytest.raises(CheckpointError, match="old format V1"):
+        readers.read(v1)
+    path = tensorflow_bundle(tmp_path / "c", VARIABLES, header=field(1, 1) + field(2, 1))
+    with pytest.raises(CheckpointError, match="big-endian"):
+        readers.read(path)
+
+
+def write_npy(path: Path, body: bytes) -> Path:
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+        file.write(body)
+    return path
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_npy_with_a_dict(tmp_path, protocol):
+    arrays = {
+        "weights": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+        "bytes": np.arange(200, 256, dtype=np.uint8),
+        "big": np.arange(3, dtype=">f8"),
+        "empty": np.zeros((0, 2), np.int16),
+        "scalar": np.float64(2.5),
+    }
+    root = np.array({"layer": arrays, "note": "text"}, dtype=object)
+    found = readers.read(write_npy(tmp_path / "f.npy", pickle.dumps(root, protocol)))
+    assert list(found) == [f"layer/{name}" for name in arrays]
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[f"layer/{name}"], array)
+        assert found[f"layer/{name}"].shape == array.shape
+    assert found["layer/big"].dtype == np.float64
+    np.save(tmp_path / "own.npy", root, allow_pickle=True)
+    assert list(readers.read(tmp_path / "own.npy")) == list(found)
+
+
+def test_npy_of_python_2(tmp_path):
+    """Its strings are bytes without an encoding, and its module names end differently from today's."""
+    state = tup(integer(1), tup(integer(2)), b"h\x01", b"\x89", b"U\x08" + np.float32([1.5, -7]).tobytes())
+    kind = glob("numpy", "dtype") + tup(b"U\x02f4", integer(0), integer(1)) + b"Rq\x01"
+    kind += tup(integer(3), b"U\x01<", b"N", b"N", b"N", integer(-1), integer(-1), integer(0)) + b"b0"
+    made = glob("numpy.core.multiarray", "_reconstruct") + tup(glob("numpy", "ndarray"), tup(integer(0)), b"U\x01b")
+    body = b"\x80\x02" + kind + b"}U\x04conv}U\x07weights" + made + b"R" + state + b"bss."
+    found = readers.read(write_npy(tmp_path / "f.npy", body))
+    same(found, {"conv/weights": np.float32([1.5, -7])})
+
+
+@pytest.mark.parametrize("attack", hostile(Path("m")))
+def test_npy_that_would_run_code_is_refused(tmp_path, attack):
+    marker = tmp_path / "marker"
+    with pytest.raises(CheckpointError):
+        readers.read(write_npy(tmp_path / "evil.npy", document(mapping({"a": hostile(marker)[attack][0]}))))
+    assert not marker.exists()
+
+
+def test_npy_without_a_dict(tmp_path):
+    np.save(tmp_path / "f.npy", np.zeros(3))
+    with pytest.raises(CheckpointError, match=r"found one array, float64 \(3,\)"):
+        readers.read(tmp_path / "f.npy")
+    root = pickle.dumps(np.array({"a": np.zeros(3, "c8")}, dtype=object), 2)
+    with pytest.raises(CheckpointError, match="an array of no numbers"):
+        readers.read(write_npy(tmp_path / "g.npy", root))
+
+
+@TORCH_WRITERS
+@pytest.mark.parametrize("attack", hostile(Path("m")))
+def test_notes_beside_the_tensors_do_no_harm(tmp_path, write, attack):
+    """Unknown names under `meta` are neither run nor in the way; a tensor that needs one is refused, as above."""
+    marker = tmp_path / "marker"
+    root = np.arange(3, dtype=np.float32)
+    body = mapping({"meta": hostile(marker)[attack][0], "state_dict": mapping({"w": contiguous("0", root)})})
+    path = write(tmp_path / "f", body, {"0": root})
+    if "tensor" in attack:
+        with pytest.raises(CheckpointError, match="refused"):
+            readers.read(path)
+    else:
+        same(readers.read(path), {"state_dict.w": root})
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_notes_of_torch_itself(tmp_path, legacy):
+    import argparse
+    import collections
+    import datetime
+
+    torch = pytest.importorskip("torch")
+    notes = {
+        "scalar": np.float64(0.5),
+        "array": np.arange(4),
+        "when": datetime.datetime(2020, 6, 15),
+        "options": argparse.Namespace(lr=0.1),
+        "history": collections.defaultdict(list, a=[1, 2]),
+        "layer": torch.nn.Linear(2, 2),
+    }
+    content = {"meta": notes, "state_dict": {"w": torch.arange(3.0)}, "optimizer": notes}
+    torch.save(content, tmp_path / "f", _use_new_zipfile_serialization=not legacy)
+    same(readers.read(tmp_path / "f"), {"state_dict.w": np.arange(3, dtype=np.float32)})
+
+
+def test_keras_3_names_layers_beside_their_variables(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "f.weights.h5", "w") as file:
+        for path, name in (("layers/conv2d", "stem"), ("layers/conv2d_1", "head")):
+            file.create_group(f"{path}/vars").attrs["name"] = name
+            file[f"{path}/vars/0"] = np.zeros(2)
+        file["layers/dense/vars/0"] = np.ones(2)
+    assert set(readers.read(tmp_path / "f.weights.h5")) == {"stem/vars/0", "head/vars/0", "layers/dense/vars/0"}

@@ -87,7 +87,9 @@ def test_the_paper_preset_is_the_references_table():
 
 def test_the_readme_preset_differs_from_the_paper_where_the_reference_says():
     paper, readme = Recipe.preset("paper"), Recipe.preset("readme")
-    assert dataclasses.replace(readme, name="paper", start="content") == paper
+    assert (
+        dataclasses.replace(readme, name="paper", start="content", similarity="li", similarity_threshold=0.8) == paper
+    )
     assert readme.start == "noise"
     changed = Hyperparameters.preset("paper")._replace(style_weight=5000.0, nima_weight=0.0)
     assert Hyperparameters.preset("readme") == changed

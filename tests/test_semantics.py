@@ -1,11 +1,12 @@
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jpst import segment, semantics
+from jpst import ade20k, segment, semantics, wordnet
 from jpst.segment import MaskError, Segmentation
 from jpst.semantics import Regions
 
@@ -215,6 +216,245 @@ def test_degenerate_segmentations(content, style, names):
     assert_sound(regions, content, style)
     assert regions.names == names
     assert len(semantics.table(regions)) == len(names)
+
+
+# --- grouping by the meaning of labels
+
+
+def alike(pairs):
+    """Symmetric similarity from a table; 1 for equal names, 0 elsewhere."""
+    return lambda a, b: 1.0 if a == b else pairs.get((a, b), pairs.get((b, a), 0.0))
+
+
+def random_similarity(seed, names):
+    """Values on a coarse grid, so that many are equal."""
+    values = np.random.default_rng(seed).integers(0, 11, (len(names), len(names))) / 10
+    number = {name: index for index, name in enumerate(sorted(names))}
+    return lambda a, b: 1.0 if a == b else float(values[min(number[a], number[b]), max(number[a], number[b])])
+
+
+def random_labels(rng, names):
+    """A label map of any shape with some of the names, rare ones among them."""
+    shape = tuple(rng.integers(1, 12, 2))
+    chosen = rng.choice(len(names), rng.integers(1, len(names) + 1), replace=False)
+    weights = rng.dirichlet(np.full(len(chosen), 0.5))
+    labels = np.searchsorted(np.cumsum(weights)[:-1], rng.random(shape)).astype(np.int32)
+    return Segmentation(labels, tuple(names[number] for number in chosen))
+
+
+def slow_groups(content, style, similarity, threshold):
+    """Steps 1 to 3 of the reference, pixel by pixel: for each side a list of (pixel's name, pixel's group)."""
+    before = [[side.names[label] for label in side.labels.ravel()] for side in (content, style)]
+    c, s = ([*side] for side in before)
+
+    def adopt(pixels, own, other):
+        renamed = []
+        for name in pixels:
+            if name in other:
+                renamed.append(name)
+            else:
+                best = max(similarity(name, candidate) for candidate in other)
+                renamed.append(min(candidate for candidate in other if similarity(name, candidate) == best))
+        return renamed
+
+    s = adopt(s, {*s}, {*c})
+    c = adopt(c, {*c}, {*s})
+    assert {*c} == {*s}
+    names = sorted({*c})
+    reach = {a: {b for b in names if a == b or similarity(a, b) >= threshold} for a in names}
+    for _ in names:
+        reach = {a: set.union(*(reach[b] for b in reach[a])) for a in names}
+    return [[frozenset(reach[name]) for name in side] for side in (c, s)]
+
+
+def test_three_steps():
+    content = stripes(("building", 4), ("sky", 4), ("tree", 2), ("sea", 2))
+    style = stripes(("house", 3), ("sky", 3), ("building", 2), ("palm", 1), ("lake", 1))
+    similarity = alike({("building", "house"): 0.82, ("palm", "tree"): 0.9, ("sea", "lake"): 0.6, ("sea", "sky"): 0.1})
+    regions = semantics.group(content, style, similarity)
+    assert_sound(regions, content, style)
+    assert regions.names == ("building", "sea", "sky", "tree")
+    assert [(move.name, move.side, move.target) for move in regions.moves] == [
+        ("house", "style", "building"),
+        ("lake", "style", "sea"),
+        ("palm", "style", "tree"),
+    ]
+    assert regions.moves[0].reason == "only in the style, and most like building (0.82)"
+    both = stripes(("building", 4), ("house", 2), ("sky", 4))
+    regions = semantics.group(both, both, similarity)
+    assert regions.names == ("building + house", "sky")
+    assert [(m.name, m.side, m.target, m.reason) for m in regions.moves] == [
+        ("building", "content", "building + house", "like house (0.82)"),
+        ("house", "content", "building + house", "like building (0.82)"),
+        ("building", "style", "building + house", "like house (0.82)"),
+        ("house", "style", "building + house", "like building (0.82)"),
+    ]
+    assert semantics.group(both, both, similarity, threshold=0.83).names == ("building", "house", "sky")
+
+
+def test_what_only_the_content_has_goes_to_what_the_style_now_has():
+    """Step 2 may not choose a label of the content that the style did not come to have."""
+    content = stripes(("sky", 4), ("cloud", 3), ("mist", 3))
+    style = stripes(("sky", 4), ("smoke", 3))
+    similarity = alike({("smoke", "mist"): 0.7, ("cloud", "mist"): 0.5, ("cloud", "sky"): 0.1, ("mist", "sky"): 0.1})
+    regions = semantics.group(content, style, similarity)
+    assert regions.names == ("mist", "sky")
+    assert [(move.name, move.target) for move in regions.moves] == [("cloud", "mist"), ("smoke", "mist")]
+
+
+def test_no_label_in_common_makes_the_style_take_the_contents():
+    content, style = stripes(("sky", 4), ("sea", 4), ("sand", 2)), stripes(("wall", 3), ("floor", 5), ("bed", 2))
+    similarity = alike({("wall", "sky"): 0.2, ("floor", "sand"): 0.3, ("bed", "sand"): 0.1, ("sea", "sand"): 0.4})
+    regions = semantics.group(content, style, similarity)
+    assert_sound(regions, content, style)
+    assert regions.names == ("sand", "sky")
+    assert regions.style_share == pytest.approx((0.7, 0.3))
+    assert regions.content_share == pytest.approx((0.6, 0.4))
+
+
+def test_likeness_is_passed_on():
+    both = stripes(("a", 1), ("b", 1), ("c", 1), ("d", 1))
+    regions = semantics.group(both, both, alike({("a", "c"): 0.8, ("c", "d"): 0.9}))
+    assert regions.names == ("a + c + d", "b")
+    assert {move.name: move.reason for move in regions.moves} == {
+        "a": "like c (0.80)",
+        "c": "like d (0.90)",
+        "d": "like c (0.90)",
+    }
+
+
+def test_small_regions_go_to_the_most_similar_of_the_others_first():
+    content = stripes(("sky", 600), ("tree", 390), ("bird", 6), ("plane", 4), width=2)
+    style = stripes(("sky", 500), ("tree", 400), ("bird", 100), width=2)
+    similarity = alike({("bird", "plane"): 0.9, ("bird", "tree"): 0.3, ("plane", "sky"): 0.2, ("bird", "sky"): 0.1})
+    regions = semantics.group(content, style, similarity, minimum_share=0.01)
+    assert_sound(regions, content, style)
+    assert regions.names == ("sky", "tree")
+    assert [(m.name, m.side, m.target, m.reason) for m in regions.moves] == [
+        ("bird", "content", "tree", "0.6 % of the content is less than 1 %, and most like tree (0.30)"),
+        ("plane", "content", "sky", "0.4 % of the content is less than 1 %, and most like sky (0.20)"),
+        ("bird", "style", "tree", "only in the style, and most like tree (0.30)"),
+    ]
+    unchanged = semantics.group(content, style, similarity, minimum_share=0)
+    assert unchanged.names == ("bird", "sky", "tree")
+    assert [(move.name, move.target) for move in unchanged.moves] == [("plane", "bird")]
+
+
+def test_a_chain_of_moves_is_told_in_full():
+    content = stripes(("sky", 600), ("house", 200), ("building", 190), ("hut", 5), width=2)
+    style = stripes(("sky", 600), ("building", 300), ("house", 100), width=2)
+    similarity = alike({("hut", "house"): 0.7, ("building", "house"): 0.82})
+    regions = semantics.group(content, style, similarity, minimum_share=0.01)
+    hut = next(move for move in regions.moves if move.name == "hut")
+    assert hut.target == "building + house"
+    assert hut.reason == (
+        "0.5 % of the content is less than 1 %, and most like house (0.70); then house: like building (0.82)"
+    )
+    sky, building = semantics.table(regions)
+    assert sky.remark == ""
+    assert building.remark.startswith(
+        "with building (19.10 % of the content, 30.00 % of the style): like house (0.82); with house (20.10 % of"
+    )
+
+
+def test_the_table_warns_of_regions_too_small_for_a_look():
+    content = stripes(("sky", 1999), ("bird", 1))
+    regions = semantics.group(content, content, alike({}), minimum_share=0)
+    assert [row.remark for row in semantics.table(regions)] == [
+        "",
+        "only 0.05 % of the content: too small for a look of its own; "
+        "only 0.05 % of the style: too small for a look of its own",
+    ]
+    assert semantics.group(content, content, alike({})).names == ("sky",)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_group_equals_a_slow_grouping(seed):
+    rng = np.random.default_rng(seed)
+    names = [f"n{number}" for number in range(rng.integers(1, 9))]
+    content, style = random_labels(rng, names), random_labels(rng, names)
+    similarity, threshold = random_similarity(seed, names), float(rng.choice([0.3, 0.8, 1.0, 2.0]))
+    regions = semantics.group(content, style, similarity, threshold=threshold, minimum_share=0)
+    assert_sound(regions, content, style)
+    expected = slow_groups(content, style, similarity, threshold)
+    for labels, groups in zip((regions.content, regions.style), expected, strict=True):
+        ours = [frozenset(regions.names[label].split(" + ")) for label in labels.ravel()]
+        assert ours == groups
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_group_does_not_depend_on_order_and_accounts_for_every_pixel(seed):
+    rng = np.random.default_rng(1000 + seed)
+    names = [f"n{number}" for number in range(8)]
+    content, style = random_labels(rng, names), random_labels(rng, names)
+    similarity, minimum = random_similarity(seed, names), float(rng.choice([0, 0.05, 0.3, 1.0]))
+    regions = semantics.group(content, style, similarity, minimum_share=minimum)
+    assert_sound(regions, content, style)
+    again = semantics.group(shuffled(content, seed), shuffled(style, seed + 7), similarity, minimum_share=minimum)
+    np.testing.assert_array_equal(again.content, regions.content)
+    np.testing.assert_array_equal(again.style, regions.style)
+    assert (again.names, again.moves) == (regions.names, regions.moves)
+    for side, segmentation, labels in (("content", content, regions.content), ("style", style, regions.style)):
+        homes = {move.name: move.target for move in regions.moves if move.side == side}
+        counts = Counter(segmentation.names[label] for label in segmentation.labels.ravel())
+        for move in regions.moves:
+            if move.side == side:
+                assert move.share == pytest.approx(counts[move.name] / segmentation.labels.size)
+                assert move.reason
+        before = segmentation.labels.ravel()
+        for old, new in zip(before, labels.ravel(), strict=True):
+            name = segmentation.names[old]
+            assert regions.names[new] == homes.get(name, name)
+
+
+@pytest.mark.parametrize(
+    ("content", "style", "names"),
+    [
+        (stripes(("sky", 1)), stripes(("sky", 3)), ("sky",)),
+        (stripes(("sky", 1)), stripes(("sea", 3)), ("sky",)),
+        (stripes(("sky", 1), width=1), stripes(("sea", 1), width=1), ("sky",)),
+        (stripes(("sky", 1)), stripes(("sea", 3), ("wall", 3)), ("sky",)),
+        (stripes(("sea", 3), ("wall", 3)), stripes(("sky", 1)), ("sea",)),
+        (Segmentation(PIXEL, ("sky", "person")), stripes(("person", 2), ("sky", 3)), ("sky",)),
+        (Segmentation(PIXEL[3:4], ("sky", "person")), stripes(("person", 2), ("sky", 3)), ("person", "sky")),
+        (segment.whole(3, 4), stripes(("sky", 2), ("sea", 3)), ("whole image",)),
+        (stripes(("sky", 2), ("sea", 3)), segment.whole(3, 4), ("whole image",)),
+        (segment.whole(3, 4), segment.whole(1, 1), ("whole image",)),
+        (EMPTY, stripes(("sky", 2)), ("whole image",)),
+        (stripes(("sky", 2)), EMPTY, ("whole image",)),
+        (EMPTY, EMPTY, ("whole image",)),
+    ],
+)
+def test_group_of_degenerate_segmentations(content, style, names):
+    regions = semantics.group(content, style, wordnet.by_name())
+    assert_sound(regions, content, style)
+    assert regions.names == names
+    assert len(semantics.table(regions)) == len(names)
+
+
+def ade20k_labels(path):
+    """The classes that people marked in a picture of ADE20K; what they left unmarked is a class of its own."""
+    ids = np.array(Image.open(path)).astype(np.int32)
+    return Segmentation(ids, ("unlabelled", *ade20k.NAMES))
+
+
+@pytest.mark.parametrize("measure", ["li", "wup", "wpath"])
+def test_labelled_pictures(shared, measure):
+    paths = sorted((shared / "ade20k" / "sample" / "annotations").glob("*.png"))
+    assert len(paths) == 3
+    similarity = wordnet.by_name(measure)
+
+    def with_unlabelled(a, b):
+        return 0.0 if "unlabelled" in (a, b) else similarity(a, b)
+
+    for content in map(ade20k_labels, paths):
+        for style in map(ade20k_labels, paths):
+            regions = semantics.group(content, style, with_unlabelled)
+            assert_sound(regions, content, style)
+            assert min(*regions.content_share, *regions.style_share) >= semantics.MINIMUM_SHARE
+
+
+# --- likeness by looks
 
 
 def sunset():

@@ -329,3 +329,26 @@ def test_published_codebook_weights():
         assert len(np.unique(layer["kernel"])) <= 256, name
         assert 0.005 < layer["kernel"].std() < 0.2 and abs(layer["kernel"].mean()) < 0.005, name
     assert all(np.isfinite(value).all() for value in run(variables, photo(32, 32), layers=STYLE).values())
+
+
+def test_accelerated_variables_give_the_same_features_and_gradients(narrow):
+    fast, image = vgg19.accelerate(narrow, least_channels=6), photo(21, 34)
+    assert set(fast["winograd"]) == set(vgg19.CONVOLUTIONS[3:])
+    close(run(fast, image, layers=STYLE), run(narrow, image, layers=STYLE), 1e-5)
+
+    @jax.jit
+    def slopes(variables, image):
+        def loss(params, image):
+            found = features({**variables, "params": params}, image, ("relu3_1", "conv4_1"))
+            return sum((value**2).mean() for value in found.values())
+
+        by_params, by_image = jax.grad(loss, argnums=(0, 1))(variables["params"], image)
+        return {"image": by_image, **{name: by_params[name]["kernel"] for name in ("conv1_1", "conv3_2")}}
+
+    close(slopes(fast, image), slopes(narrow, image), 1e-4)
+
+
+def test_only_wide_layers_are_accelerated_and_no_other_variables_change():
+    shapes = jax.eval_shape(vgg19.accelerate, vgg19.template())
+    assert set(shapes["winograd"]) == set(vgg19.CONVOLUTIONS[3:])
+    assert {name: shapes[name] for name in ("params", "preprocessing")} == vgg19.template()

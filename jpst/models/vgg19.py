@@ -17,6 +17,7 @@ import numpy as np
 from flax import linen as nn
 
 from jpst.errors import JpstError
+from jpst.models import convolution
 from jpst.models.readers import CheckpointError, Tensors
 from jpst.models.weights import OIHW, Preprocessing, Rule, Table
 
@@ -54,9 +55,9 @@ class VGG19(nn.Module):
         deepest = _deepest(self.layers)
         for name in convolutions_to(self.layers):
             if name in _FIRST_OF_BLOCK:
-                x = nn.max_pool(x, (2, 2), strides=(2, 2))
+                x = convolution.pool(x)
             # Zero padding comes after the shift, as in training: the border is the mean colour, not black.
-            x = nn.Conv(self.channels[_block(name) - 1], (3, 3), dtype=self.dtype, name=name)(x)
+            x = _Convolution(self.channels[_block(name) - 1], dtype=self.dtype, name=name)(x)
             if name in self.layers:
                 found[name] = x.astype(jnp.float32)
             if name == deepest:
@@ -65,6 +66,37 @@ class VGG19(nn.Module):
             if (activation := name.replace("conv", "relu")) in self.layers:
                 found[activation] = x.astype(jnp.float32)
         return found
+
+
+class _Convolution(nn.Module):
+    """[h, w, c] -> [h, w, channels]: a 3 x 3 kernel and a bias, by Winograd's way where `accelerate` prepared it."""
+
+    channels: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (3, 3, x.shape[-1], self.channels)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
+        if self.dtype is not None:
+            x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
+        rounded = x.dtype != jnp.float32  # Winograd's differences lose too much of shorter numbers
+        transformed = None if rounded or self.is_initializing() else self.get_variable("winograd", "kernel")
+        return convolution.convolve(x, kernel, transformed) + bias[None, None, :]
+
+
+def accelerate(variables: Variables, least_channels: int = 128) -> Variables:
+    """The same variables with a collection `winograd`, with which `features` takes about half the time on a CPU.
+
+    It holds the transformed kernels of the layers with at least `least_channels` input channels (measured on a CPU:
+    narrower ones are slower so), four times the size of the kernels. Without it, as is best on GPU and TPU, the
+    platform's own convolutions run; results agree to about 1e-5. After changing `params`, call it again.
+    """
+    transform = jax.jit(convolution.transform)
+    kernels = {name: layer["kernel"] for name, layer in variables["params"].items()}
+    wide = {name: kernel for name, kernel in kernels.items() if kernel.shape[2] >= least_channels}
+    return {**variables, "winograd": {name: {"kernel": transform(kernel)} for name, kernel in wide.items()}}
 
 
 def features(

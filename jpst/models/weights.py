@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
@@ -21,7 +21,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jpst.models import readers
-from jpst.models.fetch import REGISTRY, Checkpoint, check, digest, directory, fetch, licences, replacing
+from jpst.models.fetch import AUTOMATIC, REGISTRY, Checkpoint, check, digest, directory, fetch, licences, replacing
 from jpst.models.readers import CheckpointError, Tensors
 
 __all__ = [
@@ -56,10 +56,13 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Rule:
-    """A pattern, matched in full, of names in a file -> the path in our variables, and the transposition."""
+    """A pattern, matched in full, of names in a file -> the path in our variables, and the transposition.
+
+    The path is a template for the pattern's groups, or made from its match.
+    """
 
     pattern: str
-    path: str
+    path: str | Callable[[re.Match[str]], str]
     axes: tuple[int, ...] | None = None
 
 
@@ -68,7 +71,8 @@ class Table:
     """How one family of files names, lays out and preprocesses the tensors of a network.
 
     A file belongs to the first table with a rule for one of its names for which `when` holds. `prepare`
-    rewrites tensors under their names in the file; names that match `ignore` are left out.
+    rewrites tensors under their names in the file; names that match `ignore` are left out. `constants` are
+    variables that every file of the family gets: where networks differ, their module keeps there which this is.
     """
 
     name: str
@@ -76,12 +80,16 @@ class Table:
     preprocessing: Preprocessing
     first_kernel: str
     ignore: str = r"(?!)"
+    constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     prepare: Callable[[Tensors], Tensors] = dict
     when: Callable[[Tensors], bool] = lambda _tensors: True
 
 
 class Provenance(NamedTuple):
-    """Which file variables came from: its registered name, or else its file name."""
+    """Which file variables came from: its registered name, or else its file name.
+
+    Where a checkpoint has several files, the hash is that of all their bytes, one file after the other.
+    """
 
     name: str
     sha256: str
@@ -120,12 +128,12 @@ def find(network: str) -> Found | None:
 def load(network: str, path: str | Path | None = None) -> Loaded:
     """Variables `{'params': ..., 'preprocessing': {'scale': [3], 'offset': [3]}}` and their provenance.
 
-    From `path`: a file of any supported format and family. Without it: the one that `find` finds, its hash
-    checked where one is published, or else a fetched one.
+    From `path`: a file, or folder of files, of any supported format and family. Without it: the one that `find`
+    finds, its hash checked where one is published, or else a fetched one where `AUTOMATIC` allows it. Some networks
+    have further collections, such as `batch_stats`.
     """
     if path is None:
-        found = find(network)
-        path = found.path if found else fetch(network)
+        path = _present_or_fetched(network)
         _check_published(path)
     path = Path(path)
     tensors = readers.read(path)
@@ -155,7 +163,7 @@ def listing() -> list[Row]:
     rows = []
     for checkpoint in REGISTRY.values():
         path = next(iter(_present(checkpoint)), None)
-        size = path.stat().st_size if path else checkpoint.size
+        size = _size(path) if path else checkpoint.size
         licence = f"{checkpoint.licence} ({checkpoint.licence_source})"
         source = f"{checkpoint.filename} ({checkpoint.sources[0]})"
         rows.append(Row(checkpoint.name, checkpoint.network, path, size, licence, source))
@@ -196,6 +204,8 @@ _PROVENANCE = "provenance/"
 
 
 class _Module(Protocol):
+    """A network. One whose families differ in their variables has `template_of(tensors)`, from tensors renamed."""
+
     TABLES: tuple[Table, ...]
 
     def template(self) -> Mapping[str, Any]: ...
@@ -212,7 +222,23 @@ def _module(network: str) -> _Module:
 def _present(checkpoint: Checkpoint) -> list[Path]:
     """A checkpoint's files in `directory()`: as published, and as converted by us."""
     names = (checkpoint.filename, f"{checkpoint.name}.npz")
-    return [path for name in names if (path := directory() / name).is_file()]
+    return [path for name in names if (path := directory() / name).exists()]
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
+
+
+def _present_or_fetched(network: str) -> Path:
+    if found := find(network):
+        return found.path
+    if network in AUTOMATIC:
+        return fetch(network)
+    names = ", ".join(checkpoint.name for checkpoint in REGISTRY.values() if checkpoint.network == network)
+    raise CheckpointError(
+        f"{network}: found no weights in {directory()}; needed are one of {names}: get them with "
+        "`jpst weights fetch NAME`."
+    )
 
 
 def _check_published(path: Path) -> None:
@@ -241,7 +267,8 @@ def _variables(network: str, tensors: Tensors, source: Path) -> dict[str, Any]:
         found = {name: tensor for name, tensor in tensors.items() if not name.startswith(_PROVENANCE)}
     else:
         raise CheckpointError(f"{source}: found weights of {theirs}; needed are weights of {network}.")
-    return merge(module.template(), found, source=source)
+    expected = cast(Any, module).template_of(found) if hasattr(module, "template_of") else module.template()
+    return merge(expected, found, source=source)
 
 
 def _recognised(tables: tuple[Table, ...], network: str, tensors: Tensors, source: Path) -> Table:
@@ -262,6 +289,7 @@ def _converted(table: Table, tensors: Tensors, source: Path) -> Tensors:
     found: Tensors = {
         "preprocessing/scale": np.asarray(table.preprocessing.scale),
         "preprocessing/offset": np.asarray(table.preprocessing.offset),
+        **table.constants,
     }
     for name, tensor in table.prepare(tensors).items():
         rule = _rule(table, name)
@@ -285,12 +313,13 @@ def _laid_out(tensor: np.ndarray, rule: Rule, flip: bool) -> np.ndarray:
 
 
 def _provenance(path: Path, tensors: Tensors) -> Provenance:
-    sha256 = digest(path, "sha256")
+    parts = readers.files(path)
+    sha256 = digest(parts, "sha256")
     if f"{_PROVENANCE}name" in tensors:
         return Provenance(str(tensors[f"{_PROVENANCE}name"]), sha256)
     for checkpoint in REGISTRY.values():
-        if checkpoint.hash and checkpoint.size in (None, path.stat().st_size):
+        if checkpoint.hash and checkpoint.size in (None, sum(part.stat().st_size for part in parts)):
             algorithm, published = checkpoint.hash.algorithm, checkpoint.hash.hexdigest
-            if (sha256 if algorithm == "sha256" else digest(path, algorithm)).startswith(published):
+            if (sha256 if algorithm == "sha256" else digest(parts, algorithm)).startswith(published):
                 return Provenance(checkpoint.name, sha256)
     return Provenance(path.name, sha256)

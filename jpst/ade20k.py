@@ -1,0 +1,55 @@
+"""The 150 classes of the ADE20K scene parsing benchmark: names, colours, and the one meaning of each.
+
+Names and order are those of the benchmark's objectInfo150.txt, colours those of its color150.mat. That file gives
+(140, 140, 140) to both road (id 7) and skyscraper (id 49); road is (150, 150, 150) here, as the reference made it.
+"""
+
+from functools import cache
+from importlib import resources
+from typing import NamedTuple
+
+
+class Class(NamedTuple):
+    """One class. `id` counts from 1 (0 is unlabelled); networks and `CLASSES` count from 0.
+
+    `names` are its synonyms, the first of them the usual one; `colour` is 8-bit RGB; `synset` the noun of
+    WordNet 3.0 that is meant, named as NLTK does; `note` says why that one where it is not evident.
+    """
+
+    id: int
+    names: tuple[str, ...]
+    colour: tuple[int, int, int]
+    synset: str
+    note: str
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+
+def _read() -> tuple[Class, ...]:
+    text = resources.files("jpst").joinpath("data/ade20k.tsv").read_text(encoding="utf-8")
+    rows = [line.split("\t") for line in text.splitlines()[1:]]
+    return tuple(
+        Class(int(number), tuple(names.split(", ")), (int(red), int(green), int(blue)), synset, note)
+        for number, red, green, blue, synset, names, note in rows
+    )
+
+
+CLASSES = _read()
+"""All classes; index 0..149 is a network's output channel, ADE20K's id less one."""
+
+NAMES = tuple(entry.name for entry in CLASSES)
+"""Their usual names, each different: what a `Segmentation` calls its regions."""
+
+
+@cache
+def find(name: str) -> Class | None:
+    """The class with this name, in any case, or None.
+
+    Five synonyms belong to two classes (counter, ground, pot, screen, stool): the class whose usual name it is
+    comes first, else the one with the lower id.
+    """
+    name = " ".join(name.lower().split())
+    usual = [entry for entry in CLASSES if entry.name == name]
+    return next(iter(usual + [entry for entry in CLASSES if name in entry.names]), None)

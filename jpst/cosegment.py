@@ -1,0 +1,241 @@
+"""Regions that two photographs share, without labels: a joint clustering of their deep VGG19 features. Host code.
+
+In the spirit of deep feature factorisation (Collins et al., arXiv 1806.10206), which factors the deep features of
+several images jointly. Differs from it: features of four depths, with colour and height in the picture beside them;
+each photograph is first cut into connected segments (Ward's method on the grid of features), which are then merged
+over both photographs, mergers that bring the two together being the cheaper ones. No random numbers.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+from jpst import pixels, segment
+from jpst.models import vgg19
+from jpst.segment import Segmentation
+
+LAYERS = ("relu3_4", "relu4_4", "relu5_1", "relu5_4")
+
+# The numbers below were chosen on the 24 public pairs of Deep Photo Style Transfer; benchmarks/masks.py measures them.
+SIZE = 384  # longest side that the network sees; the cells of the features are 8 pixels wide
+CELL = 8
+COMPONENTS = 48  # principal components kept of each layer
+SEGMENTS = 60  # connected segments that a photograph is first cut into
+DOMAIN = 0.8  # how much of each photograph's own mean is removed: what day and night have not in common
+COLOUR_WEIGHT = 0.3  # of CIELAB / 50, where the features of a cell have unit variance
+HEIGHT_WEIGHT = 1.0  # of the height in the picture, in 0..1
+SHARING = 0.7  # discount on the merger of a segment of one photograph with one of the other
+UNEXPLAINED = 0.45  # regions are merged while at least this part of all merging costs is still to come
+MOST, FEWEST = 9, 2  # regions
+REASSIGNMENTS = 3
+LEAST_SHARE = 0.01  # of each photograph, for a region to be shared
+EDGE_EPSILON = 1e-3
+
+
+class Merge(NamedTuple):
+    """Cluster `second` joins cluster `first`."""
+
+    first: int
+    second: int
+    cost: float
+
+
+def cosegment(
+    content: Float[np.ndarray, "h w 3"], style: Float[np.ndarray, "h2 w2 3"], variables: PyTree
+) -> tuple[Segmentation, Segmentation]:
+    """Two photographs, sRGB in [0, 1], to two segmentations with the same names, each at most 384 pixels wide or high.
+
+    `variables` are VGG19's. The number of regions follows from the pictures (2 to 9; fewer only where the photographs
+    share less); each covers at least 1 % of both. Names are "region 1" ..., the largest first.
+    """
+    small = [at_size(np.asarray(photograph, np.float32)) for photograph in (content, style)]
+    described = _describe([features(variables, picture, LAYERS) for picture in small], small)
+    labels = cluster([cells.reshape(-1, cells.shape[-1]) for cells in described], [c.shape[:2] for c in described])
+    count = 1 + max(int(each.max()) for each in labels)
+    names = tuple(f"region {number}" for number in range(1, count + 1))
+    maps = [_to_edges(each, count, picture) for each, picture in zip(labels, small, strict=True)]
+    return Segmentation(maps[0], names), Segmentation(maps[1], names)
+
+
+def at_size(photograph: np.ndarray) -> Array:
+    """The photograph as the network sees it: sides multiples of 32, so that all layers' cells nest."""
+    rows, columns = photograph.shape[:2]
+    height, width = pixels.working_size(rows, columns, SIZE, 32)
+    return jnp.clip(pixels.resize(jnp.asarray(photograph), max(height, 32), max(width, 32)), 0.0, 1.0)
+
+
+@partial(jax.jit, static_argnums=2)
+def features(variables: PyTree, image: Float[Array, "h w 3"], layers: tuple[str, ...]) -> dict[str, Array]:
+    """The square roots of the features (which tames the few strong channels) on cells of 8 x 8 pixels."""
+    height, width = image.shape[0] // CELL, image.shape[1] // CELL
+    found = vgg19.features(variables, image, layers)
+    return {name: jax.image.resize(jnp.sqrt(x), (height, width, x.shape[-1]), "linear") for name, x in found.items()}
+
+
+def _describe(found: list[dict[str, Array]], images: list[Array]) -> list[np.ndarray]:
+    """What is compared: for each photograph [h, w, D], components of the features, then colour, then height."""
+    from skimage.color import rgb2lab
+
+    parts: list[list[np.ndarray]] = [[], []]
+    for layer in LAYERS:
+        for part, cells in zip(parts, _components([np.asarray(each[layer]) for each in found]), strict=True):
+            part.append(cells / np.sqrt(len(LAYERS)))
+    shapes = [(each[LAYERS[0]].shape[0], each[LAYERS[0]].shape[1]) for each in found]
+    colours = [
+        rgb2lab(np.asarray(pixels.area_mean(jnp.moveaxis(image, -1, 0), shape[0], shape[1])).transpose(1, 2, 0)) / 50
+        for image, shape in zip(images, shapes, strict=True)
+    ]
+    for part, colour in zip(parts, _closer(colours), strict=True):
+        part.append(COLOUR_WEIGHT * colour)
+    for part, (height, width) in zip(parts, shapes, strict=True):
+        part.append(
+            np.broadcast_to(HEIGHT_WEIGHT * (np.arange(height)[:, None, None] + 0.5) / height, (height, width, 1))
+        )
+    return [np.concatenate(part, axis=-1).astype(np.float64) for part in parts]
+
+
+def _components(cells: list[np.ndarray]) -> list[np.ndarray]:
+    """The main components of both photographs' features of one layer, of unit total variance."""
+    channels = cells[0].shape[-1]
+    both = np.concatenate([each.reshape(-1, channels) for each in cells]).astype(np.float64)
+    mean = both.mean(0)
+    spread = np.sqrt(max(np.square(both - mean).sum(1).mean(), 1e-12))
+    vectors = np.linalg.eigh(np.cov(both, rowvar=False))[1][:, : -COMPONENTS - 1 : -1]
+    return _closer([(each - mean) / spread @ vectors for each in cells])
+
+
+def _closer(cells: list[np.ndarray]) -> list[np.ndarray]:
+    """Moves the two photographs' means most of the way towards each other."""
+    means = [each.mean((0, 1)) for each in cells]
+    middle = (means[0] + means[1]) / 2
+    return [each - middle - DOMAIN * (mean - middle) for each, mean in zip(cells, means, strict=True)]
+
+
+def cluster(cells: list[Float[np.ndarray, "_ d"]], shapes: list[tuple[int, int]]) -> list[Int[np.ndarray, " _"]]:
+    """Two sets of points, each on its grid (height, width), to shared labels 0, 1, ..., the largest region first."""
+    segments = [_segments(points, *shape) for points, shape in zip(cells, shapes, strict=True)]
+    counts = [1 + int(each.max()) for each in segments]
+    shares = np.zeros((sum(counts), 2))  # of each segment in each photograph
+    shares[: counts[0], 0] = np.bincount(segments[0]) / segments[0].size
+    shares[counts[0] :, 1] = np.bincount(segments[1]) / segments[1].size
+    means = np.concatenate(
+        [_means([points], [each], n) for points, each, n in zip(cells, segments, counts, strict=True)]
+    )
+    merges = _merge_all(means, shares)
+    joined = _replay(merges, len(means), _number_of_regions(merges))
+    labels = [joined[: counts[0]][segments[0]], joined[counts[0] :][segments[1]]]
+    for _ in range(REASSIGNMENTS):
+        labels = _nearest(cells, labels)
+    return _largest_first(_merge_unshared(cells, labels))
+
+
+def _segments(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Connected segments of one photograph: [n] labels."""
+    from sklearn.cluster import AgglomerativeClustering
+    from sklearn.feature_extraction.image import grid_to_graph
+
+    if len(points) <= SEGMENTS:
+        return np.arange(len(points))
+    graph = grid_to_graph(height, width)
+    return AgglomerativeClustering(SEGMENTS, linkage="ward", connectivity=graph).fit_predict(points)
+
+
+def _merge_all(means: np.ndarray, shares: np.ndarray) -> list[Merge]:
+    """Ward's method down to one cluster: the merger that adds least to the variance within, discounted by SHARING.
+
+    Weights are shares of the photographs, so that both count the same whatever their sizes.
+    """
+    means, shares = means.copy(), shares.copy()
+    alive = np.ones(len(means), bool)
+
+    def costs(one: int) -> np.ndarray:
+        weights = shares.sum(1)
+        sides = shares / weights[:, None]
+        apart = np.abs(sides - sides[one]).sum(1) / 2  # 1: one cluster lies in one photograph, one in the other
+        variance = np.square(means - means[one]).sum(1) * weights * weights[one] / (weights + weights[one])
+        return np.where(alive & (np.arange(len(means)) != one), variance * (1 - SHARING * apart), np.inf)
+
+    table = np.stack([costs(one) for one in range(len(means))])
+    merges = []
+    for _ in range(len(means) - 1):
+        first, second = np.unravel_index(table.argmin(), table.shape)
+        merges.append(Merge(int(first), int(second), float(table[first, second])))
+        weights = shares[[first, second]].sum(1)
+        means[first] = weights @ means[[first, second]] / weights.sum()
+        shares[first] += shares[second]
+        alive[second] = False
+        table[second] = table[:, second] = np.inf
+        table[first] = table[:, first] = costs(int(first))
+    return merges
+
+
+def _number_of_regions(merges: list[Merge]) -> int:
+    """The fewest regions for which mergers still to come cost less than UNEXPLAINED of all."""
+    costs = np.array([merge.cost for merge in reversed(merges)])
+    left = 1 - np.cumsum(costs) / max(costs.sum(), 1e-12)  # after the last merger is undone, the last two, ...
+    needed = 2 + int(np.argmax(left < UNEXPLAINED)) if len(costs) else 1
+    return int(np.clip(needed, min(FEWEST, len(merges) + 1), MOST))
+
+
+def _replay(merges: list[Merge], points: int, regions: int) -> np.ndarray:
+    labels = np.arange(points)
+    for merge in merges[: max(points - regions, 0)]:
+        labels[labels == merge.second] = merge.first
+    return np.unique(labels, return_inverse=True)[1]
+
+
+def _means(cells: list[np.ndarray], labels: list[np.ndarray], count: int) -> np.ndarray:
+    """The mean [count, D] of every label's points, each photograph weighing the same."""
+    sums = sum(_sums(points, each, count) / each.size for points, each in zip(cells, labels, strict=True))
+    totals = sum(np.bincount(each, minlength=count) / each.size for each in labels)
+    return sums / np.maximum(totals, 1e-12)[:, None]
+
+
+def _sums(points: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    sums = np.zeros((count, points.shape[1]))
+    np.add.at(sums, labels, points)
+    return sums
+
+
+def _nearest(cells: list[np.ndarray], labels: list[np.ndarray]) -> list[np.ndarray]:
+    """One step of Lloyd's: every point to the cluster with the nearest mean."""
+    means = _means(cells, labels, 1 + max(int(each.max()) for each in labels))
+    return [np.argmin(np.square(means).sum(1) - 2 * points @ means.T, axis=1) for points in cells]
+
+
+def _merge_unshared(cells: list[np.ndarray], labels: list[np.ndarray]) -> list[np.ndarray]:
+    """Merges the smallest region that one photograph (all but) lacks into its neighbour by Ward's cost, repeatedly."""
+    while True:
+        count = 1 + max(int(each.max()) for each in labels)
+        shares = np.stack([np.bincount(each, minlength=count) / each.size for each in labels])
+        weights = shares.sum(0)
+        unshared = np.flatnonzero((weights > 0) & (shares.min(0) < LEAST_SHARE))
+        if not len(unshared) or np.count_nonzero(weights) == 1:
+            return labels
+        one = unshared[weights[unshared].argmin()]
+        means = _means(cells, labels, count)
+        costs = (
+            np.square(means - means[one]).sum(1) * weights * weights[one] / np.maximum(weights + weights[one], 1e-12)
+        )
+        costs[(weights == 0) | (np.arange(count) == one)] = np.inf
+        labels = [np.where(each == one, costs.argmin(), each) for each in labels]
+
+
+def _largest_first(labels: list[np.ndarray]) -> list[np.ndarray]:
+    count = 1 + max(int(each.max()) for each in labels)
+    shares = sum(np.bincount(each, minlength=count) / each.size for each in labels)
+    rank = np.argsort(np.argsort(-np.asarray(shares), kind="stable"), kind="stable")
+    return [rank[each].astype(np.int32) for each in labels]
+
+
+def _to_edges(labels: np.ndarray, count: int, image: Array) -> np.ndarray:
+    """Labels [n] of cells, brought to the image's size and edges: int32 [H, W]."""
+    height, width = image.shape[0] // CELL, image.shape[1] // CELL
+    masks = jax.nn.one_hot(labels.reshape(height, width), count)
+    masks = jax.image.resize(masks, (*image.shape[:2], count), "linear")
+    refined = segment.refine(jnp.moveaxis(masks, -1, 0), image, CELL, EDGE_EPSILON)
+    return np.asarray(jnp.argmax(refined, axis=0), np.int32)

@@ -1,0 +1,124 @@
+"""Gram matrices of features under the masks of regions.
+
+`dense` multiplies all features with every mask: its cost grows with the number of regions R. But regions share few
+pixels, those that their edges run through, and so `gather` lists on the host the pairs (pixel, region) whose mask is
+not zero, region by region in blocks of equal length, and `of_pairs` takes one small product a block: little more than
+what one region over all costs, and the same sum.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+LEAST_BLOCK = 128  # shorter blocks cost more in writing their Grams than in computing them
+BLOCKS = 64
+CAPACITIES = (1.125, 1.5, 2.25)
+"""pairs per pixel that the lists have room for: few sizes, so that a compiled step serves other masks too"""
+SHARED_BY = (1, 4, 8)
+"""regions that one pixel has room for"""
+
+
+class Pairs(NamedTuple):
+    """The pairs of a pixel and a region with a mask above zero, in n blocks of b rows; each block has one region."""
+
+    pixels: Int[Array, "n b"]
+    """indices into the h w pixels, row-major"""
+    weights: Float[Array, "n b"]
+    """the mask there; 0 where a block is not full"""
+    regions: Int[Array, " n"]
+    rows: Int[Array, "p k"]
+    """for each pixel the rows that hold it, of n b + 1: the last is none"""
+
+
+def dense(features: Float[Array, "h w c"], masks: Float[Array, "r h w"]) -> Float[Array, "r c c"]:
+    """(F m_k)^T (F m_k) for every mask m_k, F being the features as [h w, c]."""
+    flat = features.reshape(-1, features.shape[-1])
+    return jnp.stack([_self_product(flat * mask.reshape(-1, 1)) for mask in masks])
+
+
+@jax.custom_jvp
+def _self_product(x: Float[Array, "n c"]) -> Float[Array, "c c"]:
+    """x^T x."""
+    return jnp.matmul(x.T, x, precision="highest")
+
+
+@_self_product.defjvp
+def _self_product_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """x^T dx and its transpose: one product backwards where autodiff, blind to the symmetry, would take two."""
+    ((x,), (dx,)) = primals, tangents
+    half = jnp.matmul(x.T, dx, precision="highest")
+    return _self_product(x), half + half.T
+
+
+def gather(masks: Float[np.ndarray, "r h w"]) -> Pairs | None:
+    """The pairs of concrete masks; None where they overlap so much that `dense` costs no more."""
+    count, size = len(masks), masks[0].size
+    block = max(LEAST_BLOCK, -(-size // BLOCKS))
+    flat = masks.reshape(count, size)
+    present = [np.flatnonzero(mask) for mask in flat]
+    needed = sum(-(-len(pixels) // block) for pixels in present)
+    room = (-(-int(capacity * size) // block) + count for capacity in CAPACITIES)
+    blocks = next((blocks for blocks in room if blocks >= needed), None)
+    most = int((flat != 0).sum(0).max())
+    shared = next((shared for shared in SHARED_BY if shared >= most), None)
+    if blocks is None or shared is None or blocks * block >= count * size:
+        return None
+    return _listed(flat, present, blocks, block, shared)
+
+
+def _listed(flat: np.ndarray, present: list[np.ndarray], blocks: int, block: int, shared: int) -> Pairs:
+    pixels = np.zeros((blocks, block), np.int32)
+    weights = np.zeros((blocks, block), np.float32)
+    regions = np.zeros(blocks, np.int32)
+    rows = np.full((flat.shape[1], shared), blocks * block, np.int32)
+    used = np.zeros(flat.shape[1], np.int32)
+    start = 0
+    for region, found in enumerate(present):
+        stop = start + -(-len(found) // block)
+        places = np.arange(start * block, start * block + len(found), dtype=np.int32)
+        pixels.reshape(-1)[places] = found
+        weights.reshape(-1)[places] = flat[region, found]
+        regions[start:stop] = region
+        rows[found, used[found]] = places
+        used[found] += 1
+        start = stop
+    return Pairs(*map(jnp.asarray, (pixels, weights, regions, rows)))
+
+
+def of_pairs(features: Float[Array, "h w c"], pairs: Pairs, regions: int) -> Float[Array, "r c c"]:
+    """`dense` of the masks that `pairs` were gathered from, for so many regions."""
+    owners = jax.nn.one_hot(pairs.regions, regions, axis=0)
+    return _of_pairs(features, pairs, owners)
+
+
+@jax.custom_vjp
+def _of_pairs(features: Array, pairs: Pairs, owners: Array) -> Array:
+    x = _weighted(features, pairs)
+    products = jnp.einsum("nbc,nbd->ncd", x, x, precision="highest")
+    return jnp.tensordot(owners, products, 1, precision="highest")
+
+
+def _weighted(features: Array, pairs: Pairs) -> Array:
+    return features.reshape(-1, features.shape[-1])[pairs.pixels] * pairs.weights[..., None]
+
+
+def _of_pairs_forward(features: Array, pairs: Pairs, owners: Array):
+    return _of_pairs(features, pairs, owners), (features, pairs, owners)
+
+
+def _of_pairs_backward(saved: tuple[Array, Pairs, Array], gradient: Array):
+    """The gradient by the features alone: masks are fixed."""
+    features, pairs, _ = saved
+    both = gradient + jnp.swapaxes(gradient, 1, 2)
+    by_row = jnp.einsum("nbc,ncd->nbd", _weighted(features, pairs), both[pairs.regions], precision="highest")
+    by_row = (by_row * pairs.weights[..., None]).reshape(-1, features.shape[-1])
+    by_row = jnp.concatenate([by_row, jnp.zeros_like(by_row[:1])])
+    # Each pixel fetches from its rows: as a sum scattered over pixels it would run on one thread.
+    by_pixel = sum(by_row[rows] for rows in pairs.rows.T)
+    return jnp.reshape(jnp.asarray(by_pixel), features.shape), None, None
+
+
+_of_pairs.defvjp(_of_pairs_forward, _of_pairs_backward)

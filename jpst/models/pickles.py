@@ -1,0 +1,135 @@
+"""Pickles read without running them.
+
+A pickle is a program: it names functions and calls them. Here a name gets one of our own stand-ins, or else
+becomes an `Inert` class that swallows whatever is done with it. So the odd object in a checkpoint's notes
+(a date, a configuration) hurts nobody, and a tensor that depends on one is found out and refused.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import pickle
+import pickletools
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from jpst.models.tensors import CheckpointError
+
+Names = Mapping[tuple[str, str], Any]
+"""Stand-ins by (module, name). Adding one must never add a way to run or read anything."""
+
+MOST_NODES = 1_000_000
+_MOST_UNKNOWN = 1_000
+_MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
+_UNUSED = ("BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER", "EXT1", "EXT2", "EXT4")
+
+
+class Call(NamedTuple):
+    """What a pickle gets when it names a function. A tuple has no attributes for it to overwrite."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*args)
+
+
+class Dict(dict):
+    """Stands in for OrderedDict; the attributes that state dicts hang on it (`_metadata`) are dropped."""
+
+    __slots__ = ()
+
+    def __setstate__(self, _state: Any) -> None:
+        pass
+
+
+class Inert:
+    """An unknown name, as a subclass of its own, and whatever the pickle makes of it: nothing goes in or out.
+
+    A class, because some opcodes make instances of classes only.
+    """
+
+    __slots__ = ()
+    asked = ""
+
+    def __new__(cls, *_args: Any, **_options: Any) -> Inert:
+        return object.__new__(cls)
+
+    def __init__(self, *_args: Any, **_options: Any) -> None:
+        pass
+
+    def __call__(self, *_args: Any) -> Inert:
+        return self
+
+    def __setstate__(self, _state: Any = None) -> None:
+        pass
+
+    def __setitem__(self, _key: Any, _value: Any) -> None:
+        pass
+
+    def append(self, _item: Any) -> None:
+        """Swallows the item, as do the others."""
+
+    extend = add = update = append
+
+
+def inert_name(node: Any) -> str | None:
+    """The dotted name that an `Inert` class or instance stands for; None for anything else."""
+    kind = node if isinstance(node, type) else type(node)
+    return kind.asked if issubclass(kind, Inert) else None
+
+
+def refusal(path: str | Path, name: str) -> CheckpointError:
+    """The error for a file whose tensors depend on an unknown name."""
+    return CheckpointError(
+        f"{path}: its pickle asks for {name}, which could run code and is refused; "
+        "needed is a file of tensors only (save the state dict alone, or as .npz or .safetensors)."
+    )
+
+
+class Unpickler(pickle.Unpickler):
+    """Unpickles containers, numbers, strings and the stand-ins of `names`; other names become `Inert`."""
+
+    def __init__(self, file: io.BytesIO | mmap.mmap, names: Names, encoding: str = "utf-8") -> None:
+        super().__init__(file, encoding=encoding)
+        self._file = file
+        self._names = names
+        self._unknown: dict[tuple[str, str], type[Inert]] = {}
+
+    def load(self) -> Any:
+        start = self._file.tell()
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(Any, self._file))):
+            # The unpickler keeps a list as long as the largest memo index: one of 32 bits would fill the memory.
+            if opcode.name in _UNUSED or (opcode.name in _MEMO and cast(int, argument) > count):
+                raise ValueError(f"{opcode.name} {argument} is nothing that belongs in a checkpoint")
+        self._file.seek(start)
+        return super().load()
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in self._names:
+            return self._names[module, name]
+        if len(self._unknown) == _MOST_UNKNOWN:
+            raise ValueError(f"more than {_MOST_UNKNOWN} unknown names")
+        made = lambda: type("Inert", (Inert,), {"__slots__": (), "asked": f"{module}.{name}"})  # noqa: E731
+        return self._unknown.get((module, name)) or self._unknown.setdefault((module, name), made())
+
+
+def leaves(tree: Any, separator: str, skipped: Collection[str] = ()) -> Iterator[tuple[str, Any]]:
+    """What nested dicts hold, in their order, under its keys joined; the top level's `skipped` keys are left out."""
+    pending: list[tuple[str, Any]] = [("", tree)]
+    for _ in range(MOST_NODES):
+        if not pending:
+            return
+        name, node = pending.pop()
+        if isinstance(node, dict):
+            named = [(str(key), child) for key, child in node.items() if isinstance(key, str | int)]
+            pending += [
+                (f"{name}{separator}{key}" if name else key, child)
+                for key, child in reversed(named)
+                if name or key not in skipped
+            ]
+        else:
+            yield name, node
+    # A dict may contain itself, or each of thirty dicts the next one twice.
+    raise ValueError(f"more than {MOST_NODES} entries")

@@ -1,0 +1,181 @@
+"""TensorFlow Lite models -> their constant tensors in floating point, without TensorFlow.
+
+A model is a FlatBuffer: tables whose fields lie at offsets that a table of offsets tells, all of it in one piece.
+Formats: flatbuffers.dev/internals and tensorflow/compiler/mlir/lite/schema/schema.fbs.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jpst.models.tensors import CheckpointError, Tensors, damage_explained
+
+IDENTIFIER = b"TFL3"
+"""Bytes 4 to 8 of a file."""
+
+_DTYPES = {0: "<f4", 1: "<f2", 2: "<i4", 3: "<u1", 4: "<i8", 7: "<i2", 9: "<i1", 10: "<f8"}
+_DEQUANTIZE = 6
+_WEIGHTED = {3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED"}  # inputs: data, weights, bias
+_ROLES = {1: "weights", 2: "bias"}
+_REPEATED = 4  # constants may share their bytes, but not without end
+
+
+def read_tflite(path: str | Path) -> Tensors:
+    """Constants of a model's first graph, in the order of the graph, quantised ones as float32 values.
+
+    Converters give constants names without meaning, and operators' outputs those of the layers. So weights and bias
+    of a convolution or dense layer come back as `OUTPUT/weights` and `OUTPUT/bias`; other constants keep their
+    names. Layouts stay the file's: [out, height, width, in], depthwise [1, height, width, channels], dense [out, in].
+    """
+    with damage_explained(path, "a TensorFlow Lite model"):
+        data = Path(path).read_bytes()
+        root = _Table(data, _unsigned(data, 0))
+        graph = root.tables(2)[0]
+        codes = [max(code.number(0, "b"), code.number(3, "i")) for code in root.tables(1)]
+        tensors = [_Constant.of(table, data) for table in graph.tables(0)]
+        operators = [
+            _Operator(codes[table.number(0, "I")], *map(table.vector, (1, 2), "ii")) for table in graph.tables(3)
+        ]
+        named = _named(tensors, operators)
+        if sum(len(tensor.bytes) for tensor in named.values()) > _REPEATED * len(data):
+            raise ValueError("constants that repeat the same bytes over and over")
+        return {name: tensor.values(path) for name, tensor in named.items()}
+
+
+class _Operator(NamedTuple):
+    code: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+class _Constant(NamedTuple):
+    """A tensor of the graph; `bytes` is empty where it is computed. value = scale * (stored - zero)."""
+
+    name: str
+    kind: int
+    shape: tuple[int, ...]
+    bytes: memoryview
+    scale: tuple[float, ...]
+    zero: tuple[int, ...]
+    axis: int
+
+    @staticmethod
+    def of(table: _Table, data: bytes) -> _Constant:
+        buffers = _Table(data, _unsigned(data, 0)).field(4)
+        buffer = _Table(data, _pointed(data, _element(data, buffers, table.number(2, "I"))))
+        quantisation = table.table(4)
+        scale, zero, axis = (), (), 0
+        if quantisation:
+            scale, zero, axis = quantisation.vector(2, "f"), quantisation.vector(3, "q"), quantisation.number(6, "i")
+        return _Constant(table.text(3), table.number(1, "b"), table.vector(0, "i"), buffer.raw(0), scale, zero, axis)
+
+    def values(self, path: str | Path) -> np.ndarray:
+        if self.kind not in _DTYPES:
+            raise CheckpointError(
+                f"{path}: {self.name} has the tensor type {self.kind}; needed is a type of {_DTYPES}."
+            )
+        stored = np.frombuffer(self.bytes, _DTYPES[self.kind])
+        if min(self.shape, default=1) < 0 or math.prod(self.shape) != stored.size:
+            raise ValueError(f"{self.name}: {self.shape} of {stored.size} values")
+        stored = stored.reshape(self.shape)
+        if not self.scale:
+            return stored.copy()
+        along = [1] * stored.ndim
+        if len(self.scale) > 1:
+            along[self.axis] = len(self.scale)
+        scale, zero = (
+            np.asarray(each, np.float32).reshape(along) for each in (self.scale, self.zero or (0,) * len(self.scale))
+        )
+        return scale * (stored.astype(np.float32) - zero)
+
+
+def _named(tensors: list[_Constant], operators: list[_Operator]) -> dict[str, _Constant]:
+    """The constants by the names that `read_tflite` promises."""
+    halves = {each.outputs[0]: each.inputs[0] for each in operators if each.code == _DEQUANTIZE}
+    named: dict[str, _Constant] = {}
+    taken: set[int] = set()
+    for operator in operators:
+        if operator.code in _WEIGHTED:
+            for position, role in _ROLES.items():
+                index = operator.inputs[position] if position < len(operator.inputs) else -1
+                index = halves.get(index, index)
+                if index >= 0 and tensors[index].bytes:
+                    named[f"{tensors[operator.outputs[0]].name}/{role}"] = tensors[index]
+                    taken.add(index)
+    rest = {each.name: each for index, each in enumerate(tensors) if each.bytes and index not in taken}
+    return named | rest
+
+
+class _Table:
+    """One table of a FlatBuffer at `start`. Fields are counted from 0; an absent one is 0 or empty."""
+
+    def __init__(self, data: bytes, start: int) -> None:
+        self.data, self.start = data, start
+        offsets = start - _unpacked(data, "i", start)[0]
+        (size, _) = _unpacked(data, "2H", offsets)
+        self.offsets = _unpacked(data, f"{size // 2 - 2}H", offsets + 4) if size >= 4 else ()
+
+    def field(self, number: int) -> int:
+        """Where a field lies; for a vector, string or table, where that begins. 0 where it is absent."""
+        return self._at(number) and _pointed(self.data, self._at(number))
+
+    def _at(self, number: int) -> int:
+        offset = self.offsets[number] if number < len(self.offsets) else 0
+        return offset and self.start + offset
+
+    def number(self, number: int, kind: str) -> int:
+        at = self._at(number)
+        return _unpacked(self.data, kind, at)[0] if at else 0
+
+    def vector(self, number: int, kind: str) -> tuple[Any, ...]:
+        at = self.field(number)
+        return _unpacked(self.data, f"{_unsigned(self.data, at)}{kind}", at + 4) if at else ()
+
+    def raw(self, number: int) -> memoryview:
+        at = self.field(number)
+        size = _unsigned(self.data, at) if at else 0
+        if at + 4 + size > len(self.data):
+            raise ValueError(f"{size} bytes beyond the end")
+        return memoryview(self.data)[at + 4 : at + 4 + size] if at else memoryview(b"")
+
+    def text(self, number: int) -> str:
+        return bytes(self.raw(number)).decode()
+
+    def table(self, number: int) -> _Table | None:
+        at = self.field(number)
+        return _Table(self.data, at) if at else None
+
+    def tables(self, number: int) -> list[_Table]:
+        at = self.field(number)
+        return [_Table(self.data, position) for position in _elements(self.data, at)] if at else []
+
+
+def _elements(data: bytes, vector: int) -> Iterator[int]:
+    for index in range(_unsigned(data, vector)):
+        yield _pointed(data, _element(data, vector, index))
+
+
+def _element(data: bytes, vector: int, index: int) -> int:
+    if index >= _unsigned(data, vector):
+        raise ValueError(f"entry {index} of {_unsigned(data, vector)}")
+    return vector + 4 + 4 * index
+
+
+def _pointed(data: bytes, at: int) -> int:
+    return at + _unsigned(data, at)
+
+
+def _unsigned(data: bytes, at: int) -> int:
+    return _unpacked(data, "I", at)[0]
+
+
+def _unpacked(data: bytes, kind: str, at: int) -> tuple[Any, ...]:
+    if at < 0:  # which struct would count from the end
+        raise ValueError(f"an offset of {at}")
+    return struct.unpack_from(f"<{kind}", data, at)

@@ -1,0 +1,199 @@
+"""`torch.save` files -> tensors, without torch and without running their pickles."""
+
+from __future__ import annotations
+
+import io
+import math
+import mmap
+import struct
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from jpst.models.pickles import Call, Dict, Names, Unpickler, inert_name, leaves, refusal
+from jpst.models.tensors import CheckpointError, Tensors, damage_explained
+
+# Beside the tensors, at the top level of training checkpoints: not read, whatever they hold.
+_NOTES = ("args", "callbacks", "cfg", "config", "epoch", "hyper_parameters", "loops", "message_hub", "meta")
+_NOTES += ("optimizer", "optimizer_states", "param_schedulers", "scheduler", "lr_scheduler", "lr_schedulers")
+
+
+def read_torch(path: str | Path) -> Tensors:
+    """Tensors of a `torch.save` zip archive, without torch; nested names are joined by '.'."""
+    with damage_explained(path, "a PyTorch archive"), zipfile.ZipFile(path) as archive:
+        names = {name.partition("/")[2]: name for name in archive.namelist()}
+        if "byteorder" in names and _stored(archive, names["byteorder"]) != b"little":
+            raise CheckpointError(f"{path}: found big-endian data; save it again on a little-endian machine.")
+        tree = _Unpickler(io.BytesIO(_stored(archive, names["data.pkl"])), path).load()
+        return _tensors(tree, _zip_storages(archive, names), path)
+
+
+def read_torch_legacy(path: str | Path) -> Tensors:
+    """Tensors of a `torch.save` file from before PyTorch 1.6 (five pickles, then the raw storages)."""
+    with damage_explained(path, "an older PyTorch file"), _mapped(path) as file:
+        if _Unpickler(file, path).load() != _LEGACY_MAGIC:
+            raise CheckpointError(
+                f"{path}: found a pickle that torch.save did not write; needed is a file of PyTorch itself, "
+                "or one of the other formats."
+            )
+        _protocol, system = _Unpickler(file, path).load(), _Unpickler(file, path).load()
+        if not system["little_endian"]:
+            raise CheckpointError(f"{path}: found big-endian data; save it again on a little-endian machine.")
+        unpickler = _Unpickler(file, path)
+        tree = unpickler.load()
+        keys = [str(key) for key in _Unpickler(file, path).load()]
+        storages = {key: _legacy_storage(file, unpickler.dtypes[key]) for key in keys}
+        return _tensors(tree, lambda storage: storages[storage.key], path)
+
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+
+_STORAGE_DTYPES: dict[str, Any] = {
+    "Double": "<f8",
+    "Float": "<f4",
+    "Half": "<f2",
+    "BFloat16": ml_dtypes.bfloat16,
+}
+_STORAGE_DTYPES |= {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "<i1", "Byte": "<u1", "Bool": "?"}
+
+
+class _StorageType(NamedTuple):
+    dtype: np.dtype
+
+
+class _Storage(NamedTuple):
+    """`numel` elements from `start` on in the storage that the file calls `key`."""
+
+    key: str
+    dtype: np.dtype
+    start: int
+    numel: int
+
+
+class _Tensor(NamedTuple):
+    """A strided view of a storage as the file claims it, counted in elements; checked when it is read."""
+
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> _Tensor:
+    # What is wrong is not shown: printing a nest of tuples can take for ever.
+    if not isinstance(storage, _Storage) or len(size) != len(stride):
+        raise ValueError("a tensor that is no view of a storage")
+    if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
+        raise ValueError("a tensor with a negative offset, size or stride")
+    return _Tensor(storage, offset, tuple(size), tuple(stride))
+
+
+class _Unpickler(Unpickler):
+    """Tensors become `_Tensor`."""
+
+    def __init__(self, file: io.BytesIO | mmap.mmap, path: str | Path) -> None:
+        super().__init__(file, self._names_of_torch())
+        self._path = path
+        self.dtypes: dict[str, np.dtype] = {}
+
+    def _names_of_torch(self) -> Names:
+        rebuild = Call(self._known(_rebuild_tensor))
+        return {
+            ("collections", "OrderedDict"): Call(Dict),
+            ("torch", "Size"): Call(tuple),
+            ("torch._utils", "_rebuild_parameter"): Call(lambda tensor, *_rest: tensor),
+            ("torch._utils", "_rebuild_tensor"): rebuild,
+            ("torch._utils", "_rebuild_tensor_v2"): rebuild,
+            **{("torch", f"{name}Storage"): _StorageType(np.dtype(dtype)) for name, dtype in _STORAGE_DTYPES.items()},
+        }
+
+    def _known(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, for arguments of which none stands for an unknown name."""
+
+        def checked(*args: Any) -> Any:
+            for name in filter(None, map(inert_name, args)):
+                raise refusal(self._path, name)
+            return function(*args)
+
+        return checked
+
+    def persistent_load(self, pid: Any) -> Any:
+        if pid[0] == "module":  # a class with its source code, in the older format
+            return pid[1]
+        tag, kind, key, _location, numel, *view = pid
+        if name := inert_name(kind):
+            raise refusal(self._path, name)
+        if tag != "storage" or not isinstance(kind, _StorageType) or type(numel) is not int:
+            raise ValueError("a storage of no known type")
+        self.dtypes[str(key)] = kind.dtype
+        if view and view[0] is not None:
+            _view_key, start, length = view[0]
+            return _Storage(str(key), kind.dtype, int(start), int(length))
+        return _Storage(str(key), kind.dtype, 0, numel)
+
+
+def _tensors(tree: Any, read_storage: Callable[[_Storage], np.ndarray], path: str | Path) -> Tensors:
+    """The tensors of nested dicts; notes and other leaves are left, a stand-in in a tensor's place is refused."""
+    tensors: Tensors = {}
+    for name, node in leaves(tree, ".", _NOTES):
+        if asked := inert_name(node):
+            raise refusal(path, asked)
+        if isinstance(node, _Tensor):
+            tensors[name] = _strided(node, read_storage(node.storage))
+    return tensors
+
+
+def _strided(tensor: _Tensor, root: np.ndarray) -> np.ndarray:
+    """A contiguous copy of a strided view, refused if it would leave its storage or repeat it."""
+    _, _, start, numel = tensor.storage
+    data = root[start : start + numel] if min(start, numel) >= 0 else root[:0]
+    count = math.prod(tensor.size)
+    last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.size, tensor.stride, strict=True))
+    # as_strided checks nothing: past the end it reads whatever lies in memory. A zero stride stays inside,
+    # but lets a file of a few bytes ask for terabytes.
+    if count > len(data) or (count and last >= len(data)):
+        raise ValueError(
+            f"a tensor {tensor.size} with offset {tensor.offset} and strides {tensor.stride} leaves "
+            f"its storage of {len(data)} elements"
+        )
+    if not count:
+        return np.zeros(tensor.size, data.dtype)
+    strides = [step * data.itemsize for step in tensor.stride]
+    return np.lib.stride_tricks.as_strided(data[tensor.offset :], tensor.size, strides).copy()
+
+
+def _zip_storages(archive: zipfile.ZipFile, names: dict[str, str]) -> Callable[[_Storage], np.ndarray]:
+    @cache
+    def read_storage(key: str, dtype: np.dtype) -> np.ndarray:
+        return np.frombuffer(_stored(archive, names[f"data/{key}"]), dtype)
+
+    return lambda storage: read_storage(storage.key, storage.dtype)
+
+
+def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
+    # torch.save never compresses; a compressed member could unfold to any size.
+    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed")
+    return archive.read(name)
+
+
+@contextmanager
+def _mapped(path: str | Path) -> Iterator[mmap.mmap]:
+    """The file in memory. Unlike an open file's, its `read` sets nothing aside for bytes that are not there."""
+    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        yield mapped
+
+
+def _legacy_storage(file: mmap.mmap, dtype: np.dtype) -> np.ndarray:
+    """One storage of the older format: the number of elements as int64, then the elements."""
+    size = struct.unpack("<q", file.read(8))[0] * dtype.itemsize
+    left = file.size() - file.tell()
+    if not 0 <= size <= left:
+        raise ValueError(f"a storage of {size} bytes where {left} are left")
+    return np.frombuffer(file.read(size), dtype)

@@ -1,0 +1,168 @@
+"""The regions of a transfer: from painted masks, a scene network, or the two photographs alone; matched to one set."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+from jaxtyping import Array, Float, PyTree
+
+from jpst import ade20k, cosegment, image, pixels, segment, semantics, wordnet
+from jpst.image import Photograph
+from jpst.models import pspnet, weights
+from jpst.models.weights import Provenance
+from jpst.recipe import Recipe
+from jpst.segment import MaskError, Segmentation
+
+Source = str | Path | PIL.Image.Image | np.ndarray
+Segmenter = Literal["masks", "pspnet", "cluster", "none"]
+
+EDGE_RADIUS = 8  # one cell of the scene network
+EDGE_EPSILON = 1e-3
+SOFT_RADIUS = 2
+SOFT_EPSILON = 1e-4
+
+
+class Found(NamedTuple):
+    """Matched regions, what found them, a sentence that says so, and the scene network's checkpoint if it was that."""
+
+    regions: semantics.Regions
+    segmenter: Segmenter
+    note: str
+    checkpoint: Provenance | None = None
+
+
+def masks_to_use(
+    photographs: tuple[Source, Source], given: tuple[Source | None, Source | None], recipe: Recipe
+) -> tuple[Source, Source] | None:
+    """The masks given, else those lying beside both photographs where the segmenter is "auto", else none.
+
+    Raises:
+      MaskError: one mask alone.
+    """
+    content, style = given
+    if content is None and style is None:
+        if recipe.segmenter != "auto":
+            return None
+        content, style = (segment.beside(at) if isinstance(at, str | Path) else None for at in photographs)
+        return (content, style) if content and style else None
+    if content is None or style is None:
+        missing = "content" if content is None else "style"
+        raise MaskError(
+            f"There is no mask for the {missing} photograph, but one for the other. Both need one, painted in the "
+            f"same colours: add --{missing}-seg, or leave both out."
+        )
+    if recipe.segmenter != "auto":
+        raise MaskError(
+            f"There are masks and the segmenter {recipe.segmenter!r}: which shall it be? Leave one of them out."
+        )
+    return content, style
+
+
+def choose(masks: tuple[Source, Source] | None, recipe: Recipe) -> Segmenter:
+    """What will find the regions. "auto" is masks where there are some, else PSPNet if it is here, else "cluster"."""
+    if masks is not None:
+        return "masks"
+    if recipe.segmenter == "auto":
+        return "pspnet" if weights.find("pspnet") else "cluster"
+    return recipe.segmenter
+
+
+def find(
+    photographs: tuple[Photograph, Photograph],
+    masks: tuple[Source, Source] | None,
+    recipe: Recipe,
+    vgg19: PyTree | None = None,
+) -> Found:
+    """The matched regions of content and style. `vgg19`, its variables, are needed (and loaded) for "cluster" only."""
+    segmenter = choose(masks, recipe)
+    if masks is not None:
+        return _from_masks(photographs, masks)
+    if segmenter == "pspnet":
+        return _from_scene(photographs, recipe)
+    if segmenter == "cluster":
+        return _from_clusters(photographs, recipe, vgg19)
+    content, style = (segment.whole(*photograph.pixels.shape[:2]) for photograph in photographs)
+    whole = semantics.match(content, style, lambda *_: 1.0)
+    return Found(whole, "none", "No regions are looked for: each photograph is one.")
+
+
+def _from_masks(photographs: tuple[Photograph, Photograph], masks: tuple[Source, Source]) -> Found:
+    names = [str(mask) if isinstance(mask, str | Path) else "the mask given" for mask in masks]
+    painted = segment.from_painted(*(image.read_colours(mask) for mask in masks))
+    content, style = (
+        each._replace(labels=segment.fit(each.labels, *photograph.pixels.shape[:2], source=name))
+        for each, photograph, name in zip(painted, photographs, names, strict=True)
+    )
+    return Found(
+        _by_appearance(photographs, content, style), "masks", f"Regions from the masks {names[0]} and {names[1]}."
+    )
+
+
+def _from_scene(photographs: tuple[Photograph, Photograph], recipe: Recipe) -> Found:
+    loaded = weights.load("pspnet")
+    content, style = (by_scene(each.pixels, loaded.variables, recipe.scene_mode) for each in photographs)
+    similarity = wordnet.by_name(recipe.similarity, recipe.word_senses)
+    regions = semantics.group(
+        content, style, similarity, threshold=recipe.similarity_threshold, minimum_share=recipe.minimum_share
+    )
+    return Found(regions, "pspnet", f"Regions from PSPNet ({loaded.provenance.name}).", loaded.provenance)
+
+
+def _from_clusters(photographs: tuple[Photograph, Photograph], recipe: Recipe, vgg19: PyTree | None) -> Found:
+    variables = weights.load("vgg19").variables if vgg19 is None else vgg19
+    found = cosegment.cosegment(photographs[0].pixels, photographs[1].pixels, variables)
+    content, style = (
+        each._replace(labels=segment.resized(each.labels, *photograph.pixels.shape[:2]))
+        for each, photograph in zip(found, photographs, strict=True)
+    )
+    regions = _by_appearance(photographs, content, style)
+    note = "Regions from a clustering of both photographs' VGG19 features."
+    if recipe.segmenter == "auto":
+        note += " No scene network is here (`jpst weights fetch pspnet50-ade20k` brings one), and no masks."
+    return Found(regions, "cluster", note)
+
+
+def _by_appearance(
+    photographs: tuple[Photograph, Photograph], content: Segmentation, style: Segmentation
+) -> semantics.Regions:
+    """Segmentations at their photographs' sizes, matched by name; what only one has goes where it looks alike."""
+    similarity = semantics.appearance_similarity(photographs[0].pixels, content, photographs[1].pixels, style)
+    return semantics.match(content, style, similarity)
+
+
+def by_scene(
+    photograph: Float[np.ndarray, "h w 3"], variables: PyTree, mode: Literal["refined", "paper"] = "refined"
+) -> Segmentation:
+    """A photograph, sRGB in [0, 1], to the 150 classes of ADE20K, by PSPNet; labels at the photograph's own size.
+
+    "refined": tested as the network's authors do, and brought to the photograph's edges. "paper": as the reference.
+    """
+    height, width = photograph.shape[:2]
+    if mode == "paper":
+        return Segmentation(pspnet.predict(variables, photograph, mode="paper"), ade20k.NAMES)
+    scores = pspnet.scores(variables, photograph)
+    present = np.unique(scores.argmax(0))  # of 150 classes a photograph has some ten
+    small = jnp.clip(pixels.resize(jnp.asarray(photograph), scores.shape[1], scores.shape[2]), 0.0, 1.0)
+    kept = scores[present] / np.maximum(scores[present].sum(0), 1e-6)
+    refined = segment.refine(jnp.asarray(kept), small, EDGE_RADIUS, EDGE_EPSILON)
+    labels = present.astype(np.int32)[np.asarray(jnp.argmax(refined, axis=0))]
+    return Segmentation(segment.resized(labels, height, width), ade20k.NAMES)
+
+
+def alone(photograph: Float[np.ndarray, "h w 3"], segmenter: Literal["auto", "pspnet", "cluster"]) -> Segmentation:
+    """One photograph's segmentation, at its own size: what `find` would make of it, before any matching."""
+    if segmenter == "pspnet" or (segmenter == "auto" and weights.find("pspnet")):
+        return by_scene(photograph, weights.load("pspnet").variables)
+    found, _ = cosegment.cosegment(photograph, photograph, weights.load("vgg19").variables)
+    return found._replace(labels=segment.resized(found.labels, *photograph.shape[:2]))
+
+
+def soft_masks(labels: np.ndarray, count: int, picture: Float[Array, "h w 3"], recipe: Recipe) -> Float[Array, "r h w"]:
+    """The masks of a working picture: the share of each region in every pixel, and unless the recipe wants them hard,
+    brought to the picture's edges."""
+    masks = jnp.asarray(semantics.masks(labels, count, *picture.shape[:2]))
+    if recipe.hard_masks or count == 1:
+        return masks
+    return segment.refine(masks, picture, SOFT_RADIUS, SOFT_EPSILON)
