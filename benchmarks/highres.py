@@ -4,8 +4,9 @@
 
 The photograph is made in code (sky, textured ground, a sharp horizon, hard discs, noise in every pixel). Checked before
 anything is printed: made small again, the full-size result is the working result within 2 levels of 255 on average, and
-an affine change of all colours is reproduced where a window's colours determine it (on the ground). Each size runs in a process of its own; "step" is the peak during the
-step beyond what the process held before it (the photograph, float32, in it), "process" the whole.
+an affine change of all colours is reproduced where a window's colours determine it (on the ground). Each size runs in a
+process of its own; "step" is the peak during the step beyond what the process held before it (which has the photograph,
+float32, in it), "process" the whole.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ import tyro
 from jpst import highres, pixels, pyramid
 from jpst.cli import keep_compilations
 
-AFFINE = np.float32([[0.6, 0.1, 0.0], [0.05, 0.5, 0.1], [0.0, 0.1, 0.7]])
+AFFINE = np.array([[0.6, 0.1, 0.0], [0.05, 0.5, 0.1], [0.0, 0.1, 0.7]], np.float32)
 BAND = 256
 HORIZON = 0.65
 """of the height: below it the ground has texture in all three colours"""
@@ -58,7 +59,7 @@ def photograph(megapixels: float) -> np.ndarray:
     height = round((megapixels * 1e6 / 1.5) ** 0.5)
     width = round(height * 1.5)
     rng = np.random.default_rng(0)
-    high, low, ground, disc = np.float32(rng.uniform(0.15, 0.85, (4, 3)))
+    high, low, ground, disc = rng.uniform(0.15, 0.85, (4, 3)).astype(np.float32)
     out = np.empty((height, width, 3), np.float32)
     x = (np.arange(width, dtype=np.float32)[None] + 0.5) / width
     for top in range(0, height, BAND):
@@ -76,7 +77,7 @@ def transferred(content: jax.Array) -> jax.Array:
     """A change that is not affine: darker towards the top, a curve for each channel, more contrast in the middle."""
     height = content.shape[0]
     light = jnp.linspace(0.7, 1.1, height, dtype=jnp.float32)[:, None, None]
-    curved = content ** jnp.float32([1.4, 1.1, 0.8]) * light
+    curved = content ** jnp.array([1.4, 1.1, 0.8], jnp.float32) * light
     return jnp.clip(curved + 0.05 * jnp.sin(6 * content), 0.0, 1.0)
 
 
@@ -95,25 +96,27 @@ def measure(megapixels: float, size: int) -> Row:
     """One size, in this process."""
     keep_compilations()
     full = photograph(megapixels)
-    working = pixels.working_size(*full.shape[:2], size)
+    working = pixels.working_size(full.shape[0], full.shape[1], size)
     content = pyramid.at_size(full, working)
     result = jax.block_until_ready(transferred(content))
     before = _status("VmRSS")
     _forget_peak()
-    seconds = []
-    for _ in range(2):  # the second finds everything compiled
-        started = time.perf_counter()
-        out = highres.apply(full, content, result)
-        seconds.append(time.perf_counter() - started)
-        if len(seconds) == 1:
-            peak = _status("VmHWM")
-            back = 255 * float(jnp.abs(pyramid.at_size(out, working) - result).mean())
-            del out
+    first, out = _timed(full, content, result)
+    peak = _status("VmHWM")
+    back = 255 * float(jnp.abs(pyramid.at_size(out, working) - result).mean())
+    del out
+    again, _ = _timed(full, content, result)  # finds everything compiled
     assert back < 2, f"made small again, the result is {back:.2f} levels from the working result"
     affine = _affine_error(full, content)
     assert affine < 2, f"an affine change of all colours is missed by {affine:.2f} levels"
     step = peak - before if peak is not None and before is not None else None
-    return Row(*seconds, step, peak, back, affine)
+    return Row(first, again, step, peak, back, affine)
+
+
+def _timed(full: np.ndarray, content: jax.Array, result: jax.Array) -> tuple[float, np.ndarray]:
+    started = time.perf_counter()
+    out = highres.apply(full, content, result)
+    return time.perf_counter() - started, out
 
 
 def _affine_error(full: np.ndarray, content: jax.Array) -> float:

@@ -20,7 +20,7 @@ import torch
 import tyro
 
 from jpst import optimise
-from jpst.estimate import _per_pixel
+from jpst.estimate import work_per_pixel
 from jpst.losses import Targets
 from jpst.models import vgg19
 from jpst.optimise import Networks
@@ -159,7 +159,7 @@ def compare(size: int, regions: int, variables: vgg19.Variables, repeats: int) -
         },
         repeats,
     )
-    operations = 2 * size**2 * _per_pixel(RECIPE.content_layers + RECIPE.style_layers)[1]
+    operations = 2 * size**2 * work_per_pixel(RECIPE.content_layers + RECIPE.style_layers)[1]
     share = operations / seconds["ours"] / matrix_product_speed()
     print(
         f"{size:5} {regions:8} {seconds['ours']:8.2f} {seconds['torch']:8.2f} "

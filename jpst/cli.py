@@ -56,6 +56,9 @@ class Transfer:
         console = terminal.console(quiet=self.json)
         self._check_output()
         pipeline.check_terms(self.recipe, self.hyper)
+        short = pipeline.memory_shortage(self.content, self.style, self.recipe)
+        if short and not self.dry_run:
+            raise short
         masks = regions.masks_to_use((self.content, self.style), (self.content_seg, self.style_seg), self.recipe)
         if regions.choose(masks, self.recipe) == "cluster":
             terminal.fetch_if_missing("vgg19", console)
@@ -68,6 +71,8 @@ class Transfer:
         if self.dry_run:
             estimate = pipeline.estimated(job, self.recipe)
             terminal.show_estimate(estimate, console)
+            if short:
+                console.print(f"Warning: {short}", style="yellow", highlight=False, soft_wrap=True)
             return self._print_json({**pipeline.describe(job), **estimate._asdict()})
         terminal.fetch_if_missing("vgg19", console)
         with terminal.steps_bar(job.levels, console) as advance:

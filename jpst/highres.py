@@ -19,8 +19,8 @@ def apply(
     full: Float[np.ndarray, "H W 3"],
     content: Float[Array, "h w 3"],
     result: Float[Array, "h w 3"],
-    radius: int = 2,
-    epsilon: float = 1e-4,
+    radius: int = 1,
+    epsilon: float = 1e-3,
 ) -> Float[np.ndarray, "H W 3"]:
     """`result` at the size of `full`.
 

@@ -10,16 +10,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
-from jpst import losses, matting, pixels
+from jpst import losses, matting, pixels, solver
 from jpst.losses import Targets
 from jpst.models import nima, vgg19
 from jpst.recipe import Hyperparameters, Recipe
-
-LEVEL = 1 / 255  # one 8-bit level in our [0, 1] units
 
 
 class Networks(NamedTuple):
@@ -30,7 +27,7 @@ class Networks(NamedTuple):
 
 
 class State(NamedTuple):
-    """A transfer between two steps. `best_loss` is the total of `best_image`, evaluated at that very image."""
+    """A transfer between two steps. `image` is evaluated next; `best_loss` is the total of `best_image`."""
 
     image: Float[Array, "h w 3"]
     opt_state: Any
@@ -123,24 +120,24 @@ def _prepare(content, style, content_masks, style_masks, networks, content_layer
 def init(targets: Targets, hyper: Hyperparameters, *, recipe: Recipe, key: Array | None = None) -> State:
     """The state before the first step. `key` is needed where `recipe.start == "noise"`: 1e-4 levels around
     the mean colour that the network was trained with."""
-    del hyper  # Adam's first state depends on none of them
+    del hyper  # no solver's first state depends on them
     image = targets.start
     if recipe.start == "noise":
         if key is None:
             raise ValueError('recipe.start is "noise", which needs a random key: pass key=jax.random.key(seed).')
-        image = image + 1e-4 * LEVEL * jax.random.normal(key, image.shape)
-    return State(image, _adam(Hyperparameters()).init(image), jnp.int32(0), image, jnp.float32(jnp.inf))
+        image = image + 1e-4 * solver.LEVEL * jax.random.normal(key, image.shape)
+    return State(image, solver.start(image, recipe.optimiser), jnp.int32(0), image, jnp.float32(jnp.inf))
 
 
 def transfer(
     state: State, targets: Targets, hyper: Hyperparameters, networks: Networks, *, recipe: Recipe, steps: int
 ) -> Result:
-    """`steps` Adam updates of the image; n steps and then m more equal n + m.
+    """`steps` evaluations, each followed by an update of the image; n steps and then m more equal n + m.
 
     Under a caller's `jit` or `vmap`, and on accelerators, this is one `lax.scan`. Called with plain arrays on a CPU it
     drives the same jitted step from Python instead, because XLA runs a scan's convolutions there on one thread.
     """
-    del recipe  # all static choices of a step already shape its targets; kept so that every entry point reads alike
+    del recipe  # all static choices of a step already shape its targets and state; every entry point reads alike
     hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
     if _plain_on_cpu(state, targets, hyper, networks):
         records = []
@@ -168,12 +165,12 @@ def _scan(state, targets, hyper, networks, steps):
 
 @jax.jit
 def _step(state: State, targets: Targets, hyper: Hyperparameters, networks: Networks):
-    """One update: the terms at the image as it is, the best image from that same pair, then Adam."""
+    """One update: the terms at the image as it is, the best image from that same pair, then the solver's move."""
     (total, terms), gradient = jax.value_and_grad(objective, has_aux=True)(state.image, targets, hyper, networks)
-    update, opt_state = _adam(hyper).update(gradient, state.opt_state)
-    finite = jnp.isfinite(total) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(jnp.asarray(update)))
+    following, opt_state, update = solver.advance(state.image, total, gradient, state.opt_state, hyper)
+    finite = jnp.isfinite(total) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(update))
     better = jnp.isfinite(total) & (total < state.best_loss)
-    changed = optax.apply_updates(state.image, update), opt_state, state.step + 1
+    changed = following, opt_state, state.step + 1
     kept = state.image, state.opt_state, state.step
     image, opt_state, step = jax.tree.map(lambda new, old: jnp.where(finite, new, old), changed, kept)
     best_image = jnp.where(better, state.image, state.best_image)
@@ -198,8 +195,3 @@ def objective(
         ratings = nima.distribution(networks.nima, losses.seen(image, targets.view))
         terms["aesthetics"] = hyper.nima_weight * losses.aesthetic_loss(ratings)
     return jnp.asarray(sum(terms.values())), terms
-
-
-def _adam(hyper: Hyperparameters) -> optax.GradientTransformation:
-    """Adam in our [0, 1] units; learning rate and epsilon come in the reference's, of 8-bit levels."""
-    return optax.adam(hyper.learning_rate * LEVEL, b1=hyper.beta1, b2=hyper.beta2, eps=hyper.epsilon / LEVEL)

@@ -15,7 +15,7 @@ import PIL.Image
 
 from jpst import aesthetics, highres, image, pyramid, regions, semantics
 from jpst.errors import JpstError
-from jpst.estimate import Estimate, estimate
+from jpst.estimate import Estimate, ShortMemoryError, estimate, shortage
 from jpst.image import Photograph
 from jpst.models import vgg19, weights
 from jpst.optimise import Networks
@@ -76,9 +76,11 @@ def stylize(
     Ctrl-C during the steps ends them; the best picture so far is finished and returned as `interrupted`.
 
     Raises:
-      JpstError: unusable photographs, masks or checkpoints; the message says which, and what to do.
+      JpstError: unusable photographs, masks or checkpoints, or too little memory; the message says what to do.
     """
     recipe = recipe or Recipe()
+    if short := memory_shortage(content, style, recipe):
+        raise short
     job = prepare_job(content, style, recipe, content_seg=content_seg, style_seg=style_seg, networks=networks)
     return execute(job, recipe=recipe, hyper=hyper, networks=networks, seed=seed, on_step=on_step)
 
@@ -167,9 +169,9 @@ def _load_networks(recipe: Recipe, hyper: Hyperparameters) -> tuple[Networks, di
 
 def check_terms(recipe: Recipe, hyper: Hyperparameters) -> None:
     """Raises JpstError where a recipe that promises the paper's objective would have to leave a term out."""
-    if recipe.name == "paper" and absent_terms(recipe, hyper):
+    if recipe.name in ("paper", "paper-fast") and absent_terms(recipe, hyper):
         raise JpstError(
-            "The preset paper weighs an aesthetic term, and without NIMA it would not be the paper's objective. "
+            f"The preset {recipe.name} weighs an aesthetic term; without NIMA it would not be the paper's objective. "
             f"{aesthetics.absent()}\nOr leave the term out with --nima-weight 0."
         )
 
@@ -178,6 +180,11 @@ def estimated(job: Job, recipe: Recipe) -> Estimate:
     """What `execute` will take on this machine."""
     photographs = sum(photograph.pixels[..., 0].size for photograph in (job.content, job.style))
     return estimate(photographs, job.levels, recipe.content_layers + recipe.style_layers)
+
+
+def memory_shortage(content: Source, style: Source, recipe: Recipe) -> ShortMemoryError | None:
+    """Why a transfer would not fit into this machine's memory, None if it will; of files only the headers are read."""
+    return shortage(image.size(content), image.size(style), recipe)
 
 
 def absent_terms(recipe: Recipe, hyper: Hyperparameters, networks: Networks | None = None) -> dict[str, str]:
@@ -224,7 +231,7 @@ def _like(source: Source, photograph: Photograph) -> PIL.Image.Image | np.ndarra
     if isinstance(source, np.ndarray) and not np.issubdtype(source.dtype, np.integer):
         return pixels.astype(source.dtype)
     dtype = source.dtype if isinstance(source, np.ndarray) else np.dtype(np.uint8)
-    levels = np.round(pixels * np.iinfo(dtype).max).astype(dtype)
+    levels = image.quantised(pixels, dtype)
     return levels if isinstance(source, np.ndarray) else PIL.Image.fromarray(levels)
 
 
@@ -267,6 +274,7 @@ def _story(climbed: list[Climbed]) -> dict[str, Any]:
                 "style_size": one.level.style[::-1],
                 "steps_planned": one.level.steps,
                 "seconds": round(one.seconds, 2),
+                "plateau": one.plateau,
                 "losses": one.losses,
             }
             for one in climbed

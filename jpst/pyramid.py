@@ -18,6 +18,7 @@ from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions import soft_masks
 
 ACCELERATOR_CHUNK = 10  # steps in one call on GPU and TPU, between two reports of progress
+PLATEAU_STEPS = 20  # over which a recipe's `plateau_tolerance` is measured
 
 
 class Level(NamedTuple):
@@ -62,6 +63,8 @@ class Climbed(NamedTuple):
     status: Status
     interrupted: bool
     """whether Ctrl-C ended it"""
+    plateau: bool
+    """whether it ended before its last step, the total having stopped falling"""
 
 
 def plan(content: tuple[int, int], style: tuple[int, int], recipe: Recipe) -> tuple[Level, ...]:
@@ -116,7 +119,7 @@ def climb(
 
     Returns:
       The levels reached, the result being the last one's. Ctrl-C ends the climb, as does a loss that is not finite;
-      the last level then holds the best image so far.
+      the last level then holds the best image so far. A plateau ends only the level that it is met on.
     """
     climbed: list[Climbed] = []
     for level in levels:
@@ -131,9 +134,11 @@ def climb(
             state = state._replace(image=moved, best_image=moved)
         chunks = _chunks(state, targets, hyper, networks, recipe, level.steps)
         done = sum(len(one.losses["total"]) for one in climbed)
-        image, losses, status, interrupted = _watch(chunks, state.best_image, level, done, on_step)
+        image, losses, status, interrupted, plateau = _watch(
+            chunks, state.best_image, level, done, recipe.plateau_tolerance, on_step
+        )
         seconds = time.perf_counter() - started
-        climbed.append(Climbed(level, own, image, losses, seconds, status, interrupted))
+        climbed.append(Climbed(level, own, image, losses, seconds, status, interrupted, plateau))
         if interrupted or status is not Status.FINE:
             break
     return climbed
@@ -151,9 +156,14 @@ def _chunks(
 
 
 def _watch(
-    chunks: Iterator[Result], best: Array, level: Level, done: int, on_step: Callable[[Progress], None]
-) -> tuple[Array, dict[str, list[float]], Status, bool]:
-    """Runs the chunks to their end, to Ctrl-C or to the first that is not finite: the best image and the story."""
+    chunks: Iterator[Result],
+    best: Array,
+    level: Level,
+    done: int,
+    tolerance: float,
+    on_step: Callable[[Progress], None],
+) -> tuple[Array, dict[str, list[float]], Status, bool, bool]:
+    """Runs the chunks to their end, Ctrl-C, a plateau or the first that is not finite: the best image and the story."""
     losses: dict[str, list[float]] = {"total": []}
     status = Status.FINE
     try:
@@ -166,9 +176,19 @@ def _watch(
             on_step(Progress(level, step, len(result.history["total"]), latest, best))
             if status is not Status.FINE:
                 break
+            if len(losses["total"]) < level.steps and _is_flat(losses["total"], tolerance):
+                return best, losses, status, False, True
     except KeyboardInterrupt:
-        return best, losses, status, True
-    return best, losses, status, False
+        return best, losses, status, True, False
+    return best, losses, status, False, False
+
+
+def _is_flat(totals: list[float], tolerance: float) -> bool:
+    """Whether the last `PLATEAU_STEPS` lowered the best total by less than a share of it."""
+    if not tolerance or len(totals) <= PLATEAU_STEPS:
+        return False
+    before = min(totals[:-PLATEAU_STEPS])
+    return before - min(totals) < tolerance * abs(before)
 
 
 def at_size(photograph: Float[np.ndarray, "h w 3"], size: tuple[int, int]) -> Float[Array, "H W 3"]:

@@ -10,7 +10,7 @@ import tyro
 
 from jpst.errors import JpstError
 
-Preset = Literal["balanced", "paper", "readme"]
+Preset = Literal["balanced", "paper", "readme", "paper-fast"]
 
 
 class Hyperparameters(NamedTuple):
@@ -56,6 +56,10 @@ class Recipe:
     """working sides are rounded to multiples of this, so that one compiled step serves many photographs (1: exact)"""
     iterations: tuple[int, ...] = (60, 20)
     """steps on each level of the pyramid, coarsest first; each level is twice the size of the one before"""
+    optimiser: Literal["adam", "lbfgs"] = "adam"
+    """adam; or lbfgs, which comes lower in the same number of steps and has no learning rate"""
+    plateau_tolerance: float = 0.0
+    """end a level when 20 steps lowered its best total by less than this share (0: never)"""
     output_size: Literal["native", "working"] = "native"
     """size of the picture that is written: the content photograph's own, or the working size"""
     start: Literal["matched", "content", "noise", "style"] = "matched"
@@ -102,6 +106,8 @@ class Recipe:
             raise JpstError(
                 f"iterations is {self.iterations}; give a count of 0 or more for each level, coarsest first."
             )
+        if not 0 <= self.plateau_tolerance < 1:
+            raise JpstError(f"plateau_tolerance is {self.plateau_tolerance}; it must be 0 or a share below 1.")
         if self.size_multiple < 1:
             raise JpstError(f"size_multiple is {self.size_multiple}; it must be at least 1.")
 
@@ -145,6 +151,18 @@ PRESETS: dict[str, tuple[Recipe, Hyperparameters]] = {
     "readme": (
         dataclasses.replace(_PAPER, name="readme", start="noise", similarity="wpath", similarity_threshold=0.4),
         Hyperparameters(style_weight=5000.0, nima_weight=0.0),
+    ),
+    # the paper's objective by another way: benchmarks/convergence.py measures the two against each other
+    "paper-fast": (
+        dataclasses.replace(
+            _PAPER,
+            name="paper-fast",
+            iterations=(30, 250),
+            start="matched",
+            optimiser="lbfgs",
+            plateau_tolerance=1e-3,
+        ),
+        Hyperparameters(),
     ),
 }
 

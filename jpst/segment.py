@@ -125,7 +125,7 @@ def resized(labels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=2)
 def refine(
-    masks: Float[Array, "r h w"], image: Float[Array, "h w 3"], radius: int, epsilon: float
+    masks: Float[Array, "r h w"], image: Float[Array, "h w 3"], radius: int, epsilon: float | Float[Array, ""]
 ) -> Float[Array, "r h w"]:
     """Masks that follow the image's edges, by the guided filter with the image (RGB in [0, 1]) as guide.
 

@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from jpst.pixels import area_weights
 from jpst.segment import WHOLE, MaskError, Segmentation
@@ -27,7 +28,7 @@ Shares = dict[Side, dict[str, float]]  # the fraction of its side's picture, by 
 # matrix of a smaller region has less than one sample there, and its style is noise.
 MINIMUM_SHARE = 0.001
 
-BLOCK_ROWS = 256  # of a photograph converted to CIELAB at a time, in float64
+BLOCK_ROWS = 256  # of a photograph worked on at a time, in float64
 
 
 class Move(NamedTuple):
@@ -171,10 +172,15 @@ def masks(labels: np.ndarray, count: int, height: int, width: int) -> np.ndarray
     Exact area average of the one-hot maps: a mask's value is the part of the pixel's area that the region
     covers. Enlarging with it is the nearest neighbour, but for pixels that an old border cuts.
     """
-    rows = area_weights(labels.shape[0], height)
-    columns = area_weights(labels.shape[1], width).T
-    soft = [rows @ (labels == number).astype(np.float64) @ columns for number in range(count)]
-    return np.stack(soft).astype(np.float32)
+    rows = csr_array(area_weights(labels.shape[0], height))  # a row of pixels reaches two at most
+    columns = csr_array(area_weights(labels.shape[1], width))
+    soft = np.zeros((count, height, width))
+    for top in range(0, len(labels), BLOCK_ROWS):
+        band = slice(top, top + BLOCK_ROWS)
+        for number in range(count):
+            covered = np.asarray(columns @ (labels[band] == number).T.astype(np.float64)).T
+            soft[number] += rows[:, band] @ covered
+    return soft.astype(np.float32)
 
 
 def table(regions: Regions) -> list[Row]:

@@ -22,6 +22,10 @@ CHECKED = (
     "jpst.grams",
     "jpst.losses",
     "jpst.aesthetics",
+    "jpst.segment",
+    "jpst.cosegment",
+    "jpst.regions",
+    "jpst.solver",
     "jpst.optimise",
 )
 assert not set(CHECKED) & set(sys.modules), "jpst was imported before conftest could check its annotations"

@@ -129,13 +129,13 @@ def monge_kantorovich(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return inverse @ linalg.sqrtm(root @ target @ root).real @ inverse
 
 
-def guided_map(content: np.ndarray, result: np.ndarray, epsilon: float) -> np.ndarray:
-    """One window's affine map [4, 3], rows r, g, b, 1: He, Sun and Tang (2013), equation 2, to the identity.
+def guided_map(content: np.ndarray, result: np.ndarray, epsilon: float, prior: float = 1.0) -> np.ndarray:
+    """One window's affine map [4, 3], rows r, g, b, 1: He, Sun and Tang (2013), equation 2, to prior Id.
 
-    Minimises sum |(I - mu) A - (R - nu)|^2 + n epsilon |A - Id|^2, by stacking both parts as rows.
+    Minimises sum |(I - mu) A - (R - nu)|^2 + n epsilon |A - prior Id|^2, by stacking both parts as rows.
     """
     own, other = content.reshape(-1, 3).astype(np.float64), result.reshape(-1, 3).astype(np.float64)
     ridge = np.sqrt(len(own) * epsilon) * np.eye(3)
     rows = np.concatenate([own - own.mean(0), ridge])
-    linear = np.linalg.lstsq(rows, np.concatenate([other - other.mean(0), ridge]), rcond=None)[0]
+    linear = np.linalg.lstsq(rows, np.concatenate([other - other.mean(0), prior * ridge]), rcond=None)[0]
     return np.vstack([linear, other.mean(0) - own.mean(0) @ linear])

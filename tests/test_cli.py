@@ -133,8 +133,9 @@ def test_a_preset_moves_every_default(jpst, folder):
     assert record["hyperparameters"]["content_weight"] == 3.0
 
 
-def test_the_paper_preset_refuses_to_go_without_nima(jpst):
-    status, text, new = transfer(jpst, "--preset", "paper")
+@pytest.mark.parametrize("preset", ["paper", "paper-fast"])
+def test_the_paper_presets_refuse_to_go_without_nima(jpst, preset):
+    status, text, new = transfer(jpst, "--preset", preset)
     assert (status, new) == (1, set())
     assert "jpst weights fetch nima-inception-resnet-v2-titu1994  (MIT)" in text
     assert "--nima-weight 0" in text

@@ -1038,3 +1038,12 @@ def test_the_module_needs_neither_jax_nor_the_optional_packages():
     code = f"import sys, jpst.image; print([m for m in {unwanted} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_quantised_gives_the_nearest_integers_of_the_type(dtype):
+    top = np.iinfo(dtype).max
+    pixels = np.float32([-0.1, 0, 0.4 / top, 0.6 / top, 0.5, 1, 1.2]).repeat(3).reshape(1, 7, 3)
+    found = image.quantised(pixels, dtype)
+    assert found.dtype == dtype
+    assert found[0, :, 0].tolist() == [0, 0, 0, 1, round(0.5 * top), top, top]

@@ -223,6 +223,52 @@ def test_the_steps_are_adams_in_8_bit_levels(state, targets, networks):
     np.testing.assert_allclose(actual, expected, atol=0.02)
 
 
+# ---- L-BFGS
+
+
+LBFGS = dataclasses.replace(RECIPE, optimiser="lbfgs")
+
+
+@pytest.fixture(scope="module")
+def searching(targets):
+    """The state of a transfer by L-BFGS before its first step."""
+    return optimise.init(targets, HYPER, recipe=LBFGS)
+
+
+@pytest.mark.parametrize("way", [run, jitted], ids=["from Python", "as a scan"])
+def test_n_steps_of_l_bfgs_and_then_m_equal_n_plus_m(way, searching, targets, networks):
+    whole = way(searching, targets, HYPER, networks, steps=6)
+    first = way(searching, targets, HYPER, networks, steps=3)
+    second = way(first.state, targets, HYPER, networks, steps=3)
+    equal(second.state, whole.state)
+    equal(jax.tree.map(lambda *parts: jnp.concatenate(parts), first.history, second.history), whole.history)
+    assert whole.state.best_loss == whole.history["total"].min()
+    assert whole.status == Status.FINE
+
+
+def test_l_bfgs_comes_lower_than_adam_in_the_same_steps(state, searching, targets, networks):
+    slow = run(state, targets, HYPER, networks, steps=25).state.best_loss
+    fast = run(searching, targets, HYPER, networks, steps=25).state.best_loss
+    assert fast < 0.95 * slow
+
+
+def test_vmap_of_l_bfgs_over_style_weights_equals_separate_calls(searching, targets, networks):
+    hypers = jax.tree.map(lambda x: jnp.full(3, x), HYPER)._replace(style_weight=jnp.float32(WEIGHTS))
+    states = jax.tree.map(lambda x: jnp.stack([x] * 3), searching)
+    batch = jax.vmap(partial(run, steps=3), in_axes=(0, None, 0, None))(states, targets, hypers, networks)
+    for i, weight in enumerate(WEIGHTS):
+        alone = run(searching, targets, HYPER._replace(style_weight=weight), networks, steps=3)
+        close({name: values[i] for name, values in batch.history.items()}, alone.history, rtol=1e-3)
+
+
+def test_l_bfgs_reports_what_is_not_finite_and_can_go_on(searching, targets, networks):
+    good = run(searching, targets, HYPER, networks, steps=3)
+    broken = run(good.state, targets, HYPER._replace(style_weight=jnp.nan), networks, steps=2)
+    assert broken.status == Status.NOT_FINITE
+    equal(broken.state, good.state)
+    assert run(broken.state, targets, HYPER, networks, steps=2).status == Status.FINE
+
+
 # ---- Failures as data
 
 

@@ -1,7 +1,9 @@
 """From sources of every kind to a finished run, with a narrow network in place of the real one."""
 
+import gc
 import json
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
@@ -158,3 +160,12 @@ def test_the_estimate_grows_with_size_and_steps(arrays):
     assert small.memory_bytes < larger.memory_bytes
     assert small.seconds < longer.seconds
     assert estimate.BASE_BYTES < small.memory_bytes < 4e9
+
+
+def test_repeated_calls_leave_no_arrays_behind(stylize, arrays):
+    counts = []
+    for _ in range(5):
+        stylize(*arrays)
+        gc.collect()
+        counts.append(len(jax.live_arrays()))
+    assert counts[1] == counts[4]

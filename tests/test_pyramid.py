@@ -1,5 +1,7 @@
 """Coarse to fine: sizes, the hand-over between levels, and the ways a climb ends early."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -86,6 +88,47 @@ def test_a_loss_that_is_not_finite_ends_the_climb_with_the_best_image(climb):
     assert len(climbed) == 1
     assert climbed[0].status is Status.NOT_FINITE
     assert np.isfinite(climbed[0].result).all()
+
+
+def test_a_level_ends_on_a_plateau_and_the_next_goes_on(climb):
+    # Adam with so small a rate lowers the total by next to nothing.
+    recipe = dataclasses.replace(RECIPE, iterations=(30, 25), plateau_tolerance=0.05)
+    coarse, fine = climb(recipe, hyper=HYPER._replace(learning_rate=1e-4))
+    window = pyramid.PLATEAU_STEPS
+    assert [len(one.losses["total"]) for one in (coarse, fine)] == [window + 1, window + 1]
+    assert coarse.plateau and fine.plateau
+    assert not fine.interrupted and fine.status is Status.FINE
+
+
+def test_without_a_tolerance_no_plateau_ends_a_level(climb):
+    recipe = dataclasses.replace(RECIPE, iterations=(25,))
+    (only,) = climb(recipe, hyper=HYPER._replace(learning_rate=0.0))
+    assert len(only.losses["total"]) == 25
+    assert not only.plateau
+
+
+@pytest.mark.parametrize(
+    ("totals", "flat"),
+    [
+        (np.full(20, 5.0), False),  # the window is not full
+        (np.full(21, 5.0), True),
+        (np.linspace(5, 4, 21), False),
+        (np.linspace(5, 4.99, 21), True),
+        (np.r_[5.0, np.linspace(9, 8, 20)], True),  # what is not better than the best counts for nothing
+        (np.r_[np.full(30, 9.0), 5.0], False),
+    ],
+)
+def test_a_plateau_is_where_the_best_total_hardly_falls(totals, flat):
+    assert pyramid._is_flat(totals.tolist(), 0.01) == flat
+    assert not pyramid._is_flat(totals.tolist(), 0.0)
+
+
+def test_l_bfgs_climbs_too(climb):
+    recipe = dataclasses.replace(RECIPE, optimiser="lbfgs", iterations=(4, 4))
+    coarse, fine = climb(recipe)
+    for one in (coarse, fine):
+        assert min(one.losses["total"]) < one.losses["total"][0]
+        assert one.status is Status.FINE
 
 
 def test_no_steps_give_the_colour_match(climb):

@@ -49,6 +49,8 @@ def test_an_unknown_preset_is_answered_with_the_list(make):
         ({"iterations": ()}, ("iterations", "()")),
         ({"iterations": (80, -1)}, ("iterations", "(80, -1)")),
         ({"size_multiple": 0}, ("size_multiple", "0")),
+        ({"plateau_tolerance": -0.1}, ("plateau_tolerance", "-0.1")),
+        ({"plateau_tolerance": 1.0}, ("plateau_tolerance", "1.0")),
     ],
 )
 def test_an_impossible_choice_is_refused_and_named(choice, words):
@@ -61,6 +63,14 @@ def test_an_impossible_choice_is_refused_and_named(choice, words):
 def test_the_smallest_choices_are_allowed():
     recipe = Recipe(size=32, iterations=(0,), size_multiple=1)
     assert (recipe.size, recipe.iterations) == (32, (0,))
+
+
+def test_paper_fast_has_the_papers_objective_and_only_solves_it_otherwise():
+    fast, paper = Recipe.preset("paper-fast"), Recipe.preset("paper")
+    way = {name: getattr(paper, name) for name in ("name", "iterations", "start", "optimiser", "plateau_tolerance")}
+    assert dataclasses.replace(fast, **way) == paper
+    assert Hyperparameters.preset("paper-fast") == Hyperparameters.preset("paper")
+    assert (fast.optimiser, paper.optimiser, paper.plateau_tolerance) == ("lbfgs", "adam", 0.0)
 
 
 def test_the_paper_preset_is_the_references_table():

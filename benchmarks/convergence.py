@@ -1,0 +1,237 @@
+"""The paper's objective against time: the reference's Adam schedule in PyTorch, and the preset "paper-fast".
+
+    python benchmarks/convergence.py ../shared/dpst [--pairs 30 04 16] [--size 256] [--steps 4000] [-o FOLDER]
+
+Pairs are folders with content.png, style.png and their painted masks, CONTENT_seg.png and so on. Both minimise the
+same total (without the aesthetic term): the two losses at the first image are compared before anything is timed. The
+reference is Adam with learning rate 1 in 8-bit levels from the content photograph, PyTorch with channels last. Its
+time is the number of steps times the median step. Ours is counted in the same unit, the median PyTorch step, and
+includes everything after reading the photographs but compilation, which a first run without steps does; PyTorch's
+preparation is not counted.
+
+The objective goes on falling slowly for thousands of steps, so a target taken after fewer than 4000 is an easier one.
+Steps and totals of the reference are kept in FOLDER: an interrupted run goes on where it stopped.
+"""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import tyro
+
+from jpst import optimise, pipeline, pyramid
+from jpst.cli import keep_compilations
+from jpst.losses import Targets
+from jpst.models import vgg19
+from jpst.optimise import Networks
+from jpst.pyramid import Picture, Progress
+from jpst.recipe import Hyperparameters, Recipe
+from jpst.regions import soft_masks
+
+HYPER = Hyperparameters.preset("paper-fast")._replace(nima_weight=0.0)
+KEEP_EVERY = 20  # steps of the reference between two saves
+RATIOS = (1.10, 1.05, 1.02, 1.00)  # of the reference's last best total
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Compare how fast the paper's objective falls."""
+
+    folder: tyro.conf.Positional[Path]
+    pairs: tuple[str, ...] = ("30", "04", "16")
+    size: int = 256
+    """longest side of the working picture"""
+    steps: int = 4000
+    """of the reference"""
+    iterations: tuple[int, ...] | None = None
+    """steps of paper-fast on each level; the preset's unless given"""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("convergence")
+    """folder for what is kept between runs"""
+
+
+class Torch:
+    """The paper's objective in PyTorch, with targets that ours computed."""
+
+    def __init__(self, variables: vgg19.Variables, targets: Targets) -> None:
+        def tensor(x: Any) -> torch.Tensor:
+            return torch.tensor(np.asarray(x))
+
+        self.scale, self.offset = (tensor(variables["preprocessing"][name]) for name in ("scale", "offset"))
+        self.kernels = {
+            name: (
+                tensor(layer["kernel"]).permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last),
+                tensor(layer["bias"]),
+            )
+            for name, layer in variables["params"].items()
+        }
+        self.content = {name: (tensor(t.features), float(t.weight)) for name, t in targets.content.items()}
+        self.style = {name: (tensor(t.masks), tensor(t.grams), tensor(t.weights)) for name, t in targets.style.items()}
+        self.stencil, self.laplacian_weight = tensor(targets.laplacian), float(targets.laplacian_weight)
+
+    def features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        layers = (*self.content, *self.style)
+        found = {}
+        x = (image * self.scale + self.offset).permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
+        for name in vgg19.convolutions_to(layers):
+            if name.endswith("_1") and name != "conv1_1":
+                x = torch.nn.functional.max_pool2d(x, 2)
+            kernel, bias = self.kernels[name]
+            x = torch.nn.functional.conv2d(x, kernel, bias, padding=1)  # pyright: ignore
+            found[name] = x[0].permute(1, 2, 0)
+            x = torch.relu(x)
+        return {name: found[name] for name in layers}
+
+    def loss(self, image: torch.Tensor) -> torch.Tensor:
+        features = self.features(image)
+        content = sum(w * ((features[name] - want) ** 2).mean() for name, (want, w) in self.content.items())
+        style = torch.zeros(())
+        for name, (masks, wanted, weights) in self.style.items():
+            flat = features[name].reshape(-1, features[name].shape[-1])
+            for mask, want, weight in zip(masks, wanted, weights, strict=True):
+                x = flat * mask.reshape(-1, 1)
+                style = style + weight * ((x.T @ x - want) ** 2).mean()
+        energy = self.laplacian_weight * self.energy(image)
+        return HYPER.content_weight * content + HYPER.style_weight * style + HYPER.regularization_weight * energy
+
+    def energy(self, image: torch.Tensor) -> torch.Tensor:
+        height, width = image.shape[:2]
+        padded = torch.nn.functional.pad(image.permute(2, 0, 1)[None], (2, 2, 2, 2), mode="replicate")[0]
+        total = torch.zeros(())
+        for y in range(5):
+            for x in range(5):
+                apart = padded[:, y : y + height, x : x + width] - image.permute(2, 0, 1)
+                total = total - 0.5 * (self.stencil[y, x] * apart**2).sum()
+        return total
+
+
+class Case:
+    """One pair of photographs, read and with its regions found."""
+
+    def __init__(self, folder: Path, networks: Networks, size: int, iterations: tuple[int, ...] | None) -> None:
+        fast = Recipe.preset("paper-fast")
+        self.recipe = dataclasses.replace(fast, size=size, iterations=iterations or fast.iterations)
+        paths = (folder / f"{name}.png" for name in ("content", "style", "content_seg", "style_seg"))
+        content, style, content_seg, style_seg = paths
+        job = pipeline.prepare_job(
+            content, style, self.recipe, content_seg=content_seg, style_seg=style_seg, networks=networks
+        )
+        self.networks, self.levels, self.regions = networks, job.levels, len(job.found.regions.names)
+        self.content = Picture(job.content.pixels, job.found.regions.content)
+        self.style = Picture(job.style.pixels, job.found.regions.style)
+
+    def targets(self) -> Targets:
+        """The reference's: of the finest level, from the content photograph."""
+        recipe, level = dataclasses.replace(self.recipe, start="content"), self.levels[-1]
+        content = pyramid.at_size(self.content.pixels, level.content)
+        style = pyramid.at_size(self.style.pixels, level.style)
+        content_masks = soft_masks(self.content.labels, self.regions, content, recipe)
+        style_masks = soft_masks(self.style.labels, self.regions, style, recipe)
+        return optimise.prepare(content, style, content_masks, style_masks, self.networks, recipe=recipe)
+
+    def solve(self, steps: tuple[int, ...]) -> tuple[list[float], list[float]]:
+        """(seconds, best total) after each of ours at the finest level; compiled before."""
+        finest, seconds, best = self.levels[-1], [], []
+
+        def record(now: Progress) -> None:
+            if now.level == levels[-1]:
+                seconds.append(time.perf_counter() - started)
+                best.append(min([now.terms["total"], *best[-1:]]))
+
+        levels = tuple(level._replace(steps=n) for level, n in zip(self.levels, steps, strict=True))
+        assert levels[-1].content == finest.content
+        started = time.perf_counter()
+        pyramid.climb(
+            self.content, self.style, self.regions, levels, self.networks, HYPER, recipe=self.recipe, on_step=record
+        )
+        return seconds, best
+
+
+def check(theirs: Torch, targets: Targets, networks: Networks) -> float:
+    """Relative difference of the two losses at the first image and at a noisy one; at most 1e-3."""
+    image = jnp.clip(targets.start + 0.05 * jax.random.normal(jax.random.key(0), targets.start.shape), 0, 1)
+    objective, hyper, apart = jax.jit(optimise.objective), jax.tree.map(jnp.float32, HYPER), 0.0
+    for at in (targets.start, image):
+        ours = float(objective(at, targets, hyper, networks)[0])
+        with torch.no_grad():
+            expected = float(theirs.loss(torch.tensor(np.asarray(at))))
+        apart = max(apart, abs(ours / expected - 1))
+    assert apart < 1e-3, f"the two losses differ by {apart:.1e}"
+    return apart
+
+
+def reference(theirs: Torch, first: np.ndarray, steps: int, kept: Path) -> tuple[list[float], list[float]]:
+    """(seconds, total) of each of the reference's steps so far, going on from what is kept."""
+    levels = torch.tensor(255 * first, requires_grad=True)
+    adam = torch.optim.Adam([levels], lr=HYPER.learning_rate, betas=(0.9, 0.999), eps=1e-8)
+    seconds: list[float] = []
+    totals: list[float] = []
+    if kept.is_file():
+        state = torch.load(kept)
+        seconds, totals = state["seconds"], state["totals"]
+        adam.load_state_dict(state["adam"])
+        levels.data.copy_(state["image"])
+    while len(totals) < steps:
+        started = time.perf_counter()
+        adam.zero_grad()
+        total = theirs.loss(levels / 255)
+        total.backward()
+        adam.step()
+        totals.append(float(total.detach()))
+        seconds.append(time.perf_counter() - started)
+        if len(totals) % KEEP_EVERY == 0 or len(totals) == steps:
+            state = {"seconds": seconds, "totals": totals, "adam": adam.state_dict(), "image": levels.data}
+            torch.save(state, kept.with_suffix(".part"))
+            kept.with_suffix(".part").replace(kept)
+            print(f"  reference: step {len(totals)}, best {min(totals):.5g}", flush=True)
+    return seconds[:steps], totals[:steps]
+
+
+def compare(name: str, arguments: Arguments, variables: vgg19.Variables, networks: Networks) -> None:
+    """The rows of one pair."""
+    case = Case(arguments.folder / name, networks, arguments.size, arguments.iterations)
+    targets = case.targets()
+    theirs = Torch(variables, targets)
+    apart = check(theirs, targets, networks)
+    height, width = targets.start.shape[:2]
+    print(f"pair {name}, {width} x {height}, {case.regions} regions; losses {apart:.0e} apart", flush=True)
+    case.solve((1,) * len(case.levels))
+    ours, best = case.solve(case.recipe.iterations)
+    print(f"  paper-fast: {len(best)} steps at the finest size, best {best[-1]:.5g}", flush=True)
+    kept = arguments.output / f"{name}_{arguments.size}.pt"
+    seconds, totals = reference(theirs, np.asarray(targets.start), arguments.steps, kept)
+    step = float(np.median(seconds))
+    goal, whole = min(totals), len(totals) * step
+    rows = [_row(ratio, goal, ours, best, step, whole) for ratio in RATIOS]
+    print(f"  the reference's best of {len(totals)} steps: {goal:.5g}, in {whole:.0f} s ({step:.2f} s a step)")
+    print("  reach    ours, s  in PyTorch steps  reference's time / ours")
+    print("\n".join(rows), flush=True)
+    story = {"torch_seconds": seconds, "torch_totals": totals, "seconds": ours, "best": best}
+    kept.with_suffix(".json").write_text(json.dumps(story))
+
+
+def _row(ratio: float, goal: float, ours: list[float], best: list[float], step: float, whole: float) -> str:
+    reached = next((at for at, total in zip(ours, best, strict=True) if total <= ratio * goal), None)
+    if reached is None:
+        return f"  {ratio:.2f}x  not reached; the best was {best[-1] / goal:.3f}x after {ours[-1]:.1f} s"
+    return f"  {ratio:.2f}x  {reached:8.1f}  {reached / step:16.0f}  {whole / reached:15.0f}"
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    keep_compilations()
+    device = jax.devices()[0].device_kind
+    print(f"{device}, {torch.get_num_threads()} threads; JAX {jax.__version__}, PyTorch {torch.__version__}")
+    loaded = pipeline.load_networks(Recipe.preset("paper-fast"), HYPER)
+    for name in arguments.pairs:
+        compare(name, arguments, loaded.vgg19, loaded)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""How the image is changed: Adam, or L-BFGS at one evaluation a step.
+
+Both are drivers of the same loop: they are given the total and its gradient at an image, and answer with the image that
+is to be evaluated next. Nothing here loops around the objective, as a line search would: XLA runs convolutions inside a
+loop on one thread of a CPU.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from jpst.recipe import Hyperparameters
+
+LEVEL = 1 / 255  # one 8-bit level in our [0, 1] units
+MEMORY = 20  # pairs of differences from which L-BFGS knows the curvature; 40 measure no better
+FIRST_CHANGE = 5 * LEVEL  # largest change of a pixel in a step that knows no curvature yet
+SUFFICIENT = 1e-4  # part of the decrease that the slope promises which a step must reach (Armijo)
+ROUNDING = 1e-6  # relative error of a total in float32
+SHORTEST = 1e-3  # of a direction: a shorter step means that the direction is of no use
+
+_lbfgs = optax.scale_by_lbfgs(MEMORY)
+
+
+class Search(NamedTuple):
+    """L-BFGS (Nocedal and Wright, Numerical Optimization, algorithm 7.4) waiting for an evaluation.
+
+    What is evaluated is `base + length * direction`, or the very first image where `value` is infinite.
+    """
+
+    base: Float[Array, "h w 3"]
+    value: Float[Array, ""]
+    """the total at `base`"""
+    slope: Float[Array, ""]
+    """derivative of the total along `direction` there"""
+    direction: Float[Array, "h w 3"]
+    length: Float[Array, ""]
+    pairs: Any
+    """optax's memory; its latest entry is the gradient at `base`"""
+
+
+def start(image: Float[Array, "h w 3"], optimiser: str) -> Any:
+    """The optimiser's state before the first evaluation, which is to be at `image`.
+
+    Each size of a picture begins anew: bringing Adam's moments, or L-BFGS's memory, from half the size measured worse
+    than that, or no better.
+    """
+    if optimiser == "adam":
+        return adam(Hyperparameters()).init(image)  # it depends on none of the numbers
+    zero = jnp.float32(0)
+    return Search(image, jnp.float32(jnp.inf), zero, jnp.zeros_like(image), zero, _lbfgs.init(image))
+
+
+def advance(
+    image: Float[Array, "h w 3"],
+    total: Float[Array, ""],
+    gradient: Float[Array, "h w 3"],
+    state: Any,
+    hyper: Hyperparameters,
+) -> tuple[Float[Array, "h w 3"], Any, Float[Array, "h w 3"]]:
+    """The image to evaluate after this one, the state that goes with it, and the change between the two."""
+    if isinstance(state, Search):
+        following, state = _search(image, total, gradient, state)
+        return following, state, following - image
+    update, state = adam(hyper).update(gradient, state)
+    return jnp.asarray(optax.apply_updates(image, update)), state, jnp.asarray(update)
+
+
+def adam(hyper: Hyperparameters) -> optax.GradientTransformation:
+    """Adam in our [0, 1] units; learning rate and epsilon come in the reference's, of 8-bit levels."""
+    return optax.adam(hyper.learning_rate * LEVEL, b1=hyper.beta1, b2=hyper.beta2, eps=hyper.epsilon / LEVEL)
+
+
+def _search(image: Array, total: Array, gradient: Array, search: Search) -> tuple[Array, Search]:
+    """Takes the evaluated step if the total fell enough and turns to a new direction; else tries a shorter one."""
+    promised = SUFFICIENT * search.length * search.slope
+    taken = total <= search.value + promised + ROUNDING * jnp.abs(search.value)
+    shorter = search._replace(length=search.length * _shortening(total, search))
+    stuck = ~taken & (shorter.length < SHORTEST)
+    base = jnp.where(taken, image, search.base)
+    slopes = jnp.where(taken, gradient, search.pairs.updates)
+    turned = _turn(base, jnp.where(taken, total, search.value), slopes, search, forget=stuck)
+    search = jax.tree.map(lambda new, old: jnp.where(taken | stuck, new, old), turned, shorter)
+    return search.base + search.length * search.direction, search
+
+
+def _shortening(total: Array, search: Search) -> Array:
+    """The minimum of the parabola through value, slope and the total found, as a share of the length tried."""
+    bend = total - search.value - search.length * search.slope
+    return jnp.clip(-search.length * search.slope / (2 * bend), 0.1, 0.5)
+
+
+def _turn(base: Array, value: Array, gradient: Array, search: Search, forget: Array) -> Search:
+    """The search along the L-BFGS direction at `base`, from the memory with the step that led there.
+
+    The memory is dropped where that step found no positive curvature, as the direction would no longer lead down.
+    """
+    pairs = search.pairs
+    curvature = jnp.vdot(base - pairs.params, gradient - pairs.updates)
+    forget = forget | ((pairs.count > 0) & ~(curvature > 0))
+    pairs = jax.tree.map(lambda new, old: jnp.where(forget, new, old), _lbfgs.init(base), pairs)
+    known = pairs.count > 0
+    ascent, pairs = _lbfgs.update(gradient, pairs, base)
+    direction = -jnp.asarray(ascent)
+    largest = jnp.maximum(jnp.max(jnp.abs(direction)), jnp.finfo(jnp.float32).tiny)
+    direction = direction * jnp.where(known, 1.0, FIRST_CHANGE / largest)
+    return Search(base, value, jnp.vdot(gradient, direction), direction, jnp.float32(1), pairs)

@@ -1,0 +1,138 @@
+"""Where the regions of a transfer come from, and that both photographs end with the same ones."""
+
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+import pytest
+import reference
+
+from jpst import ade20k, pixels, regions, segment
+from jpst.image import Photograph
+from jpst.models import pspnet, weights
+from jpst.models.weights import Loaded, Provenance
+from jpst.recipe import Recipe
+from jpst.segment import MaskError
+
+
+@pytest.fixture
+def photographs(photograph):
+    return Photograph(photograph(60, 80), None, 8), Photograph(photograph(48, 64, seed=1), None, 8)
+
+
+@pytest.fixture
+def scene_network(monkeypatch):
+    """A narrow PSPNet with random weights in place of a published one."""
+    loaded = Loaded(pspnet.init(0, "mmseg", 4), Provenance("narrow", "0" * 64))
+    monkeypatch.setattr(weights, "find", lambda network: object() if network == "pspnet" else None)
+    monkeypatch.setattr(weights, "load", lambda network, path=None: {"pspnet": loaded}[network])
+
+
+@pytest.fixture
+def no_scene_network(monkeypatch, vgg19_tiny):
+    monkeypatch.setattr(weights, "find", lambda network: None)
+    loaded = Loaded(vgg19_tiny, Provenance("tiny", "0" * 64))
+    monkeypatch.setattr(weights, "load", lambda network, path=None: {"vgg19": loaded}[network])
+
+
+def test_auto_takes_masks_then_the_scene_network_then_clusters(monkeypatch):
+    recipe, masks = Recipe(), (np.zeros((4, 4, 3), np.uint8),) * 2
+    monkeypatch.setattr(weights, "find", lambda network: object())
+    assert regions.choose(masks, recipe) == "masks"
+    assert regions.choose(None, recipe) == "pspnet"
+    monkeypatch.setattr(weights, "find", lambda network: None)
+    assert regions.choose(None, recipe) == "cluster"
+    assert regions.choose(None, Recipe(segmenter="pspnet")) == "pspnet", "asked for by name it is never replaced"
+
+
+def test_the_fallback_says_so_and_what_would_avoid_it(photographs, no_scene_network):
+    found = regions.find(photographs, None, Recipe())
+    assert found.segmenter == "cluster"
+    assert "jpst weights fetch pspnet50-ade20k" in found.note
+    assert len(found.regions.content_share) == len(found.regions.style_share) == len(found.regions.names)
+    assert min(found.regions.content_share + found.regions.style_share) > 0
+
+
+def test_scene_classes_are_grouped_and_their_checkpoint_named(photographs, scene_network):
+    found = regions.find(photographs, None, Recipe())
+    assert found.segmenter == "pspnet"
+    assert found.checkpoint == Provenance("narrow", "0" * 64)
+    words = {word for name in found.regions.names for word in name.split(" + ")}
+    assert words <= set(ade20k.NAMES)
+    for labels, photograph in zip((found.regions.content, found.regions.style), photographs, strict=True):
+        assert labels.shape == photograph.pixels.shape[:2]
+        assert set(np.unique(labels)) == set(range(len(found.regions.names)))
+
+
+@pytest.mark.parametrize("mode", ["refined", "paper"])
+@pytest.mark.parametrize("shape", [(60, 80), (1, 50)])
+def test_scene_labels_have_the_photographs_size(photograph, scene_network, mode, shape):
+    found = regions.by_scene(photograph(*shape), weights.load("pspnet").variables, mode)
+    assert found.labels.shape == shape
+    assert found.names == ade20k.NAMES
+
+
+def test_none_is_one_region(photographs):
+    found = regions.find(photographs, None, Recipe(segmenter="none"))
+    assert len(found.regions.names) == 1
+
+
+def test_one_mask_alone_is_refused():
+    with pytest.raises(MaskError, match="no mask for the style"):
+        regions.masks_to_use(("a.png", "b.png"), ("a_seg.png", None), Recipe())
+
+
+def test_masks_and_another_segmenter_are_refused():
+    with pytest.raises(MaskError, match="which shall it be"):
+        regions.masks_to_use(("a.png", "b.png"), ("a_seg.png", "b_seg.png"), Recipe(segmenter="cluster"))
+
+
+def test_masks_beside_the_photographs_do_not_hinder_another_segmenter(tmp_path):
+    for name in ("a", "b"):
+        PIL.Image.new("RGB", (4, 4)).save(tmp_path / f"{name}_seg.png")
+    pair = tmp_path / "a.jpg", tmp_path / "b.jpg"
+    assert regions.masks_to_use(pair, (None, None), Recipe()) == (tmp_path / "a_seg.png", tmp_path / "b_seg.png")
+    assert regions.masks_to_use(pair, (None, None), Recipe(segmenter="cluster")) is None
+
+
+def edge(position: int, height: int = 24, width: int = 32) -> np.ndarray:
+    return np.broadcast_to(np.arange(width) >= position, (height, width)).astype(np.float32)
+
+
+def two(mask: np.ndarray) -> np.ndarray:
+    return np.stack([1 - mask, mask])
+
+
+def test_refined_masks_stay_a_partition_and_unchanged_far_from_their_edges(photograph, soft_masks):
+    masks, image = soft_masks(24, 32), photograph(24, 32)
+    refined = np.asarray(segment.refine(jnp.asarray(masks), jnp.asarray(image), 2, 1e-3))
+    assert refined.min() >= 0
+    np.testing.assert_allclose(refined.sum(0), 1, atol=1e-5)
+    hard = two(edge(16))
+    refined = np.asarray(segment.refine(jnp.asarray(hard), jnp.asarray(image), 2, 1e-3))
+    np.testing.assert_allclose(refined[..., :11], hard[..., :11], atol=1e-5)
+    np.testing.assert_allclose(refined[..., 21:], hard[..., 21:], atol=1e-5)
+
+
+def test_a_mask_a_little_off_moves_to_the_edge_of_the_picture():
+    picture = 0.2 + 0.6 * np.repeat(edge(16)[..., None], 3, -1)
+    refined = np.asarray(segment.refine(jnp.asarray(two(edge(14))), jnp.asarray(picture), 6, 1e-4))
+    np.testing.assert_array_equal(refined[1] > 0.5, edge(16) > 0.5)
+    step = refined[1, 12, 16] - refined[1, 12, 15]
+    assert step > 0.5, "the step is where the picture's is, and not smeared"
+
+
+def test_without_a_prior_the_maps_are_the_guided_filters(photograph):
+    guide, target, epsilon = photograph(6, 7), photograph(6, 7, seed=1), 1e-3
+    windows = [[np.s_[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2] for x in range(7)] for y in range(6)]
+    solved = [[reference.guided_map(guide[w], target[w], epsilon, prior=0.0) for w in row] for row in windows]
+    expected = np.array([[np.array(solved)[w].mean((0, 1)) for w in row] for row in windows])
+    actual = pixels.affine_maps(jnp.asarray(guide), jnp.asarray(target), 1, epsilon, jnp.zeros((3, 3)))
+    np.testing.assert_allclose(actual, expected, atol=2e-3)
+
+
+def test_hard_masks_are_left_alone(photograph):
+    labels = (edge(40, 60, 80)).astype(np.int32)
+    picture = jnp.asarray(photograph(30, 40))
+    hard = regions.soft_masks(labels, 2, picture, Recipe(hard_masks=True))
+    np.testing.assert_array_equal(np.asarray(hard), two(edge(20, 30, 40)))
+    assert np.abs(np.asarray(regions.soft_masks(labels, 2, picture, Recipe())) - np.asarray(hard)).max() > 0.01
