@@ -147,14 +147,12 @@ class Segment:
         import numpy as np
 
         from jpst import ade20k, image, regions, terminal
-        from jpst.models import weights
 
         console = terminal.console(quiet=self.json)
         for path in filter(None, (self.output, self.overlay)):
             image.check_writable(path)
         photograph = image.read(self.photograph).pixels
-        used = "pspnet" if self.segmenter == "pspnet" or weights.find("pspnet") else "cluster"
-        used = self.segmenter if self.segmenter != "auto" else used
+        used = regions.without_masks() if self.segmenter == "auto" else self.segmenter
         if used == "cluster":
             terminal.fetch_if_missing("vgg19", console)
         found = regions.alone(photograph, used)

@@ -64,9 +64,12 @@ def choose(masks: tuple[Source, Source] | None, recipe: Recipe) -> Segmenter:
     """What will find the regions. "auto" is masks where there are some, else PSPNet if it is here, else "cluster"."""
     if masks is not None:
         return "masks"
-    if recipe.segmenter == "auto":
-        return "pspnet" if weights.find("pspnet") else "cluster"
-    return recipe.segmenter
+    return without_masks() if recipe.segmenter == "auto" else recipe.segmenter
+
+
+def without_masks() -> Literal["pspnet", "cluster"]:
+    """What finds the regions where nobody painted or named them."""
+    return "pspnet" if weights.find("pspnet") else "cluster"
 
 
 def find(
@@ -151,9 +154,9 @@ def by_scene(
     return Segmentation(segment.resized(labels, height, width), ade20k.NAMES)
 
 
-def alone(photograph: Float[np.ndarray, "h w 3"], segmenter: Literal["auto", "pspnet", "cluster"]) -> Segmentation:
+def alone(photograph: Float[np.ndarray, "h w 3"], segmenter: Literal["pspnet", "cluster"]) -> Segmentation:
     """One photograph's segmentation, at its own size: what `find` would make of it, before any matching."""
-    if segmenter == "pspnet" or (segmenter == "auto" and weights.find("pspnet")):
+    if segmenter == "pspnet":
         return by_scene(photograph, weights.load("pspnet").variables)
     found, _ = cosegment.cosegment(photograph, photograph, weights.load("vgg19").variables)
     return found._replace(labels=segment.resized(found.labels, *photograph.shape[:2]))
