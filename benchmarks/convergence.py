@@ -17,13 +17,14 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 import tyro
+from torch_objective import Torch
 
 from jpst import optimise, pipeline, pyramid
 from jpst.cli import keep_compilations
@@ -53,61 +54,6 @@ class Arguments:
     """steps of paper-fast on each level; the preset's unless given"""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("convergence")
     """folder for what is kept between runs"""
-
-
-class Torch:
-    """The paper's objective in PyTorch, with targets that ours computed."""
-
-    def __init__(self, variables: vgg19.Variables, targets: Targets) -> None:
-        def tensor(x: Any) -> torch.Tensor:
-            return torch.tensor(np.asarray(x))
-
-        self.scale, self.offset = (tensor(variables["preprocessing"][name]) for name in ("scale", "offset"))
-        self.kernels = {
-            name: (
-                tensor(layer["kernel"]).permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last),
-                tensor(layer["bias"]),
-            )
-            for name, layer in variables["params"].items()
-        }
-        self.content = {name: (tensor(t.features), float(t.weight)) for name, t in targets.content.items()}
-        self.style = {name: (tensor(t.masks), tensor(t.grams), tensor(t.weights)) for name, t in targets.style.items()}
-        self.stencil, self.laplacian_weight = tensor(targets.laplacian), float(targets.laplacian_weight)
-
-    def features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        layers = (*self.content, *self.style)
-        found = {}
-        x = (image * self.scale + self.offset).permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
-        for name in vgg19.convolutions_to(layers):
-            if name.endswith("_1") and name != "conv1_1":
-                x = torch.nn.functional.max_pool2d(x, 2)
-            kernel, bias = self.kernels[name]
-            x = torch.nn.functional.conv2d(x, kernel, bias, padding=1)  # pyright: ignore
-            found[name] = x[0].permute(1, 2, 0)
-            x = torch.relu(x)
-        return {name: found[name] for name in layers}
-
-    def loss(self, image: torch.Tensor) -> torch.Tensor:
-        features = self.features(image)
-        content = sum(w * ((features[name] - want) ** 2).mean() for name, (want, w) in self.content.items())
-        style = torch.zeros(())
-        for name, (masks, wanted, weights) in self.style.items():
-            flat = features[name].reshape(-1, features[name].shape[-1])
-            for mask, want, weight in zip(masks, wanted, weights, strict=True):
-                x = flat * mask.reshape(-1, 1)
-                style = style + weight * ((x.T @ x - want) ** 2).mean()
-        energy = self.laplacian_weight * self.energy(image)
-        return HYPER.content_weight * content + HYPER.style_weight * style + HYPER.regularization_weight * energy
-
-    def energy(self, image: torch.Tensor) -> torch.Tensor:
-        height, width = image.shape[:2]
-        padded = torch.nn.functional.pad(image.permute(2, 0, 1)[None], (2, 2, 2, 2), mode="replicate")[0]
-        total = torch.zeros(())
-        for y in range(5):
-            for x in range(5):
-                apart = padded[:, y : y + height, x : x + width] - image.permute(2, 0, 1)
-                total = total - 0.5 * (self.stencil[y, x] * apart**2).sum()
-        return total
 
 
 class Case:
@@ -196,7 +142,7 @@ def compare(name: str, arguments: Arguments, variables: vgg19.Variables, network
     """The rows of one pair."""
     case = Case(arguments.folder / name, networks, arguments.size, arguments.iterations)
     targets = case.targets()
-    theirs = Torch(variables, targets)
+    theirs = Torch(variables, targets, HYPER)
     apart = check(theirs, targets, networks)
     height, width = targets.start.shape[:2]
     print(f"pair {name}, {width} x {height}, {case.regions} regions; losses {apart:.0e} apart", flush=True)

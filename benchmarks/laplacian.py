@@ -9,14 +9,13 @@ medians of interleaved runs: on a machine with other work, compare the columns a
 import dataclasses
 import os
 import platform
-import time
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pymatting
 import tyro
+from timing import interleaved
 
 from jpst import matting
 
@@ -36,17 +35,6 @@ def picture(side: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     blocks = rng.uniform(0, 0.8, (-(-side // 8), -(-side // 8), 3)).repeat(8, 0).repeat(8, 1)[:side, :side]
     return (blocks + 0.2 * rng.uniform(size=(side, side, 3))).astype(np.float32)
-
-
-def interleaved(contestants: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median milliseconds of each, taken in turns after one run to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(repeats + 1):
-        for name, run in contestants.items():
-            started = time.perf_counter()
-            jax.block_until_ready(run())
-            seconds[name].append(time.perf_counter() - started)
-    return {name: 1e3 * float(np.median(taken[1:])) for name, taken in seconds.items()}
 
 
 def compare(side: int, repeats: int) -> None:
@@ -74,7 +62,7 @@ def compare(side: int, repeats: int) -> None:
         },
         repeats,
     )
-    print(f"{side} x {side}:", "   ".join(f"{name} {taken:.1f} ms" for name, taken in times.items()), flush=True)
+    print(f"{side} x {side}:", "   ".join(f"{name} {1e3 * taken:.1f} ms" for name, taken in times.items()), flush=True)
 
 
 def main() -> None:

@@ -10,18 +10,17 @@ convolutions take as sums: Winograd's way can pass 100 %.
 
 import dataclasses
 import time
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 import tyro
+from timing import interleaved
+from torch_objective import Torch
 
 from jpst import optimise
 from jpst.estimate import work_per_pixel
-from jpst.losses import Targets
 from jpst.models import vgg19
 from jpst.optimise import Networks
 from jpst.recipe import Hyperparameters, Recipe
@@ -52,83 +51,6 @@ def cells(count: int, size: int, seed: int) -> jax.Array:
     return jnp.asarray(nearest[None] == np.arange(count)[:, None, None], jnp.float32)
 
 
-class Torch:
-    """The same objective, with the same targets, in PyTorch."""
-
-    def __init__(self, variables: vgg19.Variables, targets: Targets) -> None:
-        def tensor(x: Any) -> torch.Tensor:
-            return torch.tensor(np.asarray(x))
-
-        self.scale, self.offset = (tensor(variables["preprocessing"][name]) for name in ("scale", "offset"))
-        self.kernels = {
-            name: (
-                tensor(layer["kernel"]).permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last),
-                tensor(layer["bias"]),
-            )
-            for name, layer in variables["params"].items()
-        }
-        self.content = {name: (tensor(t.features), float(t.weight)) for name, t in targets.content.items()}
-        self.style = {name: (tensor(t.masks), tensor(t.grams), tensor(t.weights)) for name, t in targets.style.items()}
-        self.stencil, self.laplacian_weight = tensor(targets.laplacian), float(targets.laplacian_weight)
-
-    def features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        layers = (*self.content, *self.style)
-        found = {}
-        x = (image * self.scale + self.offset).permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
-        for name in vgg19.convolutions_to(layers):
-            if name.endswith("_1") and name != "conv1_1":
-                x = torch.nn.functional.max_pool2d(x, 2)
-            kernel, bias = self.kernels[name]
-            x = torch.relu(torch.nn.functional.conv2d(x, kernel, bias, padding=1))  # pyright: ignore
-            found[name.replace("conv", "relu")] = x[0].permute(1, 2, 0)
-        return {name: found[name] for name in layers}
-
-    def loss(self, image: torch.Tensor) -> torch.Tensor:
-        features = self.features(image)
-        content = sum(w * ((features[name] - want) ** 2).mean() for name, (want, w) in self.content.items())
-        style = torch.zeros(())
-        for name, (masks, wanted, weights) in self.style.items():
-            flat = features[name].reshape(-1, features[name].shape[-1])
-            for mask, want, weight in zip(masks, wanted, weights, strict=True):
-                x = flat * mask.reshape(-1, 1)
-                style = style + weight * ((x.T @ x - want) ** 2).mean()
-        outside = ((255 * (image - image.clamp(0, 1))) ** 2).mean()
-        return (
-            HYPER.content_weight * content
-            + HYPER.style_weight * style
-            + HYPER.regularization_weight * self.laplacian_weight * self.energy(image)
-            + HYPER.clipping_weight * outside
-        )
-
-    def energy(self, image: torch.Tensor) -> torch.Tensor:
-        height, width = image.shape[:2]
-        padded = torch.nn.functional.pad(image.permute(2, 0, 1)[None], (2, 2, 2, 2), mode="replicate")[0]
-        total = torch.zeros(())
-        for y in range(5):
-            for x in range(5):
-                apart = padded[:, y : y + height, x : x + width] - image.permute(2, 0, 1)
-                total = total - 0.5 * (self.stencil[y, x] * apart**2).sum()
-        return total
-
-    def step(self, image: np.ndarray) -> tuple[float, np.ndarray]:
-        leaf = torch.tensor(image).requires_grad_()
-        loss = self.loss(leaf)
-        loss.backward()
-        assert leaf.grad is not None
-        return float(loss.detach()), leaf.grad.numpy()
-
-
-def interleaved(contestants: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, taken in turns after one run to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(repeats + 1):
-        for name, run in contestants.items():
-            started = time.perf_counter()
-            jax.block_until_ready(run())
-            seconds[name].append(time.perf_counter() - started)
-    return {name: float(np.median(taken[1:])) for name, taken in seconds.items()}
-
-
 def matrix_product_speed() -> float:
     """Operations a second of a 2048 x 2048 product in float32, the best of five."""
     a = jnp.ones((2048, 2048))
@@ -147,7 +69,7 @@ def compare(size: int, regions: int, variables: vgg19.Variables, repeats: int) -
     started = time.perf_counter()
     compiled = step.lower(image, targets, hyper, networks).compile()
     compilation = time.perf_counter() - started
-    theirs = Torch(variables, targets)
+    theirs = Torch(variables, targets, HYPER)
     (ours, _), slope = compiled(image, targets, hyper, networks)
     expected, expected_slope = theirs.step(np.asarray(image))
     apart = abs(float(ours) / expected - 1), np.linalg.norm(slope - expected_slope) / np.linalg.norm(expected_slope)

@@ -1,0 +1,18 @@
+"""How the benchmarks time two contestants in one run."""
+
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+
+def interleaved(contestants: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median seconds of each, taken in turns after one run to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(repeats + 1):
+        for name, run in contestants.items():
+            started = time.perf_counter()
+            jax.block_until_ready(run())
+            seconds[name].append(time.perf_counter() - started)
+    return {name: float(np.median(taken[1:])) for name, taken in seconds.items()}

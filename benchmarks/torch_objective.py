@@ -1,0 +1,77 @@
+"""The competitor of step.py and convergence.py: a transfer's objective written in PyTorch."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from jpst.losses import Targets
+from jpst.models import vgg19
+from jpst.recipe import Hyperparameters
+
+
+class Torch:
+    """The objective in PyTorch (channels last), with targets that ours computed."""
+
+    def __init__(self, variables: vgg19.Variables, targets: Targets, hyper: Hyperparameters) -> None:
+        def tensor(x: Any) -> torch.Tensor:
+            return torch.tensor(np.asarray(x))
+
+        self.hyper = hyper
+        self.scale, self.offset = (tensor(variables["preprocessing"][name]) for name in ("scale", "offset"))
+        self.kernels = {
+            name: (
+                tensor(layer["kernel"]).permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last),
+                tensor(layer["bias"]),
+            )
+            for name, layer in variables["params"].items()
+        }
+        self.content = {name: (tensor(t.features), float(t.weight)) for name, t in targets.content.items()}
+        self.style = {name: (tensor(t.masks), tensor(t.grams), tensor(t.weights)) for name, t in targets.style.items()}
+        self.stencil, self.laplacian_weight = tensor(targets.laplacian), float(targets.laplacian_weight)
+
+    def features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        layers = (*self.content, *self.style)
+        found = {}
+        x = (image * self.scale + self.offset).permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
+        for name in vgg19.convolutions_to(layers):
+            if name.endswith("_1") and name != "conv1_1":
+                x = torch.nn.functional.max_pool2d(x, 2)
+            kernel, bias = self.kernels[name]
+            x = torch.nn.functional.conv2d(x, kernel, bias, padding=1)  # pyright: ignore
+            found[name] = x[0].permute(1, 2, 0)
+            x = torch.relu(x)
+            found[name.replace("conv", "relu")] = x[0].permute(1, 2, 0)
+        return {name: found[name] for name in layers}
+
+    def loss(self, image: torch.Tensor) -> torch.Tensor:
+        features = self.features(image)
+        content = sum(w * ((features[name] - want) ** 2).mean() for name, (want, w) in self.content.items())
+        style = torch.zeros(())
+        for name, (masks, wanted, weights) in self.style.items():
+            flat = features[name].reshape(-1, features[name].shape[-1])
+            for mask, want, weight in zip(masks, wanted, weights, strict=True):
+                x = flat * mask.reshape(-1, 1)
+                style = style + weight * ((x.T @ x - want) ** 2).mean()
+        total = self.hyper.content_weight * content + self.hyper.style_weight * style
+        total = total + self.hyper.regularization_weight * self.laplacian_weight * self.energy(image)
+        if self.hyper.clipping_weight:
+            total = total + self.hyper.clipping_weight * ((255 * (image - image.clamp(0, 1))) ** 2).mean()
+        return total
+
+    def energy(self, image: torch.Tensor) -> torch.Tensor:
+        height, width = image.shape[:2]
+        padded = torch.nn.functional.pad(image.permute(2, 0, 1)[None], (2, 2, 2, 2), mode="replicate")[0]
+        total = torch.zeros(())
+        for y in range(5):
+            for x in range(5):
+                apart = padded[:, y : y + height, x : x + width] - image.permute(2, 0, 1)
+                total = total - 0.5 * (self.stencil[y, x] * apart**2).sum()
+        return total
+
+    def step(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+        leaf = torch.tensor(image).requires_grad_()
+        loss = self.loss(leaf)
+        loss.backward()
+        assert leaf.grad is not None
+        return float(loss.detach()), leaf.grad.numpy()
