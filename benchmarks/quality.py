@@ -1,94 +1,160 @@
-"""How good the pictures are, beside others': a table of edge SSIM, style distance and newly clipped pixels.
+"""How good the pictures are, beside others': a table, a contact sheet and the front that one weight traces.
 
-    python benchmarks/quality.py PAIRS RESULTS [--size 350]
+    python benchmarks/quality.py PAIRS -o OUT [--preset balanced] [--segmenter cluster] [--pairs 03 30]
+    python benchmarks/quality.py PAIRS -o OUT --preset fast --sweep 30 300 1000
 
-PAIRS as for contact_sheet.py, and RESULTS the folder that it wrote. Every picture is measured at the same size with
-the hand-made masks: the published result, the closed-form colour match alone, and ours. Style distance is divided by
-that of the untouched content, so content itself reads 1 / 1 / 0.
+PAIRS holds a folder for each pair, as pairs.py tells. Every picture is measured at one size with the hand-made masks,
+also where the transfer found its regions itself: edge SSIM with the content, higher is better; style distance as a part
+of the untouched content's, lower is better; share of newly clipped pixels. Beside ours stand the published result and
+the closed-form colour match alone. `--sweep` gives other values of the photorealism weight, and front.png draws what
+comes out beside the points of other methods. Pictures already in OUT are kept, so that an interrupted run goes on.
 """
 
 import dataclasses
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
+from pairs import Measures, Pair, sheet
 
 import jpst
-from jpst import image, metrics, pipeline, pixels, pyramid, semantics
+from jpst import image, pipeline
 from jpst.cli import keep_compilations
+from jpst.recipe import Hyperparameters, Preset, Recipe
 
-Picture = np.ndarray
+WEIGHT = "regularization_weight"
+
+OTHERS: dict[str, tuple[float, float]] = {
+    "Deep Photo Style Transfer": (0.682, 0.293),
+    "PCA-KD per region": (0.846, 0.441),
+    "PCA-KD": (0.888, 0.607),
+    "linear colour match per region": (0.816, 0.680),
+    "linear colour match": (0.885, 0.850),
+}
+"""edge SSIM and style distance at 350 px with hand-made masks: PCA-KD (CVPR 2022) over all 59 public pairs of Deep Photo
+Style Transfer, the others over 24 of them"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Measure RESULTS, the published pictures and the colour match of every pair of PAIRS."""
+    """Transfer every pair of PAIRS with a preset, and measure the pictures beside others'."""
 
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PAIRS")]
-    results: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RESULTS")]
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    preset: Preset = "balanced"
+    segmenter: Literal["auto", "cluster", "pspnet", "none"] = "auto"
+    """auto takes the hand-made masks; the others do not look at them"""
+    sweep: tuple[float, ...] = ()
+    """more values of the photorealism weight, each tried on every pair"""
+    pairs: tuple[str, ...] = ()
+    """names of the pairs wanted (default: all)"""
     size: int = 350
     """longest side at which everything is measured"""
+    rows: int = 6
+    """pairs on one sheet"""
 
 
-class Pair:
-    """One pair at the measuring size, with what its pictures are measured against."""
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One way to make pictures, and the folder that keeps them."""
 
-    def __init__(self, folder: Path, size: int, variables: object) -> None:
-        self.folder, self.variables = folder, variables
-        recipe = jpst.Recipe(size=size, size_multiple=1, iterations=(0,))
-        job = pipeline.prepare_job(folder / "content.png", folder / "style.png", recipe)
-        level = job.levels[0]
-        self.size = level.content
-        self.content, self.style = self.at_size(job.content.pixels), pyramid.at_size(job.style.pixels, level.style)
-        count = len(job.found.regions.names)
-        self.masks = semantics.masks(job.found.regions.content, count, *level.content)
-        self.style_masks = semantics.masks(job.found.regions.style, count, *level.style)
-        self.target = metrics.region_grams(self.style, self.style_masks, variables)
-        self.untouched = self.distance(self.content)
+    recipe: Recipe
+    hyper: Hyperparameters
+    folder: Path
 
-    def at_size(self, picture: Picture) -> Picture:
-        return np.round(255 * np.asarray(pyramid.at_size(picture.astype(np.float32), self.size))) / 255
+    def picture(self, pair: Path, networks: jpst.Networks) -> np.ndarray:
+        """The pair's result, made unless it is there."""
+        at = self.folder / f"{pair.name}.png"
+        if not at.is_file():
+            content, style = pair / "content.png", pair / "style.png"
+            run = pipeline.stylize(content, style, recipe=self.recipe, hyper=self.hyper, networks=networks)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            at.with_suffix(".json").write_text(json.dumps(run.record, indent=1), encoding="utf-8")
+            image.write(at, run.photograph.pixels)
+        return image.read(at).pixels
 
-    def distance(self, picture: Picture) -> float:
-        return metrics.style_distance(metrics.region_grams(picture, self.masks, self.variables), self.target)
 
-    def measure(self, picture: Picture) -> tuple[float, float, float]:
-        picture = self.at_size(picture)
-        return (
-            metrics.edge_ssim(self.content, picture),
-            self.distance(picture) / self.untouched,
-            metrics.newly_clipped(self.content, picture),
-        )
+def settings(arguments: Arguments) -> list[Setting]:
+    """The preset as it is, then with each weight of the sweep."""
+    recipe = dataclasses.replace(Recipe.preset(arguments.preset), segmenter=arguments.segmenter)
+    hyper = Hyperparameters.preset(arguments.preset)
+    name = arguments.preset if arguments.segmenter == "auto" else f"{arguments.preset}-{arguments.segmenter}"
+    swept = [
+        Setting(recipe, hyper._replace(**{WEIGHT: value}), arguments.output / f"{name}-{WEIGHT}-{value:g}")
+        for value in arguments.sweep
+    ]
+    return [Setting(recipe, hyper, arguments.output / name), *swept]
 
-    def colour_match(self) -> Picture:
-        content, style = jnp.float32(self.content), jnp.float32(self.style)
-        matched = pixels.match_colours(content, style, jnp.asarray(self.masks), jnp.asarray(self.style_masks))
-        return np.clip(np.asarray(matched), 0, 1)
+
+def measured(arguments: Arguments, names: list[str], tried: list[Setting]) -> dict[str, list[Measures]]:
+    """A row for every pair, of every way to make its picture."""
+    networks = jpst.load_networks()
+    table: dict[str, list[Measures]] = {}
+    for name in names:
+        pair = Pair(arguments.folder / name, arguments.size, networks.vgg19)
+        pictures = {"colour match": pair.colour_match()}
+        if (published := pair.folder / "published.png").is_file():
+            pictures = {"published": image.read(published).pixels, **pictures}
+        pictures |= {each.folder.name: each.picture(pair.folder, networks) for each in tried}
+        for who, picture in pictures.items():
+            table.setdefault(who, []).append(pair.measure(picture))
+        print(name, *(f"{who} {_text(table[who][-1])}" for who in pictures), sep="   ", flush=True)
+    return table
+
+
+def draw(front: list[tuple[float, float]], label: str, at: Path) -> None:
+    """The front beside the others' points: right and down is better."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*zip(*sorted(front), strict=True), "o-", label=label)
+    for name, point in OTHERS.items():
+        axes.plot(*point, "s", color="grey")
+        axes.annotate(name, point, xytext=(4, 4), textcoords="offset points", fontsize=8)
+    axes.set(xlabel="edge SSIM with the content", ylabel="style distance, untouched content = 1")
+    axes.legend()
+    figure.savefig(at, dpi=120)
+
+
+def at_edge_ssim(front: list[tuple[float, float]], wanted: float) -> float:
+    """Style distance of the front at an edge SSIM, between its points as a straight line; NaN beyond them."""
+    ssim, distance = zip(*sorted(front), strict=True)
+    return float(np.interp(wanted, ssim, distance, left=np.nan, right=np.nan))
 
 
 def main() -> None:
     arguments = tyro.cli(Arguments)
     keep_compilations()
     print(f"device: {jax.devices()[0].device_kind}; edge SSIM / style distance / newly clipped at {arguments.size} px")
-    variables = jpst.load_networks().vgg19
-    table: dict[str, list[tuple[float, float, float]]] = {"published": [], "colour match": [], "ours": []}
-    for result in sorted(arguments.results.glob("*.png")):
-        folder = arguments.folder / result.stem
-        if not (folder / "published.png").is_file():
-            continue
-        pair = Pair(folder, arguments.size, variables)
-        table["published"].append(pair.measure(image.read(folder / "published.png").pixels))
-        table["colour match"].append(pair.measure(pair.colour_match()))
-        table["ours"].append(pair.measure(image.read(result).pixels))
-        print(folder.name, *(f"{who} {_text(rows[-1])}" for who, rows in table.items()), sep="   ", flush=True)
+    folders = (at.name for at in arguments.folder.iterdir() if (at / "content.png").is_file())
+    names = list(arguments.pairs) or sorted(folders)
+    tried = settings(arguments)
+    table = measured(arguments, names, tried)
     for who, rows in table.items():
-        print(f"mean of {len(rows)}: {who:<14}{_text(np.mean(rows, axis=0))}")
+        print(f"mean of {len(rows)}: {who:<40}{_text(np.mean(rows, axis=0))}")
+    for first in range(0, len(names), arguments.rows):
+        at = tried[0].folder / f"sheet-{first // arguments.rows + 1}.png"
+        sheet([_row(arguments.folder / name, tried[0].folder) for name in names[first : first + arguments.rows]]).save(
+            at
+        )
+        print(at)
+    if arguments.sweep:
+        front = [tuple(np.mean(table[each.folder.name], axis=0)[:2]) for each in tried]
+        for name, (ssim, distance) in OTHERS.items():
+            print(f"at edge SSIM {ssim:.3f}: {at_edge_ssim(front, ssim):.3f}, {name} {distance:.3f}")
+        draw(front, f"{tried[0].folder.name}, {WEIGHT} swept", arguments.output / "front.png")
+        print(arguments.output / "front.png")
 
 
-def _text(numbers: np.ndarray | tuple[float, ...]) -> str:
+def _row(pair: Path, results: Path) -> list[Path]:
+    return [*(pair / f"{name}.png" for name in ("content", "style", "published")), results / f"{pair.name}.png"]
+
+
+def _text(numbers: np.ndarray | Measures) -> str:
     return " / ".join(f"{number:.3f}" for number in numbers)
 
 

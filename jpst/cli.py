@@ -337,9 +337,12 @@ def _asked_preset(arguments: list[str]) -> str:
 
 
 def keep_compilations() -> None:
-    """Compiled steps are kept between runs: a step takes XLA some ten seconds to compile for each new shape."""
+    """What is compiled is kept between runs: a step takes XLA some ten seconds for each new shape, and the many small
+    functions around it, which JAX would not keep, as long together. The environment's settings come first."""
     import jax
     import platformdirs
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("jpst") / "compiled"))
+    if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

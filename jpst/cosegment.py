@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
+from scipy import linalg
 
 from jpst import pixels, segment
 from jpst.models import vgg19
@@ -104,7 +105,8 @@ def _components(cells: list[np.ndarray]) -> list[np.ndarray]:
     both = np.concatenate([each.reshape(-1, channels) for each in cells]).astype(np.float64)
     mean = both.mean(0)
     spread = np.sqrt(max(np.square(both - mean).sum(1).mean(), 1e-12))
-    vectors = np.linalg.eigh(np.cov(both, rowvar=False))[1][:, : -COMPONENTS - 1 : -1]
+    largest = max(channels - COMPONENTS, 0), channels - 1
+    vectors = linalg.eigh(np.cov(both, rowvar=False), subset_by_index=largest)[1]
     return _closer([(each - mean) / spread @ vectors for each in cells])
 
 

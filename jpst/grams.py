@@ -15,8 +15,11 @@ from jaxtyping import Array, Float, Int
 
 LEAST_BLOCK = 128  # shorter blocks cost more in writing their Grams than in computing them
 BLOCKS = 64
-CAPACITIES = (1.125, 1.5, 2.25)
-"""pairs per pixel that the lists have room for: few sizes, so that a compiled step serves other masks too"""
+SHARES = (0.2, 0.5)
+"""pairs beyond one for each pixel, the part of it that the lists have room for on a map of `SHARES_AT` pixels: few
+sizes, so that a compiled step serves other masks too. On coarser maps more pixels are shared, as `SHARES_POWER` tells;
+the first is enough for the soft masks of 23 of the 24 public pairs of Deep Photo Style Transfer."""
+SHARES_AT, SHARES_POWER = 25_000, 0.3
 SHARED_BY = (1, 4, 8)
 """regions that one pixel has room for"""
 
@@ -60,7 +63,8 @@ def gather(masks: Float[np.ndarray, "r h w"]) -> Pairs | None:
     flat = masks.reshape(count, size)
     present = [np.flatnonzero(mask) for mask in flat]
     needed = sum(-(-len(pixels) // block) for pixels in present)
-    room = (-(-int(capacity * size) // block) + count for capacity in CAPACITIES)
+    capacities = (1 + share * (SHARES_AT / size) ** SHARES_POWER for share in SHARES)
+    room = (-(-int(capacity * size) // block) + count for capacity in capacities)
     blocks = next((blocks for blocks in room if blocks >= needed), None)
     most = int((flat != 0).sum(0).max())
     shared = next((shared for shared in SHARED_BY if shared >= most), None)

@@ -10,7 +10,6 @@ window. Two forms of the same operator are kept: `stencil`, the 25 entries of ea
 `bcoo`, the sparse matrix [H W, H W] over row-major pixels. `apply` and `energy` accept either.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations, combinations_with_replacement, product
 from typing import Literal
 
@@ -26,7 +25,7 @@ Laplacian = Float[Array, "5 5 h w"] | sparse.BCOO
 WINDOW = 3
 REACH = WINDOW - 1  # pixels that share a window are at most this far apart
 SPAN = 2 * REACH + 1
-BAND = 32  # rows assembled at a time
+TILE = 16, 496  # rows and columns assembled at a time; larger arrays are mapped anew each time, which takes longest
 
 
 def stencil(
@@ -47,21 +46,24 @@ def stencil(
       float32 [5, 5, H, W]: entry [dy, dx, y, x] couples pixel (y, x) with pixel (y + dy - 2, x + dx - 2); each row
       sums to zero. All zero where the image has no whole window (a side under 3 pixels).
     """
-    height = image.shape[0]
-    out = np.empty((SPAN, SPAN, *image.shape[:2]), np.float32)
+    sides = image.shape[:2]
+    out = np.empty((SPAN, SPAN, *sides), np.float32)
 
-    def fill(start: int) -> None:
-        first, stop = max(start - REACH, 0), min(start + BAND, height)
-        rows = _band(image[first : stop + REACH], epsilon, moments)
-        out[:, :, start:stop] = rows[:, :, start - first : stop - first]
+    def fill(start: tuple[int, int]) -> None:
+        tile = [slice(at, min(at + length, side)) for at, length, side in zip(start, TILE, sides, strict=True)]
+        around = [slice(max(each.start - REACH, 0), each.stop + REACH) for each in tile]
+        inner = [
+            slice(each.start - more.start, each.stop - more.start) for each, more in zip(tile, around, strict=True)
+        ]
+        out[:, :, *tile] = _tile(image[*around], epsilon, moments)[:, :, *inner]
 
-    with ThreadPoolExecutor() as pool:  # NumPy lets other threads run while it computes
-        list(pool.map(fill, range(0, height, BAND)))
+    for start in product(*(range(0, side, length) for side, length in zip(sides, TILE, strict=True))):
+        fill(start)
     return out
 
 
-def _band(image: np.ndarray, epsilon: float, moments: str) -> np.ndarray:
-    """`stencil` in float64 of a few rows, which stay in the processor's cache; right where all windows are inside."""
+def _tile(image: np.ndarray, epsilon: float, moments: str) -> np.ndarray:
+    """`stencil` in float64 of a few pixels, which stay in the processor's cache; right where all windows are inside."""
     height, width = image.shape[:2]
     out = np.zeros((SPAN, SPAN, height, width))
     if min(height, width) < WINDOW:
@@ -69,12 +71,10 @@ def _band(image: np.ndarray, epsilon: float, moments: str) -> np.ndarray:
     white, scaled = _whitened_windows(image, epsilon, moments)
     scaled /= WINDOW**2
     rows, columns = height - REACH, width - REACH
-    affinity, term = np.empty((2, rows, columns))
+    affinity = np.empty((rows, columns))
     positions = list(product(range(WINDOW), range(WINDOW)))
     for (a, (ay, ax)), (b, (by, bx)) in combinations(enumerate(positions), 2):  # pixel pairs, vectorised over windows
-        np.multiply(white[a, 0], scaled[b, 0], out=affinity)
-        for channel in (1, 2):
-            affinity += np.multiply(white[a, channel], scaled[b, channel], out=term)
+        np.einsum("cyx,cyx->yx", white[a], scaled[b], out=affinity)
         affinity += 1 / WINDOW**2
         out[by - ay + REACH, bx - ax + REACH, ay : ay + rows, ax : ax + columns] -= affinity
     for dy, dx in product(range(SPAN), range(SPAN)):  # the other half is the same pairs from the other end
@@ -129,11 +129,9 @@ def _moments(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _second_moment(deviation: np.ndarray) -> np.ndarray:
     """The mean over the nine of d d^T, from its six different entries."""
-    covariance = np.zeros((3, 3, *deviation.shape[2:]))
-    product_ = np.empty(deviation.shape[2:])
+    covariance = np.empty((3, 3, *deviation.shape[2:]))
     for a, b in combinations_with_replacement(range(3), 2):
-        for pixel in deviation:
-            covariance[a, b] += np.multiply(pixel[a], pixel[b], out=product_)
+        np.einsum("pyx,pyx->yx", deviation[:, a], deviation[:, b], out=covariance[a, b])
         covariance[a, b] /= WINDOW**2
         covariance[b, a] = covariance[a, b]
     return covariance

@@ -80,8 +80,12 @@ def prepare(
     laplacian = matting.laplacian(content, recipe.matting_epsilon, recipe.matting_moments)
     if recipe.laplacian == "bcoo":
         laplacian = matting.bcoo(laplacian)
-    relevant = (recipe.content_layers, recipe.style_layers, recipe.objective, recipe.start)
-    content_targets, style_targets, start = _prepare(content, style, content_masks, style_masks, networks, *relevant)
+    layers = tuple(dict.fromkeys(recipe.content_layers + recipe.style_layers))
+    # All layers of both, though not all are used: the two are then one compiled function where they have one size.
+    own, other = (_features(networks.vgg19, picture, layers) for picture in (content, style))
+    relevant = (recipe.content_layers, recipe.style_layers, recipe.objective)
+    content_targets, style_targets = _targets(own, other, content_masks, style_masks, *relevant)
+    start = _first(content, style, content_masks, style_masks, networks, recipe.start)
     if recipe.objective != "paper" and not any(isinstance(mask, Tracer) for mask in jax.tree.leaves(style_targets)):
         style_targets = {name: losses.by_pairs(target) for name, target in style_targets.items()}
     scale = 1.0 if recipe.objective == "paper" else 1.0 / (content.shape[0] * content.shape[1])
@@ -89,32 +93,37 @@ def prepare(
     return Targets(content_targets, style_targets, laplacian, jnp.float32(scale), start, view)
 
 
-@partial(jax.jit, static_argnums=(5, 6, 7, 8))
-def _prepare(content, style, content_masks, style_masks, networks, content_layers, style_layers, objective, start):
-    own = vgg19.features(networks.vgg19, content, content_layers)
-    other = vgg19.features(networks.vgg19, style, style_layers)
+_features = jax.jit(vgg19.features, static_argnums=2)
+
+
+@partial(jax.jit, static_argnums=(4, 5, 6))
+def _targets(own, other, content_masks, style_masks, content_layers, style_layers, objective):
     content_targets = {name: losses.content_target(own[name], objective) for name in content_layers}
     style_targets = {
         name: losses.style_target(
             other[name],
             content_masks,
             style_masks,
-            vgg19.size_at(name, *content.shape[:2]),
+            own[name].shape[:2],
             len(style_layers),
             objective,
         )
         for name in style_layers
     }
+    return content_targets, style_targets
+
+
+@partial(jax.jit, static_argnums=5)
+def _first(content, style, content_masks, style_masks, networks, start):
+    """The first image, but for the noise of "noise"."""
     if start == "matched":
-        first = pixels.match_colours(content, style, content_masks, style_masks)
-    elif start == "style":
-        first = pixels.resize(style, *content.shape[:2])
-    elif start == "noise":
+        return pixels.match_colours(content, style, content_masks, style_masks)
+    if start == "style":
+        return pixels.resize(style, *content.shape[:2])
+    if start == "noise":
         preprocessing = networks.vgg19["preprocessing"]
-        first = jnp.broadcast_to(-preprocessing["offset"] / preprocessing["scale"], content.shape)
-    else:
-        first = content
-    return content_targets, style_targets, first
+        return jnp.broadcast_to(-preprocessing["offset"] / preprocessing["scale"], content.shape)
+    return content
 
 
 def init(targets: Targets, hyper: Hyperparameters, *, recipe: Recipe, key: Array | None = None) -> State:

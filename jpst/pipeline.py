@@ -34,6 +34,8 @@ class Job(NamedTuple):
     found: Found
     """the regions, and where they came from"""
     levels: tuple[Level, ...]
+    vgg19: weights.Loaded | None
+    """the network, where it was loaded to find the regions"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +100,12 @@ def prepare_job(
     photographs = image.read(content), image.read(style)
     levels = pyramid.plan(photographs[0].pixels.shape[:2], photographs[1].pixels.shape[:2], recipe)
     masks = regions.masks_to_use((content, style), (content_seg, style_seg), recipe)
-    found = regions.find(photographs, masks, recipe, networks.vgg19 if networks else None)
-    return Job(content, style, *photographs, found, levels)
+    loaded = None
+    if networks is None and regions.choose(masks, recipe) == "cluster":
+        loaded = weights.load("vgg19")
+    variables = networks.vgg19 if networks else loaded and loaded.variables
+    found = regions.find(photographs, masks, recipe, variables)
+    return Job(content, style, *photographs, found, levels, loaded)
 
 
 def execute(
@@ -114,7 +120,7 @@ def execute(
     """Optimises a job and brings its result to full size; arguments as in `stylize`."""
     started = time.perf_counter()
     hyper = hyper or Hyperparameters.preset(recipe.name)
-    networks, checkpoints = (networks, "given by the caller") if networks else _load_networks(recipe, hyper)
+    networks, checkpoints = (networks, "given by the caller") if networks else _load_networks(recipe, hyper, job.vgg19)
     climbed = pyramid.climb(
         Picture(job.content.pixels, job.found.regions.content),
         Picture(job.style.pixels, job.found.regions.style),
@@ -155,9 +161,11 @@ def load_networks(recipe: Recipe | None = None, hyper: Hyperparameters | None = 
     return _load_networks(recipe, hyper or Hyperparameters.preset(recipe.name))[0]
 
 
-def _load_networks(recipe: Recipe, hyper: Hyperparameters) -> tuple[Networks, dict[str, Any]]:
+def _load_networks(
+    recipe: Recipe, hyper: Hyperparameters, network: weights.Loaded | None = None
+) -> tuple[Networks, dict[str, Any]]:
     check_terms(recipe, hyper)
-    loaded = {"vgg19": weights.load("vgg19")}
+    loaded = {"vgg19": network or weights.load("vgg19")}
     if np.any(hyper.nima_weight) and not absent_terms(recipe, hyper):
         loaded["nima"] = aesthetics.load(None if recipe.nima_checkpoint == "auto" else recipe.nima_checkpoint)
     variables: dict[str, Any] = {name: each.variables for name, each in loaded.items()}

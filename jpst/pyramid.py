@@ -19,6 +19,7 @@ from jpst.regions import soft_masks
 
 ACCELERATOR_CHUNK = 10  # steps in one call on GPU and TPU, between two reports of progress
 PLATEAU_STEPS = 20  # over which a recipe's `plateau_tolerance` is measured
+REGION_COUNTS = (1, 4, 9, 24)  # masks are filled up to these with empty ones, so that few steps are to be compiled
 
 
 class Level(NamedTuple):
@@ -30,10 +31,10 @@ class Level(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A photograph [H, W, 3] in [0, 1] and the region [H, W] of each of its pixels."""
+    """A photograph [H, W, 3] in [0, 1] and its regions, a label map of the same shape but of any size."""
 
     pixels: Float[np.ndarray, "h w 3"]
-    labels: Int[np.ndarray, "h w"]
+    labels: Int[np.ndarray, "h2 w2"]
 
 
 class Progress(NamedTuple):
@@ -125,8 +126,8 @@ def climb(
     for level in levels:
         started = time.perf_counter()
         own, other = at_size(content.pixels, level.content), at_size(style.pixels, level.style)
-        own_masks = soft_masks(content.labels, regions, own, recipe)
-        other_masks = soft_masks(style.labels, regions, other, recipe)
+        own_masks = _filled_up(soft_masks(content.labels, regions, own, recipe))
+        other_masks = _filled_up(soft_masks(style.labels, regions, other, recipe))
         targets = prepare(own, other, own_masks, other_masks, networks, recipe=recipe)
         state = init(targets, hyper, recipe=recipe, key=key)
         if climbed:
@@ -142,6 +143,12 @@ def climb(
         if interrupted or status is not Status.FINE:
             break
     return climbed
+
+
+def _filled_up(masks: Float[Array, "r h w"]) -> Float[Array, "R h w"]:
+    """With empty masks, which change no term, up to the next of `REGION_COUNTS`."""
+    wanted = next((count for count in REGION_COUNTS if count >= len(masks)), len(masks))
+    return jnp.pad(masks, ((0, wanted - len(masks)), (0, 0), (0, 0)))
 
 
 def _chunks(

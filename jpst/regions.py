@@ -78,7 +78,11 @@ def find(
     recipe: Recipe,
     vgg19: PyTree | None = None,
 ) -> Found:
-    """The matched regions of content and style. `vgg19`, its variables, are needed (and loaded) for "cluster" only."""
+    """The matched regions of content and style. `vgg19`, its variables, are needed (and loaded) for "cluster" only.
+
+    Label maps have the photographs' shapes but not always their sizes: those of clusters are as small as they are
+    found.
+    """
     segmenter = choose(masks, recipe)
     if masks is not None:
         return _from_masks(photographs, masks)
@@ -99,7 +103,9 @@ def _from_masks(photographs: tuple[Photograph, Photograph], masks: tuple[Source,
         for each, photograph, name in zip(painted, photographs, names, strict=True)
     )
     return Found(
-        _by_appearance(photographs, content, style), "masks", f"Regions from the masks {names[0]} and {names[1]}."
+        _by_appearance((photographs[0].pixels, photographs[1].pixels), content, style),
+        "masks",
+        f"Regions from the masks {names[0]} and {names[1]}.",
     )
 
 
@@ -115,12 +121,8 @@ def _from_scene(photographs: tuple[Photograph, Photograph], recipe: Recipe) -> F
 
 def _from_clusters(photographs: tuple[Photograph, Photograph], recipe: Recipe, vgg19: PyTree | None) -> Found:
     variables = weights.load("vgg19").variables if vgg19 is None else vgg19
-    found = cosegment.cosegment(photographs[0].pixels, photographs[1].pixels, variables)
-    content, style = (
-        each._replace(labels=segment.resized(each.labels, *photograph.pixels.shape[:2]))
-        for each, photograph in zip(found, photographs, strict=True)
-    )
-    regions = _by_appearance(photographs, content, style)
+    content, style = (np.asarray(cosegment.at_size(each.pixels)) for each in photographs)
+    regions = _by_appearance((content, style), *cosegment.cosegment(content, style, variables))
     note = "Regions from a clustering of both photographs' VGG19 features."
     if recipe.segmenter == "auto":
         note += " No scene network is here (`jpst weights fetch pspnet50-ade20k` brings one), and no masks."
@@ -128,10 +130,10 @@ def _from_clusters(photographs: tuple[Photograph, Photograph], recipe: Recipe, v
 
 
 def _by_appearance(
-    photographs: tuple[Photograph, Photograph], content: Segmentation, style: Segmentation
+    pictures: tuple[np.ndarray, np.ndarray], content: Segmentation, style: Segmentation
 ) -> semantics.Regions:
-    """Segmentations at their photographs' sizes, matched by name; what only one has goes where it looks alike."""
-    similarity = semantics.appearance_similarity(photographs[0].pixels, content, photographs[1].pixels, style)
+    """Segmentations at their pictures' sizes, matched by name; what only one has goes where it looks alike."""
+    similarity = semantics.appearance_similarity(pictures[0], content, pictures[1], style)
     return semantics.match(content, style, similarity)
 
 

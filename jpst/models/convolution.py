@@ -6,9 +6,11 @@ the interpolation of products at 6 x 6 points, 36 multiplications where the sum 
 is a convolution with, has the same 36 values in another order: one transformed kernel serves both directions.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +91,7 @@ def _winograd_forward(image: Array, kernel: Array, transformed: Array):
 
 def _winograd_backward(saved: tuple[Array, Array, Array], gradient: Array):
     image, kernel, transformed = saved
-    data, outputs = [B_T[i] for i in INVERSE], [[row[i] for i in INVERSE] for row in A_T]
+    data, outputs = tuple(B_T[i] for i in INVERSE), tuple(tuple(row[i] for i in INVERSE) for row in A_T)
     by_image = _by_tiles(gradient, transformed, 2, data, outputs)
     # Nothing is computed of it where, as in a transfer, it is not asked for.
     (by_kernel,) = jax.linear_transpose(lambda kernel: _stock(image, kernel), kernel)(gradient)
@@ -99,10 +101,12 @@ def _winograd_backward(saved: tuple[Array, Array, Array], gradient: Array):
 _winograd.defvjp(_winograd_forward, _winograd_backward)
 
 
-def _by_tiles(image: Array, kernel: Array, contracted: int, data: Sequence, outputs: Sequence) -> Array:
+@partial(jax.jit, static_argnums=(2, 3, 4))
+def _by_tiles(image: Array, kernel: Array, contracted: int, data: Matrix, outputs: Matrix) -> Array:
     """Tiles to 6 x 6 values, a product over channels at each of the 36, and back: [h, w, channels].
 
-    One direction after the other, in two passes over memory: as one expression it compiles for seconds a layer.
+    One direction after the other, in two passes over memory: as one expression it compiles for seconds a layer. Jitted
+    so that it is traced once for all layers of a shape.
     """
     height, width, channels = image.shape
     down, across = -(-height // OUT), -(-width // OUT)
@@ -123,9 +127,10 @@ def _by_tiles(image: Array, kernel: Array, contracted: int, data: Sequence, outp
 def _combine(matrix: Sequence[Sequence[float]], terms: Sequence[Array], axis: int = 0) -> Array:
     """matrix @ terms, written out as the few sums that it is, stacked along `axis`."""
     sums = []
-    for row in matrix:
-        products = [factor * term if factor != 1 else term for factor, term in zip(row, terms, strict=True) if factor]
-        sums.append(sum(products[1:], products[0]))
+    for row in matrix:  # in terms of lax, which is traced several times as fast as operators are
+        present = [(factor, term) for factor, term in zip(row, terms, strict=True) if factor]
+        products = [jax.lax.mul(term, factor) if factor != 1 else term for factor, term in present]
+        sums.append(functools.reduce(jax.lax.add, products))
     return jnp.stack(sums, axis)
 
 
