@@ -34,8 +34,8 @@ OTHERS: dict[str, tuple[float, float]] = {
     "linear colour match per region": (0.816, 0.680),
     "linear colour match": (0.885, 0.850),
 }
-"""edge SSIM and style distance at 350 px with hand-made masks: PCA-KD (CVPR 2022) over all 59 public pairs of Deep Photo
-Style Transfer, the others over 24 of them"""
+"""edge SSIM and style distance at 350 px with hand-made masks: PCA-KD (CVPR 2022) over all 59 public pairs of Deep
+Photo Style Transfer, the others over 24 of them"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -169,7 +169,9 @@ def _load_networks(
     if np.any(hyper.nima_weight) and not absent_terms(recipe, hyper):
         loaded["nima"] = aesthetics.load(None if recipe.nima_checkpoint == "auto" else recipe.nima_checkpoint)
     variables: dict[str, Any] = {name: each.variables for name, each in loaded.items()}
-    if jax.default_backend() == "cpu":  # where XLA's own convolutions are slow
+    if recipe.feature_precision == "bfloat16":
+        variables["vgg19"] = vgg19.cast(variables["vgg19"], "bfloat16")
+    elif jax.default_backend() == "cpu":  # where XLA's own convolutions are slow
         variables["vgg19"] = vgg19.accelerate(variables["vgg19"])
     networks = Networks(**variables)
     return networks, {name: each.provenance._asdict() for name, each in loaded.items()}

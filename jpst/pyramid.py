@@ -19,7 +19,7 @@ from jpst.regions import soft_masks
 
 ACCELERATOR_CHUNK = 10  # steps in one call on GPU and TPU, between two reports of progress
 PLATEAU_STEPS = 20  # over which a recipe's `plateau_tolerance` is measured
-REGION_COUNTS = (1, 4, 9, 24)  # masks are filled up to these with empty ones, so that few steps are to be compiled
+REGION_COUNTS = (1, 9, 24)  # masks are filled up to these with empty ones, which costs little: fewer steps to compile
 
 
 class Level(NamedTuple):

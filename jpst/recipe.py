@@ -10,7 +10,7 @@ import tyro
 
 from jpst.errors import JpstError
 
-Preset = Literal["balanced", "paper", "readme", "paper-fast"]
+Preset = Literal["balanced", "fast", "quality", "paper", "readme", "paper-fast"]
 
 
 class Hyperparameters(NamedTuple):
@@ -71,6 +71,8 @@ class Recipe:
     """VGG19 layers of the content term"""
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     """VGG19 layers of the style term"""
+    feature_precision: Literal["float32", "bfloat16"] = "float32"
+    """type that VGG19 computes in; bfloat16 is for GPU and TPU, and slow on a CPU"""
     nima_checkpoint: str = "auto"
     """NIMA network of the aesthetic term: auto takes the first that is here; else a name from `jpst weights list`, or a
     file"""
@@ -146,6 +148,8 @@ _OURS = Hyperparameters(
 
 PRESETS: dict[str, tuple[Recipe, Hyperparameters]] = {
     "balanced": (Recipe(), _OURS),
+    "fast": (Recipe(name="fast", size=256, iterations=(50, 15)), _OURS),
+    "quality": (Recipe(name="quality", size=512, iterations=(60, 60, 30)), _OURS),
     "paper": (_PAPER, Hyperparameters()),
     # the author's settings for the picture in the reference's README
     "readme": (

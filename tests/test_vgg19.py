@@ -16,7 +16,7 @@ from jpst.models.vgg19 import LAYERS, LayerError, features, minimum_size, size_a
 
 NARROW = (4, 6, 8, 8, 8)
 STYLE = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
-run = jax.jit(features, static_argnames=("layers", "dtype"))
+run = jax.jit(features, static_argnames="layers")
 
 
 @pytest.fixture(scope="module")
@@ -296,10 +296,22 @@ def test_rank_promotion_is_never_needed(narrow):
 def test_bfloat16_is_near_and_returns_float32(narrow):
     layers = ("conv1_1", "relu3_1")
     exact = run(narrow, photo(32, 32), layers=layers)
-    rough = run(narrow, photo(32, 32), layers=layers, dtype=jnp.bfloat16)
+    cast = vgg19.cast(vgg19.accelerate(narrow, least_channels=1), jnp.bfloat16)
+    rough = run(cast, photo(32, 32), layers=layers)
     assert all(value.dtype == jnp.float32 for value in rough.values())
     close(rough, exact, 0.03)
     assert np.abs(rough["relu3_1"] - exact["relu3_1"]).max() > 0
+
+
+def test_the_gradient_of_bfloat16_features_points_the_same_way(narrow):
+    def loss(image, variables):
+        return sum((value**2).mean() for value in features(variables, image, ("relu1_1", "relu4_1")).values())
+
+    slope = jax.jit(jax.grad(loss))
+    exact, rough = slope(photo(32, 32), narrow), slope(photo(32, 32), vgg19.cast(narrow, jnp.bfloat16))
+    assert rough.dtype == jnp.float32
+    cosine = jnp.vdot(exact, rough) / jnp.linalg.norm(exact) / jnp.linalg.norm(rough)
+    assert 0.95 < cosine < 1 - 1e-6
 
 
 def test_new_weights_do_not_retrace(narrow):

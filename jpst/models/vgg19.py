@@ -36,13 +36,11 @@ class LayerError(JpstError):
 class VGG19(nn.Module):
     """Image [H, W, 3] in [0, 1] -> {layer: float32 [h, w, channels]} for the layers asked for.
 
-    Nothing beyond the deepest of `layers` is computed. `channels` narrows the five blocks for tests; `dtype`
-    is the type that the convolutions compute in, the features come back in float32.
+    Nothing beyond the deepest of `layers` is computed. `channels` narrows the five blocks for tests.
     """
 
     layers: tuple[str, ...]
     channels: tuple[int, ...] = CHANNELS
-    dtype: Any = None
 
     @nn.compact
     def __call__(self, image: jax.Array) -> dict[str, jax.Array]:
@@ -57,7 +55,7 @@ class VGG19(nn.Module):
             if name in _FIRST_OF_BLOCK:
                 x = convolution.pool(x)
             # Zero padding comes after the shift, as in training: the border is the mean colour, not black.
-            x = _Convolution(self.channels[_block(name) - 1], dtype=self.dtype, name=name)(x)
+            x = _Convolution(self.channels[_block(name) - 1], name=name)(x)
             if name in self.layers:
                 found[name] = x.astype(jnp.float32)
             if name == deepest:
@@ -69,21 +67,20 @@ class VGG19(nn.Module):
 
 
 class _Convolution(nn.Module):
-    """[h, w, c] -> [h, w, channels]: a 3 x 3 kernel and a bias, by Winograd's way where `accelerate` prepared it."""
+    """[h, w, c] -> [h, w, channels]: a 3 x 3 kernel and a bias, by Winograd's way where `accelerate` prepared it.
+
+    Computed, and given back, in the kernel's type.
+    """
 
     channels: int
-    dtype: Any
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (3, 3, x.shape[-1], self.channels)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
-        if self.dtype is not None:
-            x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
-        rounded = x.dtype != jnp.float32  # Winograd's differences lose too much of shorter numbers
-        transformed = None if rounded or self.is_initializing() else self.get_variable("winograd", "kernel")
-        return convolution.convolve(x, kernel, transformed) + bias[None, None, :]
+        transformed = None if self.is_initializing() else self.get_variable("winograd", "kernel")
+        return convolution.convolve(x.astype(kernel.dtype), kernel, transformed) + bias[None, None, :]
 
 
 def accelerate(variables: Variables, least_channels: int = 128) -> Variables:
@@ -99,17 +96,24 @@ def accelerate(variables: Variables, least_channels: int = 128) -> Variables:
     return {**variables, "winograd": {name: {"kernel": transform(kernel)} for name, kernel in wide.items()}}
 
 
-def features(
-    variables: Variables, image: jax.Array, layers: tuple[str, ...], *, dtype: Any = None
-) -> dict[str, jax.Array]:
-    """`VGG19` applied: image [H, W, 3] RGB in [0, 1] -> {layer: [h, w, channels]}; pure, `layers` static.
+def cast(variables: Variables, dtype: Any) -> Variables:
+    """The same variables with kernels and biases as `dtype`, for instance bfloat16, which `features` then computes in.
 
-    The widths are those of the kernels in `variables`.
+    For GPU and TPU; what `accelerate` added is left out, as Winograd's differences lose too much of shorter numbers.
+    """
+    params = jax.tree.map(lambda x: x.astype(dtype), variables["params"])
+    return {"params": params, "preprocessing": variables["preprocessing"]}
+
+
+def features(variables: Variables, image: jax.Array, layers: tuple[str, ...]) -> dict[str, jax.Array]:
+    """`VGG19` applied: image [H, W, 3] RGB in [0, 1] -> {layer: float32 [h, w, channels]}; pure, `layers` static.
+
+    Widths, and the type computed in, are those of the kernels in `variables`.
     """
     _check_layers(layers)
     blocks = range(1, _block(_deepest(layers)) + 1)
     channels = tuple(variables["params"][f"conv{block}_1"]["kernel"].shape[-1] for block in blocks)
-    return VGG19(tuple(layers), channels=channels, dtype=dtype).apply(variables, image)  # pyright: ignore
+    return VGG19(tuple(layers), channels=channels).apply(variables, image)  # pyright: ignore
 
 
 def template(channels: tuple[int, ...] = CHANNELS) -> Variables:
