@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from jpst import pixels
 from jpst.models import fetch, nima, weights
-from jpst.models.fetch import REGISTRY
+from jpst.models.registry import REGISTRY
 from jpst.models.weights import CheckpointError, Loaded
 
 

@@ -46,19 +46,14 @@ def stencil(
       float32 [5, 5, H, W]: entry [dy, dx, y, x] couples pixel (y, x) with pixel (y + dy - 2, x + dx - 2); each row
       sums to zero. All zero where the image has no whole window (a side under 3 pixels).
     """
-    sides = image.shape[:2]
-    out = np.empty((SPAN, SPAN, *sides), np.float32)
-
-    def fill(start: tuple[int, int]) -> None:
-        tile = [slice(at, min(at + length, side)) for at, length, side in zip(start, TILE, sides, strict=True)]
-        around = [slice(max(each.start - REACH, 0), each.stop + REACH) for each in tile]
-        inner = [
-            slice(each.start - more.start, each.stop - more.start) for each, more in zip(tile, around, strict=True)
-        ]
-        out[:, :, *tile] = _tile(image[*around], epsilon, moments)[:, :, *inner]
-
-    for start in product(*(range(0, side, length) for side, length in zip(sides, TILE, strict=True))):
-        fill(start)
+    height, width = image.shape[:2]
+    rows, columns = TILE
+    out = np.empty((SPAN, SPAN, height, width), np.float32)
+    for top, left in product(range(0, height, rows), range(0, width, columns)):
+        above, before = min(top, REACH), min(left, REACH)
+        around = image[top - above : top + rows + REACH, left - before : left + columns + REACH]
+        entries = _tile(around, epsilon, moments)[:, :, above:, before:]
+        out[:, :, top : top + rows, left : left + columns] = entries[:, :, :rows, :columns]
     return out
 
 

@@ -24,7 +24,7 @@ from jpst import pipeline, pyramid, semantics
 from jpst.aesthetics import Score
 from jpst.estimate import Estimate
 from jpst.models import fetch as fetching
-from jpst.models import weights
+from jpst.models import registry, weights
 from jpst.optimise import Status
 
 
@@ -147,7 +147,7 @@ def fetch_if_missing(network: str, console: Console) -> None:
 
 def fetch(name: str, console: Console) -> Path:
     """Fetches a checkpoint with its licence told first and a progress bar."""
-    for line in fetching.licences(name):
+    for line in registry.licences(name):
         console.print(line, highlight=False, soft_wrap=True)
     with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=console) as bar:
         task = bar.add_task(name, total=None)

@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from jpst import cli, image
-from jpst.models import fetch, weights
+from jpst.models import fetch, registry, weights
 from jpst.models.weights import Loaded, Provenance
 
 SMALL = ["--size", "32", "--size-multiple", "8", "--iterations", "2"]
@@ -331,7 +331,7 @@ def test_weights_are_listed_with_licences(jpst, monkeypatch, tmp_path, capsys):
 
 def test_a_damaged_checkpoint_fails_the_verification(jpst, monkeypatch, tmp_path):
     monkeypatch.setenv("JPST_CHECKPOINTS", str(tmp_path))
-    (tmp_path / fetch.REGISTRY["vgg19-caffe-codebook"].filename).write_bytes(b"damaged")
+    (tmp_path / registry.REGISTRY["vgg19-caffe-codebook"].filename).write_bytes(b"damaged")
     status, text, _ = jpst("weights", "verify")
     assert status == 1
     assert "damaged" in text

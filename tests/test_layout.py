@@ -22,6 +22,7 @@ ORDER = (
     "models.tflite",
     "models.torch_files",
     "models.readers",
+    "models.registry",
     "models.fetch",
     "models.weights",
     "models.pspnet_tables",
@@ -92,8 +93,9 @@ NOTHING_BUT = {
     "models.tflite": {"models.tensors"},
     "memory": set(),
     "models.convolution": set(),
-    "models.fetch": {"errors", "models.readers"},
-    "models.weights": {"errors", "models.readers", "models.fetch"},
+    "models.registry": {"models.readers"},
+    "models.fetch": {"errors", "models.readers", "models.registry"},
+    "models.weights": {"errors", "models.readers", "models.registry", "models.fetch"},
 }
 DRAWERS = {"utils", "util", "helpers", "types", "config", "common", "misc", "core"}
 # Large or optional packages: imported where they are used, so that the rest works and starts without them.

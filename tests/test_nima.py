@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jpst import aesthetics, image, optimise
-from jpst.models import fetch, nima, weights
+from jpst.models import fetch, nima, registry, weights
 from jpst.models.nima import NimaError
 from jpst.models.weights import CheckpointError
 from jpst.optimise import Networks, Status
@@ -281,7 +281,7 @@ def test_without_a_network_the_error_tells_how_to_fetch_each_and_its_licence():
         aesthetics.load("nima-vgg16-pyiqa")
     with pytest.raises(CheckpointError, match="found weights of vgg19"):
         aesthetics.load("vgg19-keras")
-    assert "non-commercial" in fetch.licences("nima-inception-resnet-v2-pyiqa")[0]
+    assert "non-commercial" in registry.licences("nima-inception-resnet-v2-pyiqa")[0]
 
 
 def test_a_file_in_git_is_known_by_its_id(tmp_path):

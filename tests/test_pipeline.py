@@ -10,6 +10,7 @@ import pytest
 
 from jpst import estimate, image, pipeline
 from jpst.errors import JpstError
+from jpst.models import weights
 from jpst.optimise import Networks
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.segment import MaskError
@@ -169,3 +170,18 @@ def test_repeated_calls_leave_no_arrays_behind(stylize, arrays):
         gc.collect()
         counts.append(len(jax.live_arrays()))
     assert counts[1] == counts[4]
+
+
+def test_vgg19_is_loaded_once_though_the_regions_need_it_too(arrays, vgg19_tiny, monkeypatch):
+    loads = []
+
+    def load(name):
+        loads.append(name)
+        return weights.Loaded(vgg19_tiny, weights.Provenance("tiny", "0" * 64))
+
+    monkeypatch.setattr(weights, "load", load)
+    monkeypatch.setattr(weights, "find", lambda name: None)
+    record = pipeline.stylize(*arrays, recipe=RECIPE).record
+    assert record["segmenter"] == "cluster"
+    assert record["checkpoints"]["vgg19"]["name"] == "tiny"
+    assert loads == ["vgg19"]

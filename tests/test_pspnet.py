@@ -15,8 +15,8 @@ import pytest
 from test_readers import tensorflow_bundle
 
 from jpst.models import pspnet, pspnet_network, weights
-from jpst.models.fetch import REGISTRY, Url
 from jpst.models.pspnet import FAMILIES, PSPNetError
+from jpst.models.registry import REGISTRY, Url
 from jpst.models.weights import CheckpointError
 
 torch = pytest.importorskip("torch", reason="the independent networks are PyTorch's")

@@ -148,3 +148,29 @@ def test_a_photograph_of_the_working_size_is_left_as_it_is(photograph):
     image = photograph(40, 56)
     np.testing.assert_array_equal(pyramid.at_size(image, (40, 56)), image)
     assert float(pyramid.at_size(image, (20, 28)).max()) <= 1.0
+
+
+def test_filling_up_the_regions_changes_no_term(climb, monkeypatch):
+    filled = climb(RECIPE)
+    monkeypatch.setattr(pyramid, "REGION_COUNTS", ())
+    for one, other in zip(filled, climb(RECIPE), strict=True):
+        for term, values in one.losses.items():  # Adam's first steps make more of rounding
+            np.testing.assert_allclose(values, other.losses[term], rtol=1e-3, err_msg=term)
+
+
+def test_few_and_many_regions_make_targets_of_one_shape(photograph, vgg19_tiny, monkeypatch):
+    made, prepare = [], pyramid.prepare
+
+    def recorded(*arguments, **options):
+        made.append(prepare(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(pyramid, "prepare", recorded)
+    recipe = Recipe(size=192, size_multiple=8, iterations=(0,))
+    for regions in (2, 3, 6):
+        labels = (np.indices((128, 192))[1] * regions // 192).astype(np.int32)
+        picture = Picture(photograph(128, 192, seed=regions), labels)
+        levels = pyramid.plan((128, 192), (128, 192), recipe)
+        pyramid.climb(picture, picture, regions, levels, Networks(vgg19_tiny), HYPER, recipe=recipe)
+    first, second, third = (jax.tree.map(np.shape, targets) for targets in made)
+    assert first == second == third

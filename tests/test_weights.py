@@ -19,7 +19,7 @@ from test_readers import mapping, write_legacy, write_safetensors, write_state_d
 
 from jpst.models import fetch as fetching
 from jpst.models import vgg19, weights
-from jpst.models.fetch import AUTOMATIC, REGISTRY, Checkpoint, Hash, Url, Wheel
+from jpst.models.registry import AUTOMATIC, REGISTRY, Checkpoint, Hash, Url, Wheel
 from jpst.models.weights import CheckpointError
 
 NARROW = (4, 6, 8, 8, 8)

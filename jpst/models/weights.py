@@ -21,8 +21,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jpst.models import readers
-from jpst.models.fetch import AUTOMATIC, REGISTRY, Checkpoint, check, digest, directory, fetch, licences, replacing
+from jpst.models.fetch import check, digest, directory, fetch, replacing
 from jpst.models.readers import CheckpointError, Tensors
+from jpst.models.registry import AUTOMATIC, REGISTRY, Checkpoint, licences
 
 __all__ = [
     "REGISTRY",
