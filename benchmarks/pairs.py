@@ -9,12 +9,13 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 import jpst
 from jpst import metrics, pipeline, pixels, pyramid, semantics
 
 WIDTH = 360  # of a picture on a sheet
+EMPTY = Image.new("RGB", (1, 1), "white")
 
 Picture = np.ndarray
 Measures = tuple[float, float, float]
@@ -59,12 +60,18 @@ class Pair:
 
 
 def sheet(rows: Sequence[Sequence[Path]]) -> Image.Image:
-    """Pictures in rows, those of files that are there, each brought to one width."""
-    pictures = [[Image.open(path).convert("RGB") for path in row if path.is_file()] for row in rows]
-    height = max(round(WIDTH * row[0].height / row[0].width) for row in pictures)
-    whole = Image.new("RGB", (WIDTH * max(map(len, rows)), height * len(rows)), "white")
-    for number, row in enumerate(pictures):
-        for column, picture in enumerate(row):
-            picture.thumbnail((WIDTH, height))
-            whole.paste(picture, (column * WIDTH, number * height))
+    """Pictures in rows as high as the first of each; a place stays empty where there is no such file."""
+    strips = []
+    for row in rows:
+        pictures = [Image.open(path).convert("RGB") if path.is_file() else EMPTY for path in row]
+        height = round(WIDTH * pictures[0].height / pictures[0].width)
+        strip = Image.new("RGB", (WIDTH * len(row), height), "white")
+        for column, picture in enumerate(pictures):
+            strip.paste(ImageOps.contain(picture, (WIDTH, height)), (column * WIDTH, 0))
+        strips.append(strip)
+    whole = Image.new("RGB", (max(strip.width for strip in strips), sum(strip.height for strip in strips)), "white")
+    top = 0
+    for strip in strips:
+        whole.paste(strip, (0, top))
+        top += strip.height
     return whole
