@@ -2,7 +2,7 @@
 
     python benchmarks/aesthetics.py PAIRS CHECKPOINT -o OUT [--pairs 30 34] [--size 256] [--weights 0 0.03 0.1 0.5]
 
-PAIRS as for contact_sheet.py; CHECKPOINT a NIMA file of any supported format. Results already in OUT are kept, so that
+PAIRS as pairs.py tells; CHECKPOINT a NIMA file of any supported format. Results already in OUT are kept, so that
 an interrupted run goes on where it stopped. Everything is measured at the working size with the hand-made masks; style
 distance is divided by the untouched content's.
 """

@@ -2,7 +2,7 @@
 
     python benchmarks/masks.py PAIRS [-o OUT]
 
-PAIRS as for contact_sheet.py. At 1/8 of the working size every region found takes the hand-made region that most of
+PAIRS as pairs.py tells. At 1/8 of the working size every region found takes the hand-made region that most of
 its pixels (of both photographs) have; the intersection over union is averaged over the hand-made regions. Beside it a
 plain k-means on the same network's features, with two clusters more than there are hand-made regions.
 """

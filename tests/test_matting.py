@@ -50,6 +50,15 @@ def test_equals_a_loop_over_levins_equation_12(form, photograph, epsilon):
     assert np.abs(actual - expected).max() < 1e-6 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("tile", [(1, 1), (2, 7), (5, 4)])
+@pytest.mark.parametrize("moments", ["float64", "float32"])
+def test_tiles_leave_no_seams(photograph, monkeypatch, tile, moments):
+    image = photograph(13, 17)
+    whole = matting.stencil(image, moments=moments)
+    monkeypatch.setattr(matting, "TILE", tile)
+    np.testing.assert_allclose(matting.stencil(image, moments=moments), whole, rtol=1e-6, atol=1e-7)
+
+
 def test_the_stencils_centre_is_the_diagonal(photograph):
     entries = matting.stencil(photograph(9, 12), 1e-5)  # `apply` never reads the centre: hold it here
     others = entries.astype(np.float64).sum((0, 1)) - entries[2, 2]
