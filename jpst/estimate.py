@@ -20,7 +20,7 @@ PHOTOGRAPH_BYTES = 30
 """for a pixel of a photograph: float32 RGB, the region it belongs to, and what passes made from both; measured"""
 ACTIVATION_COPIES = 2.65
 """features, their gradients and XLA's work space, in units of all convolutions' outputs; measured"""
-COMPILE_SECONDS = 15.0
+COMPILE_SECONDS = 10.0
 """for each working size that is new to a machine"""
 
 
@@ -32,7 +32,8 @@ class Estimate(NamedTuple):
     """What a run will take, on a CPU.
 
     The constants are fitted to the peaks of four runs, at 256, 384 and 640 px and for a pair of 12 megapixels (all
-    compiling), and meet them within 2 %; time is rough.
+    compiling), and meet them within 2 %; another pair of 12 megapixels, with compiled steps at hand, within 5 %. Time
+    is rough.
     """
 
     memory_bytes: int
