@@ -1,13 +1,13 @@
 """How good the pictures are, beside others': a table, a contact sheet and the front that one weight traces.
 
     python benchmarks/quality.py PAIRS -o OUT [--preset balanced] [--segmenter cluster] [--pairs 03 30]
-    python benchmarks/quality.py PAIRS -o OUT --preset fast --sweep 30 300 1000
+    python benchmarks/quality.py PAIRS -o OUT --preset fast --sweep 0.3 0.1 0.02
 
 PAIRS holds a folder for each pair, as pairs.py tells. Every picture is measured at one size with the hand-made masks,
 also where the transfer found its regions itself: edge SSIM with the content, higher is better; style distance as a part
 of the untouched content's, lower is better; share of newly clipped pixels. Beside ours stand the published result and
-the closed-form colour match alone. `--sweep` gives other values of the photorealism weight, and front.png draws what
-comes out beside the points of other methods. Pictures already in OUT are kept, so that an interrupted run goes on.
+the closed-form colour match alone. `--sweep` gives other values of one weight, and front.png draws what comes out beside
+the points of other methods. Pictures already in OUT are kept, so that an interrupted run goes on.
 """
 
 import dataclasses
@@ -24,8 +24,6 @@ import jpst
 from jpst import image, pipeline
 from jpst.cli import keep_compilations
 from jpst.recipe import Hyperparameters, Preset, Recipe
-
-WEIGHT = "regularization_weight"
 
 OTHERS: dict[str, tuple[float, float]] = {
     "Deep Photo Style Transfer": (0.682, 0.293),
@@ -47,8 +45,10 @@ class Arguments:
     preset: Preset = "balanced"
     segmenter: Literal["auto", "cluster", "pspnet", "none"] = "auto"
     """auto takes the hand-made masks; the others do not look at them"""
+    weight: Literal["style_weight", "regularization_weight"] = "style_weight"
+    """which one is swept"""
     sweep: tuple[float, ...] = ()
-    """more values of the photorealism weight, each tried on every pair"""
+    """more values of it, each tried on every pair"""
     pairs: tuple[str, ...] = ()
     """names of the pairs wanted (default: all)"""
     size: int = 350
@@ -80,10 +80,11 @@ class Setting:
 def settings(arguments: Arguments) -> list[Setting]:
     """The preset as it is, then with each weight of the sweep."""
     recipe = dataclasses.replace(Recipe.preset(arguments.preset), segmenter=arguments.segmenter)
+    weight = arguments.weight
     hyper = Hyperparameters.preset(arguments.preset)
     name = arguments.preset if arguments.segmenter == "auto" else f"{arguments.preset}-{arguments.segmenter}"
     swept = [
-        Setting(recipe, hyper._replace(**{WEIGHT: value}), arguments.output / f"{name}-{WEIGHT}-{value:g}")
+        Setting(recipe, hyper._replace(**{weight: value}), arguments.output / f"{name}-{weight}-{value:g}")
         for value in arguments.sweep
     ]
     return [Setting(recipe, hyper, arguments.output / name), *swept]
@@ -146,7 +147,7 @@ def main() -> None:
         front = [tuple(np.mean(table[each.folder.name], axis=0)[:2]) for each in tried]
         for name, (ssim, distance) in OTHERS.items():
             print(f"at edge SSIM {ssim:.3f}: {at_edge_ssim(front, ssim):.3f}, {name} {distance:.3f}")
-        draw(front, f"{tried[0].folder.name}, {WEIGHT} swept", arguments.output / "front.png")
+        draw(front, f"{tried[0].folder.name}, {arguments.weight} swept", arguments.output / "front.png")
         print(arguments.output / "front.png")
 
 
