@@ -6,8 +6,8 @@
 PAIRS holds a folder for each pair, as pairs.py tells. Every picture is measured at one size with the hand-made masks,
 also where the transfer found its regions itself: edge SSIM with the content, higher is better; style distance as a part
 of the untouched content's, lower is better; share of newly clipped pixels. Beside ours stand the published result and
-the closed-form colour match alone. `--sweep` gives other values of one weight, and front.png draws what comes out beside
-the points of other methods. Pictures already in OUT are kept, so that an interrupted run goes on.
+the closed-form colour match alone. `--sweep` gives other values of one weight, and front.png draws what comes out
+beside the points of other methods. Pictures already in OUT are kept, so that an interrupted run goes on.
 """
 
 import dataclasses
