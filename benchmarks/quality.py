@@ -107,15 +107,16 @@ def measured(arguments: Arguments, names: list[str], tried: list[Setting]) -> di
 
 
 def draw(front: list[tuple[float, float]], label: str, at: Path) -> None:
-    """The front beside the others' points: right and down is better."""
+    """The front, in the order of its weights, beside the others' points: right and down is better."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
-    axes.plot(*zip(*sorted(front), strict=True), "o-", label=label)
+    axes.plot(*zip(*front, strict=True), "o-", label=label)
     for name, point in OTHERS.items():
         axes.plot(*point, "s", color="grey")
         axes.annotate(name, point, xytext=(4, 4), textcoords="offset points", fontsize=8)
+    axes.margins(0.15)
     axes.set(xlabel="edge SSIM with the content", ylabel="style distance, untouched content = 1")
     axes.legend()
     figure.savefig(at, dpi=120)
@@ -134,6 +135,7 @@ def main() -> None:
     folders = (at.name for at in arguments.folder.iterdir() if (at / "content.png").is_file())
     names = list(arguments.pairs) or sorted(folders)
     tried = settings(arguments)
+    by_weight = sorted(tried, key=lambda each: getattr(each.hyper, arguments.weight))
     table = measured(arguments, names, tried)
     for who, rows in table.items():
         print(f"mean of {len(rows)}: {who:<40}{_text(np.mean(rows, axis=0))}")
@@ -144,7 +146,7 @@ def main() -> None:
         )
         print(at)
     if arguments.sweep:
-        front = [tuple(np.mean(table[each.folder.name], axis=0)[:2]) for each in tried]
+        front = [tuple(np.mean(table[each.folder.name], axis=0)[:2]) for each in by_weight]
         for name, (ssim, distance) in OTHERS.items():
             print(f"at edge SSIM {ssim:.3f}: {at_edge_ssim(front, ssim):.3f}, {name} {distance:.3f}")
         draw(front, f"{tried[0].folder.name}, {arguments.weight} swept", arguments.output / "front.png")
