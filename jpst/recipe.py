@@ -150,8 +150,8 @@ PRESETS: dict[str, tuple[Recipe, Hyperparameters]] = {
     "balanced": (Recipe(), _OURS),
     "fast": (Recipe(name="fast", size=256, iterations=(50, 15)), _OURS),
     "quality": (
-        Recipe(name="quality", size=512, iterations=(60, 60, 30)),
-        _OURS._replace(regularization_weight=200.0),
+        Recipe(name="quality", iterations=(120, 50)),
+        _OURS._replace(regularization_weight=150.0),
     ),
     "paper": (_PAPER, Hyperparameters()),
     # the author's settings for the picture in the reference's README
