@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jpst import pyramid
+from jpst import grams, pyramid
 from jpst.optimise import Networks, Status
 from jpst.pyramid import Level, Picture
 from jpst.recipe import Hyperparameters, Recipe
@@ -158,19 +158,11 @@ def test_filling_up_the_regions_changes_no_term(climb, monkeypatch):
             np.testing.assert_allclose(values, other.losses[term], rtol=1e-3, err_msg=term)
 
 
-def test_few_and_many_regions_make_targets_of_one_shape(photograph, vgg19_tiny, monkeypatch):
-    made, prepare = [], pyramid.prepare
-
-    def recorded(*arguments, **options):
-        made.append(prepare(*arguments, **options))
-        return made[-1]
-
-    monkeypatch.setattr(pyramid, "prepare", recorded)
-    recipe = Recipe(size=192, size_multiple=8, iterations=(0,))
+def test_few_and_many_regions_make_lists_of_one_shape(photograph):
+    shapes = []
     for regions in (2, 3, 6):
         labels = (np.indices((128, 192))[1] * regions // 192).astype(np.int32)
-        picture = Picture(photograph(128, 192, seed=regions), labels)
-        levels = pyramid.plan((128, 192), (128, 192), recipe)
-        pyramid.climb(picture, picture, regions, levels, Networks(vgg19_tiny), HYPER, recipe=recipe)
-    first, second, third = (jax.tree.map(np.shape, targets) for targets in made)
-    assert first == second == third
+        picture = jax.numpy.asarray(photograph(128, 192, seed=regions))
+        masks = pyramid._filled_up(pyramid.soft_masks(labels, regions, picture, RECIPE))
+        shapes.append(jax.tree.map(np.shape, grams.gather(np.asarray(masks))))
+    assert shapes[0] == shapes[1] == shapes[2]
