@@ -14,7 +14,7 @@ from typing import Annotated
 import jax
 import numpy as np
 import tyro
-from quality import Pair
+from pairs import Pair
 
 from jpst import aesthetics, image, pipeline
 from jpst.cli import keep_compilations

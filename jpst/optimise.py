@@ -85,7 +85,7 @@ def prepare(
     own, other = (_features(networks.vgg19, picture, layers) for picture in (content, style))
     relevant = (recipe.content_layers, recipe.style_layers, recipe.objective)
     content_targets, style_targets = _targets(own, other, content_masks, style_masks, *relevant)
-    start = _first(content, style, content_masks, style_masks, networks, recipe.start)
+    start = _first(content, style, content_masks, style_masks, networks.vgg19["preprocessing"], recipe.start)
     if recipe.objective != "paper" and not any(isinstance(mask, Tracer) for mask in jax.tree.leaves(style_targets)):
         style_targets = {name: losses.by_pairs(target) for name, target in style_targets.items()}
     scale = 1.0 if recipe.objective == "paper" else 1.0 / (content.shape[0] * content.shape[1])
@@ -114,14 +114,13 @@ def _targets(own, other, content_masks, style_masks, content_layers, style_layer
 
 
 @partial(jax.jit, static_argnums=5)
-def _first(content, style, content_masks, style_masks, networks, start):
+def _first(content, style, content_masks, style_masks, preprocessing, start):
     """The first image, but for the noise of "noise"."""
     if start == "matched":
         return pixels.match_colours(content, style, content_masks, style_masks)
     if start == "style":
         return pixels.resize(style, *content.shape[:2])
     if start == "noise":
-        preprocessing = networks.vgg19["preprocessing"]
         return jnp.broadcast_to(-preprocessing["offset"] / preprocessing["scale"], content.shape)
     return content
 
