@@ -55,7 +55,7 @@ class Transfer:
 
         console = terminal.console(quiet=self.json)
         self._check_output()
-        pipeline.check_terms(self.recipe, self.hyper)
+        pipeline.check_numbers(self.recipe, self.hyper)
         short = pipeline.memory_shortage(self.content, self.style, self.recipe)
         if short and not self.dry_run:
             raise short

@@ -48,7 +48,7 @@ class Status(enum.IntEnum):
             return "every step was finite"
         return (
             "a loss or gradient became infinite or not a number; the picture stopped changing there. "
-            "Try a smaller --learning-rate or smaller weights."
+            "Try smaller weights or, with --optimiser adam, a smaller --learning-rate."
         )
 
 

@@ -20,7 +20,7 @@ from jpst.image import Photograph
 from jpst.models import vgg19, weights
 from jpst.optimise import Networks
 from jpst.pyramid import Climbed, Level, Picture, Progress
-from jpst.recipe import Hyperparameters, Recipe
+from jpst.recipe import ADAM_NUMBERS, Hyperparameters, Recipe
 from jpst.regions import Found, Source
 
 
@@ -164,7 +164,7 @@ def load_networks(recipe: Recipe | None = None, hyper: Hyperparameters | None = 
 def _load_networks(
     recipe: Recipe, hyper: Hyperparameters, network: weights.Loaded | None = None
 ) -> tuple[Networks, dict[str, Any]]:
-    check_terms(recipe, hyper)
+    check_numbers(recipe, hyper)
     loaded = {"vgg19": network or weights.load("vgg19")}
     if np.any(hyper.nima_weight) and not absent_terms(recipe, hyper):
         loaded["nima"] = aesthetics.load(None if recipe.nima_checkpoint == "auto" else recipe.nima_checkpoint)
@@ -177,8 +177,18 @@ def _load_networks(
     return networks, {name: each.provenance._asdict() for name, each in loaded.items()}
 
 
-def check_terms(recipe: Recipe, hyper: Hyperparameters) -> None:
-    """Raises JpstError where a recipe that promises the paper's objective would have to leave a term out."""
+def check_numbers(recipe: Recipe, hyper: Hyperparameters) -> None:
+    """Raises JpstError where a number asked for would have no effect.
+
+    It is Adam's and Adam is not used, or the weight of a term that would have to be left out of the paper's objective.
+    """
+    ours = Hyperparameters.preset(recipe.name)
+    changed = [name for name in ADAM_NUMBERS if np.any(getattr(hyper, name) != getattr(ours, name))]
+    if changed and recipe.optimiser != "adam":
+        raise JpstError(
+            f"{', '.join(changed)}: Adam's, which the preset {recipe.name} does not use. Leave it out, or ask for "
+            "--optimiser adam, with about twice the --iterations."
+        )
     if recipe.name in ("paper", "paper-fast") and absent_terms(recipe, hyper):
         raise JpstError(
             f"The preset {recipe.name} weighs an aesthetic term; without NIMA it would not be the paper's objective. "

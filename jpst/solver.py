@@ -3,6 +3,10 @@
 Both are drivers of the same loop: they are given the total and its gradient at an image, and answer with the image that
 is to be evaluated next. Nothing here loops around the objective, as a line search would: XLA runs convolutions inside a
 loop on one thread of a CPU.
+
+L-BFGS moves the image's cosine coefficients (DCT-II), each scaled by the curvature to be expected at its frequency:
+measured with noise of one octave at a time, the objective bends hundreds of times as much along detail as along what
+is smooth. In these coordinates the paper's objective falls in half the steps.
 """
 
 from typing import Any, NamedTuple
@@ -10,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.scipy.fft import dctn, idctn
 from jaxtyping import Array, Float
 
 from jpst.recipe import Hyperparameters
@@ -20,6 +25,8 @@ FIRST_CHANGE = 5 * LEVEL  # largest change of a pixel in a step that knows no cu
 SUFFICIENT = 1e-4  # part of the decrease that the slope promises which a step must reach (Armijo)
 ROUNDING = 1e-6  # relative error of a total in float32
 SHORTEST = 1e-3  # of a direction: a shorter step means that the direction is of no use
+CORNER = 0.12  # cycles per pixel, from where on the curvature no longer grows with the frequency
+LEAST_CURVATURE = 0.008  # of that reached there; that of the mean colour
 
 _lbfgs = optax.scale_by_lbfgs(MEMORY)
 
@@ -27,7 +34,8 @@ _lbfgs = optax.scale_by_lbfgs(MEMORY)
 class Search(NamedTuple):
     """L-BFGS (Nocedal and Wright, Numerical Optimization, algorithm 7.4) waiting for an evaluation.
 
-    What is evaluated is `base + length * direction`, or the very first image where `value` is infinite.
+    What is evaluated is the image of `base + length * direction`, or the very first image where `value` is infinite.
+    All vectors are coefficients, see `_coefficients`.
     """
 
     base: Float[Array, "h w 3"]
@@ -49,8 +57,8 @@ def start(image: Float[Array, "h w 3"], optimiser: str) -> Any:
     """
     if optimiser == "adam":
         return adam(Hyperparameters()).init(image)  # it depends on none of the numbers
-    zero = jnp.float32(0)
-    return Search(image, jnp.float32(jnp.inf), zero, jnp.zeros_like(image), zero, _lbfgs.init(image))
+    zero, base = jnp.float32(0), _coefficients(image)
+    return Search(base, jnp.float32(jnp.inf), zero, jnp.zeros_like(base), zero, _lbfgs.init(base))
 
 
 def advance(
@@ -62,7 +70,8 @@ def advance(
 ) -> tuple[Float[Array, "h w 3"], Any, Float[Array, "h w 3"]]:
     """The image to evaluate after this one, the state that goes with it, and the change between the two."""
     if isinstance(state, Search):
-        following, state = _search(image, total, gradient, state)
+        state = _search(_coefficients(image), total, _coefficients(gradient, of_gradient=True), state)
+        following = _image(state.base + state.length * state.direction)
         return following, state, following - image
     update, state = adam(hyper).update(gradient, state)
     return jnp.asarray(optax.apply_updates(image, update)), state, jnp.asarray(update)
@@ -73,17 +82,35 @@ def adam(hyper: Hyperparameters) -> optax.GradientTransformation:
     return optax.adam(hyper.learning_rate * LEVEL, b1=hyper.beta1, b2=hyper.beta2, eps=hyper.epsilon / LEVEL)
 
 
-def _search(image: Array, total: Array, gradient: Array, search: Search) -> tuple[Array, Search]:
+def _coefficients(image: Float[Array, "h w 3"], of_gradient: bool = False) -> Float[Array, "h w 3"]:
+    """The scaled coefficients of an image, or the gradient by them from the gradient by the image."""
+    coefficients = dctn(image, axes=(0, 1), norm="ortho")
+    scale = _scale(*image.shape[:2])
+    return coefficients * scale if of_gradient else coefficients / scale
+
+
+def _image(coefficients: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
+    """The image that has these scaled coefficients."""
+    return idctn(coefficients * _scale(*coefficients.shape[:2]), axes=(0, 1), norm="ortho")
+
+
+def _scale(height: int, width: int) -> Float[Array, "h w 1"]:
+    """What a unit of each coefficient changes: one over the root of the curvature expected there."""
+    down, across = jnp.arange(height)[:, None, None] / (2 * height), jnp.arange(width)[None, :, None] / (2 * width)
+    squared = down**2 + across**2
+    return jax.lax.rsqrt(LEAST_CURVATURE + squared / (squared + CORNER**2))
+
+
+def _search(point: Array, total: Array, gradient: Array, search: Search) -> Search:
     """Takes the evaluated step if the total fell enough and turns to a new direction; else tries a shorter one."""
     promised = SUFFICIENT * search.length * search.slope
     taken = total <= search.value + promised + ROUNDING * jnp.abs(search.value)
     shorter = search._replace(length=search.length * _shortening(total, search))
     stuck = ~taken & (shorter.length < SHORTEST)
-    base = jnp.where(taken, image, search.base)
+    base = jnp.where(taken, point, search.base)
     slopes = jnp.where(taken, gradient, search.pairs.updates)
     turned = _turn(base, jnp.where(taken, total, search.value), slopes, search, forget=stuck)
-    search = jax.tree.map(lambda new, old: jnp.where(taken | stuck, new, old), turned, shorter)
-    return search.base + search.length * search.direction, search
+    return jax.tree.map(lambda new, old: jnp.where(taken | stuck, new, old), turned, shorter)
 
 
 def _shortening(total: Array, search: Search) -> Array:
@@ -104,6 +131,6 @@ def _turn(base: Array, value: Array, gradient: Array, search: Search, forget: Ar
     known = pairs.count > 0
     ascent, pairs = _lbfgs.update(gradient, pairs, base)
     direction = -jnp.asarray(ascent)
-    largest = jnp.maximum(jnp.max(jnp.abs(direction)), jnp.finfo(jnp.float32).tiny)
+    largest = jnp.maximum(jnp.max(jnp.abs(_image(direction))), jnp.finfo(jnp.float32).tiny)
     direction = direction * jnp.where(known, 1.0, FIRST_CHANGE / largest)
     return Search(base, value, jnp.vdot(gradient, direction), direction, jnp.float32(1), pairs)

@@ -141,6 +141,13 @@ def test_the_paper_presets_refuse_to_go_without_nima(jpst, preset):
     assert "--nima-weight 0" in text
 
 
+def test_numbers_of_adam_are_refused_without_it(jpst):
+    status, text, new = transfer(jpst, "--learning-rate", "0.5")
+    assert (status, new) == (1, set())
+    assert "learning_rate" in text and "--optimiser adam" in text
+    assert transfer(jpst, "--learning-rate", "0.5", "--optimiser", "adam")[0] == 0
+
+
 def test_other_presets_say_that_the_aesthetic_term_is_absent(jpst, folder):
     status, text, _ = transfer(jpst, "--nima-weight", "2")
     assert status == 0, text

@@ -18,7 +18,7 @@ from jpst.recipe import Hyperparameters, Recipe
 # Two of five blocks, and the sparse Laplacian: inside a scan XLA takes a second to compile each convolution,
 # and three for the stencil. The real network and the stencil run at the end.
 RECIPE = dataclasses.replace(
-    Recipe(), content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"), laplacian="bcoo"
+    Recipe(), content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"), laplacian="bcoo", optimiser="adam"
 )
 STENCIL = dataclasses.replace(RECIPE, laplacian="stencil")
 HYPER = Hyperparameters.preset("balanced")
