@@ -29,6 +29,7 @@ class Torch:
         self.content = {name: (tensor(t.features), float(t.weight)) for name, t in targets.content.items()}
         self.style = {name: (tensor(t.masks), tensor(t.grams), tensor(t.weights)) for name, t in targets.style.items()}
         self.stencil, self.laplacian_weight = tensor(targets.laplacian), float(targets.laplacian_weight)
+        self.coarse = [tensor(stencil) for stencil in targets.coarse]
 
     def features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         layers = (*self.content, *self.style)
@@ -54,19 +55,14 @@ class Torch:
                 x = flat * mask.reshape(-1, 1)
                 style = style + weight * ((x.T @ x - want) ** 2).mean()
         total = self.hyper.content_weight * content + self.hyper.style_weight * style
-        total = total + self.hyper.regularization_weight * self.laplacian_weight * self.energy(image)
+        total = total + self.hyper.regularization_weight * self.laplacian_weight * energy(self.stencil, image)
+        small = image.permute(2, 0, 1)
+        for stencil in self.coarse:  # of even sides: area means are means of four
+            small = torch.nn.functional.avg_pool2d(small, 2)
+            mean = energy(stencil, small.permute(1, 2, 0)) / small[0].numel()
+            total = total + self.hyper.coherence_weight * mean
         if self.hyper.clipping_weight:
             total = total + self.hyper.clipping_weight * ((255 * (image - image.clamp(0, 1))) ** 2).mean()
-        return total
-
-    def energy(self, image: torch.Tensor) -> torch.Tensor:
-        height, width = image.shape[:2]
-        padded = torch.nn.functional.pad(image.permute(2, 0, 1)[None], (2, 2, 2, 2), mode="replicate")[0]
-        total = torch.zeros(())
-        for y in range(5):
-            for x in range(5):
-                apart = padded[:, y : y + height, x : x + width] - image.permute(2, 0, 1)
-                total = total - 0.5 * (self.stencil[y, x] * apart**2).sum()
         return total
 
     def step(self, image: np.ndarray) -> tuple[float, np.ndarray]:
@@ -75,3 +71,15 @@ class Torch:
         loss.backward()
         assert leaf.grad is not None
         return float(loss.detach()), leaf.grad.numpy()
+
+
+def energy(stencil: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """v^T L v of a Laplacian as a stencil, summed over channels."""
+    height, width = image.shape[:2]
+    padded = torch.nn.functional.pad(image.permute(2, 0, 1)[None], (2, 2, 2, 2), mode="replicate")[0]
+    total = torch.zeros(())
+    for y in range(5):
+        for x in range(5):
+            apart = padded[:, y : y + height, x : x + width] - image.permute(2, 0, 1)
+            total = total - 0.5 * (stencil[y, x] * apart**2).sum()
+    return total

@@ -6,6 +6,8 @@ each photograph is first cut into connected segments (Ward's method on the grid 
 over both photographs, mergers that bring the two together being the cheaper ones. No random numbers.
 """
 
+import importlib
+import threading
 from functools import partial
 from typing import NamedTuple
 
@@ -53,6 +55,8 @@ def cosegment(
     `variables` are VGG19's. The number of regions follows from the pictures (2 to 9; fewer only where the photographs
     share less); each covers at least 1 % of both. Names are "region 1" ..., the largest first.
     """
+    # half a second in which the network leaves the interpreter free
+    threading.Thread(target=importlib.import_module, args=("sklearn.cluster",)).start()
     small = [at_size(np.asarray(photograph, np.float32)) for photograph in (content, style)]
     described = _describe([features(variables, picture, LAYERS) for picture in small], small)
     labels = cluster([cells.reshape(-1, cells.shape[-1]) for cells in described], [c.shape[:2] for c in described])

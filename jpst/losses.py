@@ -55,6 +55,8 @@ class Targets(NamedTuple):
     laplacian: Laplacian
     laplacian_weight: Float[Array, ""]
     start: Float[Array, "h w 3"]
+    coarse: tuple[Laplacian, ...] = ()
+    """Laplacians of the content photograph at half its size, at a quarter, ..."""
     view: View | None = None
     """what the aesthetic term looks at; the image itself where there is none"""
 
@@ -154,3 +156,16 @@ def clipping_loss(image: Float[Array, "h w 3"]) -> Float[Array, ""]:
 def photorealism_loss(image: Float[Array, "h w 3"], targets: Targets) -> Float[Array, ""]:
     """The matting Laplacian's energy (arXiv 1703.07511, equation 2): summed ("paper") or a mean over pixels."""
     return targets.laplacian_weight * energy(targets.laplacian, image)
+
+
+def coherence_loss(image: Float[Array, "h w 3"], targets: Targets) -> Float[Array, ""]:
+    """The mean photorealism energy at half the size, plus that at a quarter, and so on (not in the papers).
+
+    The windows of the full size see no more than three pixels: a cloud of colour that drifts across a wall or a sky is
+    locally affine there, but not in a window that spans it.
+    """
+    total = jnp.float32(0)
+    for laplacian in targets.coarse:
+        image = pixels.halved(image)
+        total = total + energy(laplacian, image) / (image.shape[0] * image.shape[1])
+    return total

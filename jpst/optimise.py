@@ -5,6 +5,7 @@ written for one image and batched by `jax.vmap` from outside, for instance over 
 """
 
 import enum
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -77,9 +78,7 @@ def prepare(
     Content and style may differ in size. Pure, and usable under `jit` and `vmap` (the Laplacian's float64 assembly is
     a host callback there; with `recipe.laplacian == "bcoo"`, whose size depends on the picture, call it outside).
     """
-    laplacian = matting.laplacian(content, recipe.matting_epsilon, recipe.matting_moments)
-    if recipe.laplacian == "bcoo":
-        laplacian = matting.bcoo(laplacian)
+    laplacian, *coarse = (_laplacian(picture, recipe) for picture in _octaves(content, recipe.coherence_octaves))
     layers = tuple(dict.fromkeys(recipe.content_layers + recipe.style_layers))
     # All layers of both, though not all are used: the two are then one compiled function where they have one size.
     own, other = (_features(networks.vgg19, picture, layers) for picture in (content, style))
@@ -90,7 +89,19 @@ def prepare(
         style_targets = {name: losses.by_pairs(target) for name, target in style_targets.items()}
     scale = 1.0 if recipe.objective == "paper" else 1.0 / (content.shape[0] * content.shape[1])
     view = losses.view(recipe.nima_size, *content.shape[:2]) if recipe.nima_size and networks.nima is not None else None
-    return Targets(content_targets, style_targets, laplacian, jnp.float32(scale), start, view)
+    return Targets(content_targets, style_targets, laplacian, jnp.float32(scale), start, tuple(coarse), view)
+
+
+def _laplacian(picture: Float[Array, "h w 3"], recipe: Recipe) -> matting.Laplacian:
+    laplacian = matting.laplacian(picture, recipe.matting_epsilon, recipe.matting_moments)
+    return matting.bcoo(laplacian) if recipe.laplacian == "bcoo" else laplacian
+
+
+def _octaves(picture: Float[Array, "h w 3"], count: int) -> Iterator[Float[Array, "_ _ 3"]]:
+    """The picture, then so many times half the one before, as long as that has a window of the Laplacian."""
+    yield picture
+    if count and min(picture.shape[:2]) // 2 >= matting.WINDOW:
+        yield from _octaves(pixels.halved(picture), count - 1)
 
 
 _features = jax.jit(vgg19.features, static_argnums=2)
@@ -197,6 +208,7 @@ def objective(
         "content": hyper.content_weight * content,
         "style": hyper.style_weight * style,
         "photorealism": hyper.regularization_weight * losses.photorealism_loss(image, targets),
+        "coherence": hyper.coherence_weight * losses.coherence_loss(image, targets),
         "clipping": hyper.clipping_weight * losses.clipping_loss(image),
     }
     if networks.nima is not None:

@@ -47,6 +47,12 @@ def area_mean(planes: Float[Array, "c h w"], height: int, width: int) -> Float[A
     return jnp.einsum("chw,Hh,Ww->cHW", planes, rows, columns, precision="highest")
 
 
+def halved(image: Float[Array, "h w c"]) -> Float[Array, "H W c"]:
+    """An image at half its size, sides rounded down: the mean over each pixel's area."""
+    planes = area_mean(jnp.moveaxis(image, -1, 0), image.shape[0] // 2, image.shape[1] // 2)
+    return jnp.moveaxis(planes, 0, -1)
+
+
 def area_weights(size: int, out: int) -> np.ndarray:
     """[out, size]: the share of each input pixel in the interval that an output pixel covers."""
     edges = np.linspace(0, size, out + 1)

@@ -16,7 +16,8 @@ Preset = Literal["balanced", "fast", "quality", "paper", "readme", "paper-fast"]
 class Hyperparameters(NamedTuple):
     """The numbers of a transfer: traced scalars and a pytree, so `vmap` sweeps them and new values never recompile.
 
-    Names and defaults are the reference implementation's (arXiv 1901.03915), except `clipping_weight`, which is ours.
+    Names and defaults are the reference implementation's (arXiv 1901.03915), except `coherence_weight` and
+    `clipping_weight`, which are ours.
     """
 
     content_weight: float = 1.0
@@ -27,6 +28,8 @@ class Hyperparameters(NamedTuple):
     """weight of the photorealism term, the matting Laplacian's energy"""
     nima_weight: float = 1e5
     """weight of the aesthetic term, 10 minus NIMA's mean score"""
+    coherence_weight: float = 0.0
+    """weight of the photorealism term at half the size, a quarter, ...: against clouds of colour (not in the paper)"""
     clipping_weight: float = 0.0
     """weight of the penalty on values outside 0..255 (not in the paper)"""
     learning_rate: float = 1.0
@@ -86,6 +89,8 @@ class Recipe:
     """regularisation of the matting Laplacian's window covariances (it is divided by the 9 pixels of a window)"""
     matting_moments: Literal["float64", "float32"] = "float64"
     """precision of those covariances; float32 repeats the reference's rounding"""
+    coherence_octaves: int = 3
+    """how often the picture is halved for the coherence term"""
     laplacian: Literal["stencil", "bcoo"] = "stencil"
     """form of the matting Laplacian: a 5x5 stencil, or a sparse matrix (the same operator, slower on a CPU)"""
     segmenter: Literal["auto", "pspnet", "cluster", "none"] = "auto"
@@ -137,6 +142,7 @@ _PAPER = Recipe(
     nima_size=0,
     matting_epsilon=1e-5,
     matting_moments="float32",
+    coherence_octaves=0,
     scene_mode="paper",
     word_senses="all",
     minimum_share=0.0,
@@ -147,6 +153,7 @@ _OURS = Hyperparameters(
     style_weight=1.0,
     regularization_weight=100.0,
     nima_weight=0.0,
+    coherence_weight=20.0,
     clipping_weight=0.1,
     learning_rate=2.0,
 )

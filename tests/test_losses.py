@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from pymatting import cf_laplacian
+from skimage.transform import downscale_local_mean
 
 from jpst import losses, matting, pixels
 
@@ -259,6 +261,31 @@ def test_the_photorealism_loss_is_the_weighted_energy(photograph):
     targets = losses.Targets({}, {}, laplacian, jnp.float32(0.25), image)
     expected = 0.25 * matting.energy(laplacian, image)
     np.testing.assert_allclose(losses.photorealism_loss(image, targets), expected, rtol=1e-6)
+
+
+def test_the_coherence_loss_is_the_mean_of_pymattings_energy_at_half_and_a_quarter_of_the_size(photograph):
+    content, image = photograph(12, 16), photograph(12, 16, seed=1)
+    small = [downscale_local_mean(content, (size, size, 1)).astype(np.float64) for size in (2, 4)]
+    coarse = tuple(jnp.asarray(matting.stencil(each, 1e-4)) for each in small)
+    expected = 0.0
+    for size, of in zip((2, 4), small, strict=True):
+        laplacian = cf_laplacian(of, epsilon=1e-4, radius=1)
+        values = downscale_local_mean(image, (size, size, 1)).astype(np.float64).reshape(-1, 3)
+        expected += np.sum(values * (laplacian @ values)) / len(values)
+    targets = losses.Targets({}, {}, None, None, None, coarse)
+    np.testing.assert_allclose(losses.coherence_loss(jnp.asarray(image), targets), expected, rtol=1e-4)
+
+
+def test_a_cloud_of_colour_on_a_wall_is_seen_at_coarse_sizes_only():
+    rng = np.random.default_rng(0)
+    wall = np.clip(0.7 + 0.01 * rng.normal(size=(48, 48, 3)), 0, 1).astype(np.float32)
+    rows, columns = np.indices((48, 48)) - 24
+    image = wall + (0.1 * np.exp(-(rows**2 + columns**2) / 200))[..., None] * np.float32([1, -1, 0])
+    small = [downscale_local_mean(wall, (size, size, 1)) for size in (1, 2, 4, 8)]
+    fine, *coarse = (jnp.asarray(matting.stencil(each, 1e-4)) for each in small)
+    targets = losses.Targets({}, {}, fine, jnp.float32(1 / 48**2), None, tuple(coarse))
+    seen = [float(of(jnp.float32(image), targets)) for of in (losses.photorealism_loss, losses.coherence_loss)]
+    assert seen[1] > 10 * seen[0]
 
 
 # ---- Grams by pairs of pixel and region

@@ -84,9 +84,16 @@ def test_no_steps_change_nothing(state, targets, networks):
     result = run(state, targets, HYPER, networks, steps=0)
     equal(result.state, state)
     assert {name: values.shape for name, values in result.history.items()} == dict.fromkeys(
-        ("content", "style", "photorealism", "clipping", "total"), (0,)
+        ("content", "style", "photorealism", "coherence", "clipping", "total"), (0,)
     )
     assert result.status == Status.FINE
+
+
+def test_the_coherence_term_looks_at_so_many_halves_as_have_a_window(scene, networks):
+    content = scene[0]
+    assert [p.shape[:2] for p in optimise._octaves(content, 2)] == [(32, 40), (16, 20), (8, 10)]
+    assert [p.shape[:2] for p in optimise._octaves(content, 9)][-1] == (4, 5)
+    assert [p.shape[:2] for p in optimise._octaves(content, 0)] == [(32, 40)]
 
 
 # ---- Batches
@@ -189,7 +196,7 @@ def test_the_loss_falls(state, targets, networks):
 def test_the_total_is_the_sum_of_the_terms(state, targets, networks):
     history = dict(run(state, targets, HYPER, networks, steps=3).history)
     total = history.pop("total")
-    assert set(history) == {"content", "style", "photorealism", "clipping"}
+    assert set(history) == {"content", "style", "photorealism", "coherence", "clipping"}
     np.testing.assert_allclose(sum(history.values()), total, rtol=1e-5)
 
 
