@@ -3,9 +3,9 @@
     python benchmarks/step.py [--sizes 256 512 768] [--regions 1 4 10]
 
 The objective is the preset "balanced": VGG19 to relu5_1 (random kernels of the real sizes), Grams of five layers per
-region, content, matting Laplacian, clipping. Loss and gradient of both are compared before any time is printed; times
-are medians of interleaved runs. "share" is of the speed of a large matrix product, with the operations that the
-convolutions take as sums: Winograd's way can pass 100 %.
+region, content, the matting Laplacian at four sizes, edges, clipping. Loss and gradient of both are compared before any
+time is printed; times are medians of interleaved runs. "share" is of the speed of a large matrix product, with the
+operations that the convolutions take as sums: Winograd's way can pass 100 %.
 """
 
 import dataclasses

@@ -29,6 +29,7 @@ class Torch:
         self.content = {name: (tensor(t.features), float(t.weight)) for name, t in targets.content.items()}
         self.style = {name: (tensor(t.masks), tensor(t.grams), tensor(t.weights)) for name, t in targets.style.items()}
         self.stencil, self.laplacian_weight = tensor(targets.laplacian), float(targets.laplacian_weight)
+        self.edges = tensor(targets.edges)
         self.coarse = [tensor(stencil) for stencil in targets.coarse]
 
     def features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -56,11 +57,14 @@ class Torch:
                 style = style + weight * ((x.T @ x - want) ** 2).mean()
         total = self.hyper.content_weight * content + self.hyper.style_weight * style
         total = total + self.hyper.regularization_weight * self.laplacian_weight * energy(self.stencil, image)
-        small = image.permute(2, 0, 1)
-        for stencil in self.coarse:  # of even sides: area means are means of four
-            small = torch.nn.functional.avg_pool2d(small, 2)
-            mean = energy(stencil, small.permute(1, 2, 0)) / small[0].numel()
-            total = total + self.hyper.coherence_weight * mean
+        if self.hyper.coherence_weight:
+            small = image.permute(2, 0, 1)
+            for stencil in self.coarse:  # of even sides: area means are means of four
+                small = torch.nn.functional.avg_pool2d(small, 2)
+                mean = energy(stencil, small.permute(1, 2, 0)) / small[0].numel()
+                total = total + self.hyper.coherence_weight * mean
+        if self.hyper.edge_weight:
+            total = total + self.hyper.edge_weight * (1 - similarity(edges(image), self.edges))
         if self.hyper.clipping_weight:
             total = total + self.hyper.clipping_weight * ((255 * (image - image.clamp(0, 1))) ** 2).mean()
         return total
@@ -83,3 +87,23 @@ def energy(stencil: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
             apart = padded[:, y : y + height, x : x + width] - image.permute(2, 0, 1)
             total = total - 0.5 * (stencil[y, x] * apart**2).sum()
     return total
+
+
+def edges(image: torch.Tensor) -> torch.Tensor:
+    """Sobel magnitude of the luminance."""
+    luminance = (image @ torch.tensor([0.2126, 0.7152, 0.0722]))[None, None]
+    # replicated by one pixel is mirrored by one pixel
+    around = torch.nn.functional.pad(luminance, (1, 1, 1, 1), mode="replicate")
+    across = torch.tensor([[1.0, 2, 1]]).T @ torch.tensor([[-1.0, 0, 1]]) / 4
+    slopes = torch.nn.functional.conv2d(around, torch.stack([across, across.T])[:, None])[0]
+    return ((slopes**2).mean(0) + 1e-6).sqrt()
+
+
+def similarity(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """SSIM over windows of 7 x 7 inside the pictures."""
+    planes = torch.stack([one, other, one**2, other**2, one * other])[:, None]
+    mean, mean_other, square, square_other, product = torch.nn.functional.avg_pool2d(planes, 7, 1)[:, 0]
+    variances = 49 / 48 * (square - mean**2 + square_other - mean_other**2)
+    covariance = 49 / 48 * (product - mean * mean_other)
+    lightness = (2 * mean * mean_other + 1e-4) / (mean**2 + mean_other**2 + 1e-4)
+    return (lightness * (2 * covariance + 9e-4) / (variances + 9e-4)).mean()

@@ -12,7 +12,6 @@ from jpst import losses, pixels
 from jpst.models import vgg19
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709, on the encoded values
 
 
 def edge_ssim(content: Float[np.ndarray, "h w 3"], picture: Float[np.ndarray, "h w 3"]) -> float:
@@ -20,7 +19,7 @@ def edge_ssim(content: Float[np.ndarray, "h w 3"], picture: Float[np.ndarray, "h
     from skimage.filters import sobel
     from skimage.metrics import structural_similarity
 
-    edges = [sobel(np.asarray(each) @ LUMINANCE) for each in (content, picture)]
+    edges = [sobel(np.asarray(each) @ pixels.LUMINANCE) for each in (content, picture)]
     return float(np.asarray(structural_similarity(edges[0], edges[1], data_range=1.0)))
 
 

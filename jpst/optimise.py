@@ -89,7 +89,9 @@ def prepare(
         style_targets = {name: losses.by_pairs(target) for name, target in style_targets.items()}
     scale = 1.0 if recipe.objective == "paper" else 1.0 / (content.shape[0] * content.shape[1])
     view = losses.view(recipe.nima_size, *content.shape[:2]) if recipe.nima_size and networks.nima is not None else None
-    return Targets(content_targets, style_targets, laplacian, jnp.float32(scale), start, tuple(coarse), view)
+    return Targets(
+        content_targets, style_targets, laplacian, jnp.float32(scale), start, pixels.edges(content), tuple(coarse), view
+    )
 
 
 def _laplacian(picture: Float[Array, "h w 3"], recipe: Recipe) -> matting.Laplacian:
@@ -209,6 +211,7 @@ def objective(
         "style": hyper.style_weight * style,
         "photorealism": hyper.regularization_weight * losses.photorealism_loss(image, targets),
         "coherence": hyper.coherence_weight * losses.coherence_loss(image, targets),
+        "edges": hyper.edge_weight * losses.edge_loss(image, targets),
         "clipping": hyper.clipping_weight * losses.clipping_loss(image),
     }
     if networks.nima is not None:

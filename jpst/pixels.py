@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 TRACE = 1e-6  # pixels: less of a region than this is none
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709, on the encoded values
 
 
 def working_size(height: int, width: int, longest: int, multiple: int = 1) -> tuple[int, int]:
@@ -45,6 +46,15 @@ def area_mean(planes: Float[Array, "c h w"], height: int, width: int) -> Float[A
     """Each plane averaged over the exact area of every output pixel: sums to one where the planes do."""
     rows, columns = area_weights(planes.shape[1], height), area_weights(planes.shape[2], width)
     return jnp.einsum("chw,Hh,Ww->cHW", planes, rows, columns, precision="highest")
+
+
+def edges(image: Float[Array, "h w 3"]) -> Float[Array, "h w"]:
+    """Sobel magnitude of the luminance, scaled as scikit-image does; at least 0.001, where its slope stays finite."""
+    around = jnp.pad(jnp.matmul(image, jnp.float32(LUMINANCE), precision="highest"), 1, mode="symmetric")
+    rows = around[:-2] + 2 * around[1:-1] + around[2:]
+    columns = around[:, :-2] + 2 * around[:, 1:-1] + around[:, 2:]
+    across, down = (rows[:, 2:] - rows[:, :-2]) / 4, (columns[2:] - columns[:-2]) / 4
+    return jnp.sqrt((across**2 + down**2) / 2 + 1e-6)
 
 
 def halved(image: Float[Array, "h w c"]) -> Float[Array, "H W c"]:

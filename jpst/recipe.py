@@ -16,8 +16,8 @@ Preset = Literal["balanced", "fast", "quality", "paper", "readme", "paper-fast"]
 class Hyperparameters(NamedTuple):
     """The numbers of a transfer: traced scalars and a pytree, so `vmap` sweeps them and new values never recompile.
 
-    Names and defaults are the reference implementation's (arXiv 1901.03915), except `coherence_weight` and
-    `clipping_weight`, which are ours.
+    Names and defaults are the reference implementation's (arXiv 1901.03915), except the weights of coherence, edges and
+    clipping, which are ours.
     """
 
     content_weight: float = 1.0
@@ -30,6 +30,8 @@ class Hyperparameters(NamedTuple):
     """weight of the aesthetic term, 10 minus NIMA's mean score"""
     coherence_weight: float = 0.0
     """weight of the photorealism term at half the size, a quarter, ...: against clouds of colour (not in the paper)"""
+    edge_weight: float = 0.0
+    """weight of the term of edges, 1 minus their structural similarity with the content's (not in the paper)"""
     clipping_weight: float = 0.0
     """weight of the penalty on values outside 0..255 (not in the paper)"""
     learning_rate: float = 1.0
@@ -142,7 +144,6 @@ _PAPER = Recipe(
     nima_size=0,
     matting_epsilon=1e-5,
     matting_moments="float32",
-    coherence_octaves=0,
     scene_mode="paper",
     word_senses="all",
     minimum_share=0.0,
@@ -153,7 +154,8 @@ _OURS = Hyperparameters(
     style_weight=1.0,
     regularization_weight=100.0,
     nima_weight=0.0,
-    coherence_weight=20.0,
+    coherence_weight=5.0,
+    edge_weight=0.1,
     clipping_weight=0.1,
     learning_rate=2.0,
 )

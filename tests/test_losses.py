@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import reference
 from pymatting import cf_laplacian
+from skimage.filters import sobel
+from skimage.metrics import structural_similarity
 from skimage.transform import downscale_local_mean
 
 from jpst import losses, matting, pixels
@@ -272,7 +274,7 @@ def test_the_coherence_loss_is_the_mean_of_pymattings_energy_at_half_and_a_quart
         laplacian = cf_laplacian(of, epsilon=1e-4, radius=1)
         values = downscale_local_mean(image, (size, size, 1)).astype(np.float64).reshape(-1, 3)
         expected += np.sum(values * (laplacian @ values)) / len(values)
-    targets = losses.Targets({}, {}, None, None, None, coarse)
+    targets = losses.Targets({}, {}, None, None, None, coarse=coarse)
     np.testing.assert_allclose(losses.coherence_loss(jnp.asarray(image), targets), expected, rtol=1e-4)
 
 
@@ -283,9 +285,27 @@ def test_a_cloud_of_colour_on_a_wall_is_seen_at_coarse_sizes_only():
     image = wall + (0.1 * np.exp(-(rows**2 + columns**2) / 200))[..., None] * np.float32([1, -1, 0])
     small = [downscale_local_mean(wall, (size, size, 1)) for size in (1, 2, 4, 8)]
     fine, *coarse = (jnp.asarray(matting.stencil(each, 1e-4)) for each in small)
-    targets = losses.Targets({}, {}, fine, jnp.float32(1 / 48**2), None, tuple(coarse))
+    targets = losses.Targets({}, {}, fine, jnp.float32(1 / 48**2), None, coarse=tuple(coarse))
     seen = [float(of(jnp.float32(image), targets)) for of in (losses.photorealism_loss, losses.coherence_loss)]
     assert seen[1] > 10 * seen[0]
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.1, 1.0])
+def test_the_edge_loss_is_one_minus_scikit_images_ssim_of_its_sobel_magnitudes(photograph, strength):
+    content, other = photograph(24, 32), photograph(24, 32, seed=1)
+    image = np.float32((1 - strength) * content + strength * other)
+    edges = [sobel(each @ np.array([0.2126, 0.7152, 0.0722])) for each in (content, image)]
+    targets = losses.Targets({}, {}, None, None, None, pixels.edges(jnp.asarray(content)))
+    expected = 1 - structural_similarity(*edges, data_range=1.0)
+    np.testing.assert_allclose(losses.edge_loss(jnp.asarray(image), targets), expected, atol=1e-3)
+
+
+def test_the_edge_loss_of_a_flat_image_has_a_finite_gradient():
+    image = jnp.full((16, 16, 3), 0.5)
+    targets = losses.Targets({}, {}, None, None, None, pixels.edges(image))
+    value, gradient = jax.value_and_grad(losses.edge_loss)(image, targets)
+    assert abs(value) < 1e-5
+    assert jnp.isfinite(gradient).all()
 
 
 # ---- Grams by pairs of pixel and region

@@ -84,7 +84,7 @@ def test_no_steps_change_nothing(state, targets, networks):
     result = run(state, targets, HYPER, networks, steps=0)
     equal(result.state, state)
     assert {name: values.shape for name, values in result.history.items()} == dict.fromkeys(
-        ("content", "style", "photorealism", "coherence", "clipping", "total"), (0,)
+        ("content", "style", "photorealism", "coherence", "edges", "clipping", "total"), (0,)
     )
     assert result.status == Status.FINE
 
@@ -196,7 +196,7 @@ def test_the_loss_falls(state, targets, networks):
 def test_the_total_is_the_sum_of_the_terms(state, targets, networks):
     history = dict(run(state, targets, HYPER, networks, steps=3).history)
     total = history.pop("total")
-    assert set(history) == {"content", "style", "photorealism", "coherence", "clipping"}
+    assert set(history) == {"content", "style", "photorealism", "coherence", "edges", "clipping"}
     np.testing.assert_allclose(sum(history.values()), total, rtol=1e-5)
 
 

@@ -66,7 +66,7 @@ def test_progress_counts_all_steps_and_shows_each_term(climb):
     climb(RECIPE, on_step=seen.append)
     assert [now.step for now in seen] == [1, 2, 3, 4, 5]
     assert sum(now.chunk for now in seen) == 5
-    assert set(seen[0].terms) == {"content", "style", "photorealism", "coherence", "clipping", "total"}
+    assert set(seen[0].terms) == {"content", "style", "photorealism", "coherence", "edges", "clipping", "total"}
     assert seen[-1].best.shape == (32, 48, 3)
 
 

@@ -88,6 +88,7 @@ def test_the_paper_preset_is_the_references_table():
         regularization_weight=1e4,
         nima_weight=1e5,
         coherence_weight=0.0,
+        edge_weight=0.0,
         clipping_weight=0.0,
         learning_rate=1.0,
         beta1=0.9,
