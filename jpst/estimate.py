@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jpst import memory, pyramid
+from jpst import memory, pyramid, solver
 from jpst.errors import JpstError
 from jpst.models import convolution, vgg19
 from jpst.pyramid import Level
@@ -20,6 +20,8 @@ PHOTOGRAPH_BYTES = 30
 """for a pixel of a photograph: float32 RGB, the region it belongs to, and what passes made from both; measured"""
 ACTIVATION_COPIES = 2.65
 """features, their gradients and XLA's work space, in units of all convolutions' outputs; measured"""
+CURVATURE_COPIES = 3.4
+"""L-BFGS's memory, the one before and what lies between them, in units of that memory; measured"""
 COMPILE_SECONDS = 10.0
 """for each working size that is new to a machine"""
 
@@ -55,11 +57,11 @@ class Room(NamedTuple):
         return Room(memory.available(), memory.available_on_device(jax.devices()[0]))
 
 
-def estimate(photograph_pixels: int, levels: tuple[Level, ...], layers: tuple[str, ...]) -> Estimate:
-    """For photographs of so many pixels together, and the layers that the objective reads."""
-    operations = work_per_pixel(layers)[1]
+def estimate(photograph_pixels: int, levels: tuple[Level, ...], recipe: Recipe) -> Estimate:
+    """For photographs of so many pixels together."""
+    operations = work_per_pixel(_layers(recipe))[1]
     work = sum(steps * height * width for (height, width), _, steps in levels) * 2 * operations  # forward and backward
-    needed = _host_bytes(photograph_pixels) + _device_bytes(levels, layers)
+    needed = _host_bytes(photograph_pixels) + _device_bytes(levels, recipe)
     return Estimate(int(needed), work / _operations_per_second(), COMPILE_SECONDS * len(levels))
 
 
@@ -97,7 +99,7 @@ def _needed(content: tuple[int, int], style: tuple[int, int], recipe: Recipe, ro
     """Bytes needed and available, of the scarcer of host and accelerator."""
     levels = pyramid.plan(content, style, recipe)
     photographs = content[0] * content[1] + style[0] * style[1]
-    host, device = _host_bytes(photographs), _device_bytes(levels, recipe.content_layers + recipe.style_layers)
+    host, device = _host_bytes(photographs), _device_bytes(levels, recipe)
     if room.device is None:
         host, device = host + device, 0.0
     needs = [(host, room.host), (device, room.device)]
@@ -124,10 +126,17 @@ def _host_bytes(photograph_pixels: int) -> float:
     return BASE_BYTES + PHOTOGRAPH_BYTES * photograph_pixels
 
 
-def _device_bytes(levels: tuple[Level, ...], layers: tuple[str, ...]) -> float:
+def _device_bytes(levels: tuple[Level, ...], recipe: Recipe) -> float:
     """Of the optimisation, at the largest level; the style's features, which need no gradient, take less."""
     largest = max(height * width for (height, width), _, _ in levels)
-    return 4 * ACTIVATION_COPIES * work_per_pixel(layers)[0] * largest
+    numbers = ACTIVATION_COPIES * work_per_pixel(_layers(recipe))[0]
+    if recipe.optimiser == "lbfgs":
+        numbers += CURVATURE_COPIES * 2 * solver.MEMORY * 3  # pairs of differences, of three channels
+    return 4 * numbers * largest
+
+
+def _layers(recipe: Recipe) -> tuple[str, ...]:
+    return recipe.content_layers + recipe.style_layers
 
 
 def work_per_pixel(layers: tuple[str, ...]) -> tuple[float, float]:

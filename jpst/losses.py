@@ -55,7 +55,7 @@ class Targets(NamedTuple):
     laplacian: Laplacian
     laplacian_weight: Float[Array, ""]
     start: Float[Array, "h w 3"]
-    edges: Float[Array, "h w"] | None = None
+    edges: Float[Array, "h w"]
     """of the content photograph, for the term of edges"""
     coarse: tuple[Laplacian, ...] = ()
     """Laplacians of the content photograph at half its size, at a quarter, ..."""

@@ -199,7 +199,7 @@ def check_numbers(recipe: Recipe, hyper: Hyperparameters) -> None:
 def estimated(job: Job, recipe: Recipe) -> Estimate:
     """What `execute` will take on this machine."""
     photographs = sum(photograph.pixels[..., 0].size for photograph in (job.content, job.style))
-    return estimate(photographs, job.levels, recipe.content_layers + recipe.style_layers)
+    return estimate(photographs, job.levels, recipe)
 
 
 def memory_shortage(content: Source, style: Source, recipe: Recipe) -> ShortMemoryError | None:

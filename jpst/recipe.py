@@ -152,10 +152,10 @@ _PAPER = Recipe(
 _OURS = Hyperparameters(
     content_weight=0.02,
     style_weight=1.0,
-    regularization_weight=100.0,
+    regularization_weight=30.0,
     nima_weight=0.0,
     coherence_weight=5.0,
-    edge_weight=0.1,
+    edge_weight=0.2,
     clipping_weight=0.1,
     learning_rate=2.0,
 )

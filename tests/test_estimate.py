@@ -15,7 +15,7 @@ LARGE = Recipe(size=2048)
 def needed(recipe: Recipe) -> int:
     levels = pyramid.plan(*PHOTOGRAPHS, recipe)
     pixels = sum(height * width for height, width in PHOTOGRAPHS)
-    return estimate.estimate(pixels, levels, recipe.content_layers + recipe.style_layers).memory_bytes
+    return estimate.estimate(pixels, levels, recipe).memory_bytes
 
 
 def test_work_per_pixel_counts_what_vgg19_computes():

@@ -260,7 +260,7 @@ def test_the_clipping_loss_is_a_mean_over_all_values():
 def test_the_photorealism_loss_is_the_weighted_energy(photograph):
     image = jnp.asarray(photograph(6, 8))
     laplacian = jnp.asarray(matting.stencil(photograph(6, 8, seed=1), 1e-4))
-    targets = losses.Targets({}, {}, laplacian, jnp.float32(0.25), image)
+    targets = losses.Targets({}, {}, laplacian, jnp.float32(0.25), image, pixels.edges(image))
     expected = 0.25 * matting.energy(laplacian, image)
     np.testing.assert_allclose(losses.photorealism_loss(image, targets), expected, rtol=1e-6)
 
@@ -274,7 +274,7 @@ def test_the_coherence_loss_is_the_mean_of_pymattings_energy_at_half_and_a_quart
         laplacian = cf_laplacian(of, epsilon=1e-4, radius=1)
         values = downscale_local_mean(image, (size, size, 1)).astype(np.float64).reshape(-1, 3)
         expected += np.sum(values * (laplacian @ values)) / len(values)
-    targets = losses.Targets({}, {}, None, None, None, coarse=coarse)
+    targets = losses.Targets({}, {}, None, None, None, None, coarse)
     np.testing.assert_allclose(losses.coherence_loss(jnp.asarray(image), targets), expected, rtol=1e-4)
 
 
@@ -285,7 +285,7 @@ def test_a_cloud_of_colour_on_a_wall_is_seen_at_coarse_sizes_only():
     image = wall + (0.1 * np.exp(-(rows**2 + columns**2) / 200))[..., None] * np.float32([1, -1, 0])
     small = [downscale_local_mean(wall, (size, size, 1)) for size in (1, 2, 4, 8)]
     fine, *coarse = (jnp.asarray(matting.stencil(each, 1e-4)) for each in small)
-    targets = losses.Targets({}, {}, fine, jnp.float32(1 / 48**2), None, coarse=tuple(coarse))
+    targets = losses.Targets({}, {}, fine, jnp.float32(1 / 48**2), None, None, tuple(coarse))
     seen = [float(of(jnp.float32(image), targets)) for of in (losses.photorealism_loss, losses.coherence_loss)]
     assert seen[1] > 10 * seen[0]
 
