@@ -165,7 +165,7 @@ PRESETS: dict[str, tuple[Recipe, Hyperparameters]] = {
     "fast": (Recipe(name="fast", size=256, iterations=(50, 15)), _OURS),
     "quality": (
         Recipe(name="quality", iterations=(120, 50)),
-        _OURS._replace(regularization_weight=150.0),
+        _OURS._replace(edge_weight=0.3),
     ),
     "paper": (_PAPER, Hyperparameters()),
     # the author's settings for the picture in the reference's README

@@ -27,9 +27,7 @@ SUFFICIENT = 1e-4  # part of the decrease that the slope promises which a step m
 ROUNDING = 1e-6  # relative error of a total in float32
 SHORTEST = 1e-3  # of a direction: a shorter step means that the direction is of no use
 CORNER = 0.12  # cycles per pixel, from where on the curvature no longer grows with the frequency
-LEAST_CURVATURE = (
-    0.04  # of that reached there; of the mean colour. 0.01 is best for the paper's objective, 0.1 for ours
-)
+LEAST_CURVATURE = 0.04  # that of the mean colour, as a part of it; 0.01 would be best for the paper, 0.1 for ours
 
 _lbfgs = optax.scale_by_lbfgs(MEMORY)
 
