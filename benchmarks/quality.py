@@ -1,7 +1,7 @@
 """How good the pictures are, beside others': a table, a contact sheet and the front that one weight traces.
 
     python benchmarks/quality.py PAIRS -o OUT [--preset balanced] [--segmenter cluster] [--pairs 03 30]
-    python benchmarks/quality.py PAIRS -o OUT --preset fast --sweep 0.3 0.1 0.02
+    python benchmarks/quality.py PAIRS -o OUT --preset fast --weight edge_weight --sweep 0.05 0.5
 
 PAIRS holds a folder for each pair, as pairs.py tells. Every picture is measured at one size with the hand-made masks,
 also where the transfer found its regions itself: edge SSIM with the content, higher is better; style distance as a part
@@ -45,7 +45,7 @@ class Arguments:
     preset: Preset = "balanced"
     segmenter: Literal["auto", "cluster", "pspnet", "none"] = "auto"
     """auto takes the hand-made masks; the others do not look at them"""
-    weight: Literal["style_weight", "regularization_weight"] = "style_weight"
+    weight: Literal["style_weight", "regularization_weight", "coherence_weight", "edge_weight"] = "style_weight"
     """which one is swept"""
     sweep: tuple[float, ...] = ()
     """more values of it, each tried on every pair"""
