@@ -126,8 +126,8 @@ def climb(
     for level in levels:
         started = time.perf_counter()
         own, other = at_size(content.pixels, level.content), at_size(style.pixels, level.style)
-        own_masks = _filled_up(soft_masks(content.labels, regions, own, recipe))
-        other_masks = _filled_up(soft_masks(style.labels, regions, other, recipe))
+        own_masks = _filled_up(soft_masks(content.labels, regions, own, recipe), recipe)
+        other_masks = _filled_up(soft_masks(style.labels, regions, other, recipe), recipe)
         targets = prepare(own, other, own_masks, other_masks, networks, recipe=recipe)
         state = init(targets, hyper, recipe=recipe, key=key)
         if climbed:
@@ -145,8 +145,13 @@ def climb(
     return climbed
 
 
-def _filled_up(masks: Float[Array, "r h w"]) -> Float[Array, "R h w"]:
-    """With empty masks, which change no term, up to the next of `REGION_COUNTS`."""
+def _filled_up(masks: Float[Array, "r h w"], recipe: Recipe) -> Float[Array, "R h w"]:
+    """With empty masks, which change no term, up to the next of `REGION_COUNTS`.
+
+    Not for the paper's objective, where each mask, empty or not, costs a Gram of the whole picture.
+    """
+    if recipe.objective == "paper":
+        return masks
     wanted = next((count for count in REGION_COUNTS if count >= len(masks)), len(masks))
     return jnp.pad(masks, ((0, wanted - len(masks)), (0, 0), (0, 0)))
 

@@ -163,6 +163,6 @@ def test_few_and_many_regions_make_lists_of_one_shape(photograph):
     for regions in (2, 3, 6):
         labels = (np.indices((128, 192))[1] * regions // 192).astype(np.int32)
         picture = jax.numpy.asarray(photograph(128, 192, seed=regions))
-        masks = pyramid._filled_up(pyramid.soft_masks(labels, regions, picture, RECIPE))
+        masks = pyramid._filled_up(pyramid.soft_masks(labels, regions, picture, RECIPE), RECIPE)
         shapes.append(jax.tree.map(np.shape, grams.gather(np.asarray(masks))))
     assert shapes[0] == shapes[1] == shapes[2]
