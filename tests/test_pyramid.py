@@ -154,7 +154,7 @@ def test_filling_up_the_regions_changes_no_term(climb, monkeypatch):
     filled = climb(RECIPE)
     monkeypatch.setattr(pyramid, "REGION_COUNTS", ())
     for one, other in zip(filled, climb(RECIPE), strict=True):
-        for term, values in one.losses.items():  # Adam's first steps make more of rounding
+        for term, values in one.losses.items():  # the solver's first steps make more of rounding
             np.testing.assert_allclose(values, other.losses[term], rtol=1e-3, err_msg=term)
 
 
