@@ -125,7 +125,7 @@ def test_a_plateau_is_where_the_best_total_hardly_falls(totals, flat):
 
 @pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
 def test_the_total_falls_on_every_level(climb, optimiser):
-    recipe = dataclasses.replace(RECIPE, optimiser=optimiser, iterations=(6, 6))
+    recipe = dataclasses.replace(RECIPE, optimiser=optimiser, iterations=(4, 4))
     for one in climb(recipe, hyper=HYPER._replace(learning_rate=0.5)):
         assert min(one.losses["total"]) < one.losses["total"][0]
         assert one.status is Status.FINE

@@ -31,10 +31,10 @@ def driven(function, first, steps: int):
 
 @pytest.fixture
 def quadratic():
-    """A function of an image with condition 100, and where it is least."""
+    """A function of an image with condition 1000, and where it is least."""
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.normal(size=(60, 60)))[0]
-    hessian = basis @ np.diag(np.logspace(0, 2, 60)) @ basis.T
+    hessian = basis @ np.diag(np.logspace(0, 3, 60)) @ basis.T
     slope = rng.normal(size=60)
     matrix, vector = jnp.float32(hessian), jnp.float32(slope)
     return lambda x: 0.5 * x.ravel() @ matrix @ x.ravel() - vector @ x.ravel(), np.linalg.solve(hessian, slope)
@@ -48,7 +48,7 @@ def rosenbrock(x):
 
 def test_a_quadratic_is_solved(quadratic):
     function, expected = quadratic
-    _, image, _ = driven(function, jnp.zeros(SHAPE), 300)
+    _, image, _ = driven(function, jnp.zeros(SHAPE), 150)
     np.testing.assert_allclose(np.ravel(image), expected, atol=2e-3)
 
 
