@@ -24,9 +24,9 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import tyro
-from torch_objective import Torch
+from torch_objective import DEVICE, Torch
 
-from jpst import optimise, pipeline, pyramid
+from jpst import optimise, pipeline, pixels, pyramid
 from jpst.cli import keep_compilations
 from jpst.losses import Targets
 from jpst.models import vgg19
@@ -75,8 +75,8 @@ class Case:
     def targets(self) -> Targets:
         """The reference's: of the finest level, from the content photograph."""
         recipe, level = dataclasses.replace(self.recipe, start="content"), self.levels[-1]
-        content = pyramid.at_size(self.content.pixels, level.content)
-        style = pyramid.at_size(self.style.pixels, level.style)
+        content = pixels.at_size(self.content.pixels, level.content)
+        style = pixels.at_size(self.style.pixels, level.style)
         content_masks = soft_masks(self.content.labels, self.regions, content, recipe)
         style_masks = soft_masks(self.style.labels, self.regions, style, recipe)
         return optimise.prepare(content, style, content_masks, style_masks, self.networks, recipe=recipe)
@@ -106,7 +106,7 @@ def check(theirs: Torch, targets: Targets, networks: Networks) -> float:
     for at in (targets.start, image):
         ours = float(objective(at, targets, hyper, networks)[0])
         with torch.no_grad():
-            expected = float(theirs.loss(torch.tensor(np.asarray(at))))
+            expected = float(theirs.loss(torch.tensor(np.asarray(at), device=DEVICE)))
         apart = max(apart, abs(ours / expected - 1))
     assert apart < 1e-3, f"the two losses differ by {apart:.1e}"
     return apart
@@ -114,7 +114,7 @@ def check(theirs: Torch, targets: Targets, networks: Networks) -> float:
 
 def adam(first: np.ndarray) -> tuple[torch.Tensor, torch.optim.Adam]:
     """The reference's image in 8-bit levels, and its optimiser."""
-    levels = torch.tensor(255 * first, requires_grad=True)
+    levels = torch.tensor(255 * first, device=DEVICE, requires_grad=True)
     return levels, torch.optim.Adam([levels], lr=HYPER.learning_rate, betas=(0.9, 0.999), eps=1e-8)
 
 
@@ -132,7 +132,7 @@ def reference(theirs: Torch, first: np.ndarray, steps: int, kept: Path) -> list[
     levels, optimiser = adam(first)
     totals: list[float] = []
     if kept.is_file():
-        state = torch.load(kept)
+        state = torch.load(kept, map_location=DEVICE)
         totals = state["totals"]
         optimiser.load_state_dict(state["adam"])
         levels.data.copy_(state["image"])
@@ -192,6 +192,8 @@ def main() -> None:
     arguments = tyro.cli(Arguments)
     arguments.output.mkdir(parents=True, exist_ok=True)
     keep_compilations()
+    jax.config.update("jax_default_matmul_precision", "float32")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = jax.devices()[0].device_kind
     print(f"{device}, {torch.get_num_threads()} threads; JAX {jax.__version__}, PyTorch {torch.__version__}")
     loaded = pipeline.load_networks(Recipe.preset("paper-fast"), HYPER)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from jpst import highres, pixels, pyramid
+from jpst import highres, pixels
 from jpst.cli import keep_compilations
 
 AFFINE = np.array([[0.6, 0.1, 0.0], [0.05, 0.5, 0.1], [0.0, 0.1, 0.7]], np.float32)
@@ -97,13 +97,13 @@ def measure(megapixels: float, size: int) -> Row:
     keep_compilations()
     full = photograph(megapixels)
     working = pixels.working_size(full.shape[0], full.shape[1], size)
-    content = pyramid.at_size(full, working)
+    content = pixels.at_size(full, working)
     result = jax.block_until_ready(transferred(content))
     before = _status("VmRSS")
     _forget_peak()
     first, out = _timed(full, content, result)
     peak = _status("VmHWM")
-    back = 255 * float(jnp.abs(pyramid.at_size(out, working) - result).mean())
+    back = 255 * float(jnp.abs(pixels.at_size(out, working) - result).mean())
     del out
     again, _ = _timed(full, content, result)  # finds everything compiled
     assert back < 2, f"made small again, the result is {back:.2f} levels from the working result"

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 import jpst
-from jpst import metrics, pipeline, pixels, pyramid, semantics
+from jpst import metrics, pipeline, pixels, semantics
 
 WIDTH = 360  # of a picture on a sheet
 EMPTY = Image.new("RGB", (1, 1), "white")
@@ -30,7 +30,7 @@ class Pair:
         job = pipeline.prepare_job(folder / "content.png", folder / "style.png", recipe)
         level = job.levels[0]
         self.size = level.content
-        self.content, self.style = self.at_size(job.content.pixels), pyramid.at_size(job.style.pixels, level.style)
+        self.content, self.style = self.at_size(job.content.pixels), pixels.at_size(job.style.pixels, level.style)
         count = len(job.found.regions.names)
         self.masks = semantics.masks(job.found.regions.content, count, *level.content)
         self.style_masks = semantics.masks(job.found.regions.style, count, *level.style)
@@ -38,7 +38,7 @@ class Pair:
         self.untouched = self.distance(self.content)
 
     def at_size(self, picture: Picture) -> Picture:
-        return np.round(255 * np.asarray(pyramid.at_size(picture.astype(np.float32), self.size))) / 255
+        return np.round(255 * np.asarray(pixels.at_size(picture.astype(np.float32), self.size))) / 255
 
     def distance(self, picture: Picture) -> float:
         return metrics.style_distance(metrics.region_grams(picture, self.masks, self.variables), self.target)

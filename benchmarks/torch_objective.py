@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 import torch
 
@@ -9,13 +10,16 @@ from jpst.losses import Targets
 from jpst.models import vgg19
 from jpst.recipe import Hyperparameters
 
+DEVICE = torch.device("cpu" if jax.default_backend() == "cpu" else "cuda")
+"""where JAX computes too"""
+
 
 class Torch:
     """The objective in PyTorch (channels last), with targets that ours computed."""
 
     def __init__(self, variables: vgg19.Variables, targets: Targets, hyper: Hyperparameters) -> None:
         def tensor(x: Any) -> torch.Tensor:
-            return torch.tensor(np.asarray(x))
+            return torch.tensor(np.asarray(x), device=DEVICE)
 
         self.hyper = hyper
         self.scale, self.offset = (tensor(variables["preprocessing"][name]) for name in ("scale", "offset"))
@@ -49,7 +53,7 @@ class Torch:
     def loss(self, image: torch.Tensor) -> torch.Tensor:
         features = self.features(image)
         content = sum(w * ((features[name] - want) ** 2).mean() for name, (want, w) in self.content.items())
-        style = torch.zeros(())
+        style = torch.zeros((), device=DEVICE)
         for name, (masks, wanted, weights) in self.style.items():
             flat = features[name].reshape(-1, features[name].shape[-1])
             for mask, want, weight in zip(masks, wanted, weights, strict=True):
@@ -70,18 +74,18 @@ class Torch:
         return total
 
     def step(self, image: np.ndarray) -> tuple[float, np.ndarray]:
-        leaf = torch.tensor(image).requires_grad_()
+        leaf = torch.tensor(image, device=DEVICE).requires_grad_()
         loss = self.loss(leaf)
         loss.backward()
         assert leaf.grad is not None
-        return float(loss.detach()), leaf.grad.numpy()
+        return float(loss.detach()), leaf.grad.numpy(force=True)
 
 
 def energy(stencil: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     """v^T L v of a Laplacian as a stencil, summed over channels."""
     height, width = image.shape[:2]
     padded = torch.nn.functional.pad(image.permute(2, 0, 1)[None], (2, 2, 2, 2), mode="replicate")[0]
-    total = torch.zeros(())
+    total = torch.zeros((), device=DEVICE)
     for y in range(5):
         for x in range(5):
             apart = padded[:, y : y + height, x : x + width] - image.permute(2, 0, 1)
@@ -91,10 +95,10 @@ def energy(stencil: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
 
 def edges(image: torch.Tensor) -> torch.Tensor:
     """Sobel magnitude of the luminance."""
-    luminance = (image @ torch.tensor([0.2126, 0.7152, 0.0722]))[None, None]
+    luminance = (image @ torch.tensor([0.2126, 0.7152, 0.0722], device=DEVICE))[None, None]
     # replicated by one pixel is mirrored by one pixel
     around = torch.nn.functional.pad(luminance, (1, 1, 1, 1), mode="replicate")
-    across = torch.tensor([[1.0, 2, 1]]).T @ torch.tensor([[-1.0, 0, 1]]) / 4
+    across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device=DEVICE) / 4
     slopes = torch.nn.functional.conv2d(around, torch.stack([across, across.T])[:, None])[0]
     return ((slopes**2).mean(0) + 1e-6).sqrt()
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
@@ -65,9 +64,9 @@ def licence(name: str) -> str:
 
 def score(variables: PyTree, photograph: Float[np.ndarray, "h w 3"], size: int = nima.TRAINED_SIZE) -> Score:
     """Rates a photograph, sRGB in [0, 1], brought to a square of `size` pixels (0: as it is)."""
-    picture = jnp.asarray(photograph, jnp.float32)
+    picture = np.asarray(photograph, np.float32)
     if size:  # outside of what is compiled: one network for photographs of all sizes
-        picture = jnp.clip(pixels.resize(picture, size, size), 0.0, 1.0)
+        picture = pixels.at_size(picture, (size, size))
     ratings = _distribution(variables, picture)
     mean, deviation = float(nima.mean_score(ratings)), float(nima.deviation(ratings))
     return Score(mean, deviation, tuple(np.asarray(ratings, float).tolist()))

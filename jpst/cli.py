@@ -342,7 +342,11 @@ def keep_compilations() -> None:
     import jax
     import platformdirs
 
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("jpst") / "compiled"))
+    from jpst import programs
+
+    if not (folder := os.environ.get("JAX_COMPILATION_CACHE_DIR")):
+        folder = str(platformdirs.user_cache_path("jpst") / "compiled")
+        jax.config.update("jax_compilation_cache_dir", folder)
     if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    programs.keep_in(Path(folder) / "programs")

@@ -19,6 +19,7 @@ from scipy import linalg
 
 from jpst import pixels, segment
 from jpst.models import vgg19
+from jpst.programs import kept
 from jpst.segment import Segmentation
 
 LAYERS = ("relu3_4", "relu4_4", "relu5_1", "relu5_4")
@@ -70,10 +71,10 @@ def at_size(photograph: np.ndarray) -> Array:
     """The photograph as the network sees it: sides multiples of 32, so that all layers' cells nest."""
     rows, columns = photograph.shape[:2]
     height, width = pixels.working_size(rows, columns, SIZE, 32)
-    return jnp.clip(pixels.resize(jnp.asarray(photograph), max(height, 32), max(width, 32)), 0.0, 1.0)
+    return pixels.at_size(photograph, (max(height, 32), max(width, 32)))
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(kept, static_argnums=(2,))
 def features(variables: PyTree, image: Float[Array, "h w 3"], layers: tuple[str, ...]) -> dict[str, Array]:
     """The square roots of the features (which tames the few strong channels) on cells of 8 x 8 pixels."""
     height, width = image.shape[0] // CELL, image.shape[1] // CELL

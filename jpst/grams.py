@@ -89,7 +89,7 @@ def _listed(flat: np.ndarray, present: list[np.ndarray], blocks: int, block: int
         rows[found, used[found]] = places
         used[found] += 1
         start = stop
-    return Pairs(*map(jnp.asarray, (pixels, weights, regions, rows)))
+    return Pairs(*map(jax.device_put, (pixels, weights, regions, rows)))
 
 
 def of_pairs(features: Float[Array, "h w c"], pairs: Pairs, regions: int) -> Float[Array, "r c c"]:

@@ -216,6 +216,6 @@ def laplacian(
         return stencil(np.asarray(image), epsilon, moments)
 
     if not isinstance(image, Tracer):
-        return jnp.asarray(assemble(image))
+        return jax.device_put(assemble(image))
     shape = jax.ShapeDtypeStruct((SPAN, SPAN, *image.shape[:2]), jnp.float32)
     return jax.pure_callback(assemble, shape, image, vmap_method="sequential")

@@ -6,17 +6,20 @@ written for one image and batched by `jax.vmap` from outside, for instance over 
 
 import enum
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
 from jpst import losses, matting, pixels, solver
 from jpst.losses import Targets
 from jpst.models import nima, vgg19
+from jpst.programs import kept
 from jpst.recipe import Hyperparameters, Recipe
 
 
@@ -79,19 +82,25 @@ def prepare(
     a host callback there; with `recipe.laplacian == "bcoo"`, whose size depends on the picture, call it outside).
     """
     laplacian, *coarse = (_laplacian(picture, recipe) for picture in _octaves(content, recipe.coherence_octaves))
-    layers = tuple(dict.fromkeys(recipe.content_layers + recipe.style_layers))
-    # All layers of both, though not all are used: the two are then one compiled function where they have one size.
-    own, other = (_features(networks.vgg19, picture, layers) for picture in (content, style))
-    relevant = (recipe.content_layers, recipe.style_layers, recipe.objective)
-    content_targets, style_targets = _targets(own, other, content_masks, style_masks, *relevant)
-    start = _first(content, style, content_masks, style_masks, networks.vgg19["preprocessing"], recipe.start)
+    with _precision(recipe):
+        layers = tuple(dict.fromkeys(recipe.content_layers + recipe.style_layers))
+        # All layers of both, though not all are used: the two are then one compiled function where they have one size.
+        own, other = (_features(networks.vgg19, picture, layers) for picture in (content, style))
+        relevant = (recipe.content_layers, recipe.style_layers, recipe.objective)
+        content_targets, style_targets = _targets(own, other, content_masks, style_masks, *relevant)
+        start = _first(content, style, content_masks, style_masks, networks.vgg19["preprocessing"], recipe.start)
     if recipe.objective != "paper" and not any(isinstance(mask, Tracer) for mask in jax.tree.leaves(style_targets)):
         style_targets = {name: losses.by_pairs(target) for name, target in style_targets.items()}
     scale = 1.0 if recipe.objective == "paper" else 1.0 / (content.shape[0] * content.shape[1])
     view = losses.view(recipe.nima_size, *content.shape[:2]) if recipe.nima_size and networks.nima is not None else None
     return Targets(
-        content_targets, style_targets, laplacian, jnp.float32(scale), start, pixels.edges(content), tuple(coarse), view
+        content_targets, style_targets, laplacian, jnp.float32(scale), start, _edges(content), tuple(coarse), view
     )
+
+
+def _precision(recipe: Recipe) -> AbstractContextManager[None]:
+    """Left to itself a GPU would round the factors of float32 convolutions to ten bits, a TPU to seven."""
+    return jax.default_matmul_precision(None if recipe.feature_precision == "bfloat16" else recipe.feature_precision)
 
 
 def _laplacian(picture: Float[Array, "h w 3"], recipe: Recipe) -> matting.Laplacian:
@@ -103,13 +112,14 @@ def _octaves(picture: Float[Array, "h w 3"], count: int) -> Iterator[Float[Array
     """The picture, then so many times half the one before, as long as that has a window of the Laplacian."""
     yield picture
     if count and min(picture.shape[:2]) // 2 >= matting.WINDOW:
-        yield from _octaves(pixels.halved(picture), count - 1)
+        yield from _octaves(_halved(picture), count - 1)
 
 
-_features = jax.jit(vgg19.features, static_argnums=2)
+_features = kept(vgg19.features, static_argnums=(2,))
+_edges, _halved = kept(pixels.edges), kept(pixels.halved)
 
 
-@partial(jax.jit, static_argnums=(4, 5, 6))
+@partial(kept, static_argnums=(4, 5, 6))
 def _targets(own, other, content_masks, style_masks, content_layers, style_layers, objective):
     content_targets = {name: losses.content_target(own[name], objective) for name in content_layers}
     style_targets = {
@@ -126,7 +136,7 @@ def _targets(own, other, content_masks, style_masks, content_layers, style_layer
     return content_targets, style_targets
 
 
-@partial(jax.jit, static_argnums=5)
+@partial(kept, static_argnums=(5,))
 def _first(content, style, content_masks, style_masks, preprocessing, start):
     """The first image, but for the noise of "noise"."""
     if start == "matched":
@@ -158,17 +168,18 @@ def transfer(
     Under a caller's `jit` or `vmap`, and on accelerators, this is one `lax.scan`. Called with plain arrays on a CPU it
     drives the same jitted step from Python instead, because XLA runs a scan's convolutions there on one thread.
     """
-    del recipe  # all static choices of a step already shape its targets and state; every entry point reads alike
     hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
-    if _plain_on_cpu(state, targets, hyper, networks):
-        records = []
-        for _ in range(steps):
-            state, record = _step(state, targets, hyper, networks)
-            records.append(record)
-        shapes = jax.eval_shape(_step, state, targets, hyper, networks)[1]
-        history, finite = jax.tree.map(lambda shape, *x: jnp.asarray(x, shape.dtype), shapes, *records)
-    else:
-        state, (history, finite) = _scan(state, targets, hyper, networks, steps)
+    with _precision(recipe):
+        if _plain_on_cpu(state, targets, hyper, networks):
+            records = []
+            for _ in range(steps):
+                state, record = _step(state, targets, hyper, networks)
+                records.append(record)
+            none = () if records else (jax.eval_shape(_step, state, targets, hyper, networks)[1],)
+            kinds = jax.tree.map(lambda x: x.dtype, (*records, *none)[0])
+            history, finite = jax.tree.map(lambda kind, *x: jax.device_put(np.asarray(x, kind)), kinds, *records)
+        else:
+            state, (history, finite) = _scan(state, targets, hyper, networks, steps)
     status = jnp.where(jnp.all(finite), jnp.int32(Status.FINE), jnp.int32(Status.NOT_FINITE))
     return Result(state.best_image, state, history, status)
 
@@ -179,12 +190,12 @@ def _plain_on_cpu(state: State, *others: PyTree) -> bool:
     return next(iter(state.image.devices())).platform == "cpu"
 
 
-@partial(jax.jit, static_argnums=4)
+@partial(kept, static_argnums=(4,))
 def _scan(state, targets, hyper, networks, steps):
     return jax.lax.scan(lambda state, _: _step(state, targets, hyper, networks), state, length=steps)
 
 
-@jax.jit
+@kept
 def _step(state: State, targets: Targets, hyper: Hyperparameters, networks: Networks):
     """One update: the terms at the image as it is, the best image from that same pair, then the solver's move."""
     (total, terms), gradient = jax.value_and_grad(objective, has_aux=True)(state.image, targets, hyper, networks)

@@ -5,6 +5,7 @@ import datetime
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 import PIL.Image
 
-from jpst import aesthetics, highres, image, pyramid, regions, semantics
+from jpst import aesthetics, highres, image, pixels, pyramid, regions, semantics
 from jpst.errors import JpstError
 from jpst.estimate import Estimate, ShortMemoryError, estimate, shortage
 from jpst.image import Photograph
@@ -35,7 +36,7 @@ class Job(NamedTuple):
     """the regions, and where they came from"""
     levels: tuple[Level, ...]
     vgg19: weights.Loaded | None
-    """the network, where it was loaded to find the regions"""
+    """the network as the recipe uses it, unless the caller has networks or it is yet to be fetched"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,15 +98,20 @@ def prepare_job(
     networks: Networks | None = None,
 ) -> Job:
     """Reads photographs and masks, finds and matches the regions and fixes the working sizes, before any optimising."""
-    photographs = image.read(content), image.read(style)
-    levels = pyramid.plan(photographs[0].pixels.shape[:2], photographs[1].pixels.shape[:2], recipe)
     masks = regions.masks_to_use((content, style), (content_seg, style_seg), recipe)
-    loaded = None
-    if networks is None and regions.choose(masks, recipe) == "cluster":
-        loaded = weights.load("vgg19")
-    variables = networks.vgg19 if networks else loaded and loaded.variables
-    found = regions.find(photographs, masks, recipe, variables)
-    return Job(content, style, *photographs, found, levels, loaded)
+    cluster = regions.choose(masks, recipe) == "cluster"
+    with ThreadPoolExecutor() as pool:
+        here = cluster or weights.find("vgg19") is not None
+        loading = pool.submit(_load_vgg19, recipe) if here and networks is None else None
+        reading = pool.submit(image.read, style)
+        photographs = image.read(content), reading.result()
+        levels = pyramid.plan(photographs[0].pixels.shape[:2], photographs[1].pixels.shape[:2], recipe)
+        if networks is not None:
+            variables = networks.vgg19
+        else:
+            variables = loading.result().variables if loading and cluster else None
+        found = regions.find(photographs, masks, recipe, variables)
+        return Job(content, style, *photographs, found, levels, loading and loading.result())
 
 
 def execute(
@@ -165,16 +171,21 @@ def _load_networks(
     recipe: Recipe, hyper: Hyperparameters, network: weights.Loaded | None = None
 ) -> tuple[Networks, dict[str, Any]]:
     check_numbers(recipe, hyper)
-    loaded = {"vgg19": network or weights.load("vgg19")}
+    loaded = {"vgg19": network or _load_vgg19(recipe)}
     if np.any(hyper.nima_weight) and not absent_terms(recipe, hyper):
         loaded["nima"] = aesthetics.load(None if recipe.nima_checkpoint == "auto" else recipe.nima_checkpoint)
     variables: dict[str, Any] = {name: each.variables for name, each in loaded.items()}
+    return Networks(**variables), {name: each.provenance._asdict() for name, each in loaded.items()}
+
+
+def _load_vgg19(recipe: Recipe) -> weights.Loaded:
+    """The network in the form that is fastest here, or that the recipe asks for."""
+    loaded = weights.load("vgg19")
     if recipe.feature_precision == "bfloat16":
-        variables["vgg19"] = vgg19.cast(variables["vgg19"], "bfloat16")
-    elif jax.default_backend() == "cpu":  # where XLA's own convolutions are slow
-        variables["vgg19"] = vgg19.accelerate(variables["vgg19"])
-    networks = Networks(**variables)
-    return networks, {name: each.provenance._asdict() for name, each in loaded.items()}
+        return loaded._replace(variables=vgg19.cast(loaded.variables, "bfloat16"))
+    if jax.default_backend() == "cpu":  # where XLA's own convolutions are slow
+        return loaded._replace(variables=vgg19.accelerate(loaded.variables))
+    return loaded
 
 
 def check_numbers(recipe: Recipe, hyper: Hyperparameters) -> None:
@@ -242,7 +253,7 @@ def finish(full: np.ndarray, climbed: Climbed, recipe: Recipe) -> np.ndarray:
 
 
 def _alpha_at(alpha: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(pyramid.at_size(alpha[..., None].repeat(3, -1), size))[..., 0]
+    return np.asarray(pixels.at_size(alpha[..., None], size))[..., 0]
 
 
 def _like(source: Source, photograph: Photograph) -> PIL.Image.Image | np.ndarray:

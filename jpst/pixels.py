@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.sparse import csr_array
 
 TRACE = 1e-6  # pixels: less of a region than this is none
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709, on the encoded values
@@ -29,6 +30,36 @@ def working_size(height: int, width: int, longest: int, multiple: int = 1) -> tu
 def resize(image: Float[Array, "h w c"], height: int, width: int, method: str = "cubic") -> Float[Array, "H W c"]:
     """Antialiased resize with half-pixel centres; cubic may overshoot the range of the input a little."""
     return jax.image.resize(image, (height, width, image.shape[-1]), method, precision=jax.lax.Precision.HIGHEST)
+
+
+def at_size(photograph: Float[np.ndarray, "h w c"], size: tuple[int, int]) -> Float[Array, "H W c"]:
+    """A photograph at a size (height, width), in [0, 1]; exactly itself where it has that size already.
+
+    What `resize` does, on the host and by the few weights that are not zero: a camera's picture has thousands of
+    columns, of which an output pixel sees some forty.
+    """
+    height, width, channels = photograph.shape
+    if (height, width) == size:
+        return jax.device_put(photograph)
+    narrow = _cubic_weights(height, size[0]) @ photograph.reshape(height, -1)
+    turned = narrow.reshape(size[0], width, channels).swapaxes(0, 1).reshape(width, -1)
+    small = (_cubic_weights(width, size[1]) @ turned).reshape(size[1], size[0], channels).swapaxes(0, 1)
+    return jax.device_put(np.clip(small, 0, 1))
+
+
+def _cubic_weights(size: int, out: int) -> csr_array:
+    """[out, size]: Keys' cubic convolution (1981, a = -1/2), stretched to the output's pixels where those are larger,
+    at half-pixel centres; the rows sum to one."""
+    stretch = max(size / out, 1.0)
+    centres = (np.arange(out) + 0.5) * (size / out) - 0.5
+    inputs = np.floor(centres - 2 * stretch).astype(int)[:, None] + np.arange(int(4 * stretch) + 3)
+    x = np.abs(inputs - centres[:, None]) / stretch
+    weights = np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2)
+    inside = (x < 2) & (inputs >= 0) & (inputs < size)
+    weights = np.where(inside, weights, 0)
+    weights /= weights.sum(1, keepdims=True)
+    rows = np.broadcast_to(np.arange(out)[:, None], inputs.shape)
+    return csr_array((weights[inside].astype(np.float32), (rows[inside], inputs[inside])), shape=(out, size))
 
 
 def resize_tf1(planes: Float[Array, "c h w"], height: int, width: int) -> Float[Array, "c H W"]:

@@ -17,7 +17,7 @@ from jpst.optimise import Networks, Result, State, Status, init, prepare, transf
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions import soft_masks
 
-ACCELERATOR_CHUNK = 10  # steps in one call on GPU and TPU, between two reports of progress
+ACCELERATOR_CHUNK = 10  # at most so many steps in one call on GPU and TPU, between two reports of progress
 PLATEAU_STEPS = 20  # over which a recipe's `plateau_tolerance` is measured
 REGION_COUNTS = (1, 9, 24)  # masks are filled up to these with empty ones, which costs little: fewer steps to compile
 
@@ -125,7 +125,8 @@ def climb(
     climbed: list[Climbed] = []
     for level in levels:
         started = time.perf_counter()
-        own, other = at_size(content.pixels, level.content), at_size(style.pixels, level.style)
+        own = pixels.at_size(content.pixels, level.content)
+        other = pixels.at_size(style.pixels, level.style)
         own_masks = _filled_up(soft_masks(content.labels, regions, own, recipe), recipe)
         other_masks = _filled_up(soft_masks(style.labels, regions, other, recipe), recipe)
         targets = prepare(own, other, own_masks, other_masks, networks, recipe=recipe)
@@ -160,11 +161,16 @@ def _chunks(
     state: State, targets: Targets, hyper: Hyperparameters, networks: Networks, recipe: Recipe, steps: int
 ) -> Iterator[Result]:
     """`transfer` in pieces between which the host may look, and stop: single steps on a CPU, scans elsewhere."""
-    longest = 1 if jax.default_backend() == "cpu" else ACCELERATOR_CHUNK
-    for done in range(0, steps, longest):
-        result = transfer(state, targets, hyper, networks, recipe=recipe, steps=min(longest, steps - done))
+    chunk = 1 if jax.default_backend() == "cpu" else _largest_divisor(steps, ACCELERATOR_CHUNK)
+    for _ in range(0, steps, chunk):
+        result = transfer(state, targets, hyper, networks, recipe=recipe, steps=chunk)
         state = result.state
         yield result
+
+
+def _largest_divisor(steps: int, most: int) -> int:
+    """Up to `most`: a last, shorter scan would be compiled for itself, which takes longer than all its steps."""
+    return max(length for length in range(1, most + 1) if steps % length == 0)
 
 
 def _watch(
@@ -201,10 +207,3 @@ def _is_flat(totals: list[float], tolerance: float) -> bool:
         return False
     before = min(totals[:-PLATEAU_STEPS])
     return before - min(totals) < tolerance * abs(before)
-
-
-def at_size(photograph: Float[np.ndarray, "h w 3"], size: tuple[int, int]) -> Float[Array, "H W 3"]:
-    """A photograph at a working size, in [0, 1]; exactly itself where it has that size already."""
-    if photograph.shape[:2] == size:
-        return jnp.asarray(photograph)
-    return jnp.clip(pixels.resize(jnp.asarray(photograph), *size), 0.0, 1.0)

@@ -81,7 +81,7 @@ def find(
     """The matched regions of content and style. `vgg19`, its variables, are needed (and loaded) for "cluster" only.
 
     Label maps have the photographs' shapes but not always their sizes: those of clusters are as small as they are
-    found.
+    found, that of a whole photograph is one pixel.
     """
     segmenter = choose(masks, recipe)
     if masks is not None:
@@ -90,8 +90,7 @@ def find(
         return _from_scene(photographs, recipe)
     if segmenter == "cluster":
         return _from_clusters(photographs, recipe, vgg19)
-    content, style = (segment.whole(*photograph.pixels.shape[:2]) for photograph in photographs)
-    whole = semantics.match(content, style, lambda *_: 1.0)
+    whole = semantics.match(segment.whole(1, 1), segment.whole(1, 1), lambda *_: 1.0)
     return Found(whole, "none", "No regions are looked for: each photograph is one.")
 
 
@@ -149,7 +148,7 @@ def by_scene(
         return Segmentation(pspnet.predict(variables, photograph, mode="paper"), ade20k.NAMES)
     scores = pspnet.scores(variables, photograph)
     present = np.unique(scores.argmax(0))  # of 150 classes a photograph has some ten
-    small = jnp.clip(pixels.resize(jnp.asarray(photograph), scores.shape[1], scores.shape[2]), 0.0, 1.0)
+    small = pixels.at_size(photograph, scores.shape[1:])
     kept = scores[present] / np.maximum(scores[present].sum(0), 1e-6)
     refined = segment.refine(jnp.asarray(kept), small, EDGE_RADIUS, EDGE_EPSILON)
     labels = present.astype(np.int32)[np.asarray(jnp.argmax(refined, axis=0))]

@@ -267,7 +267,9 @@ def _trace(name: str, side: Side, share: float, steps: list[Renaming]) -> Move:
 
 
 def _fractions(labels: np.ndarray, count: int) -> np.ndarray:
-    return np.bincount(labels.ravel(), minlength=count) / max(labels.size, 1)
+    bands = (labels[top : top + BLOCK_ROWS].ravel() for top in range(0, len(labels), BLOCK_ROWS))
+    counted = sum((np.bincount(band, minlength=count) for band in bands), np.zeros(count, int))
+    return counted / max(labels.size, 1)
 
 
 def _shares(segmentation: Segmentation) -> dict[str, float]:

@@ -431,6 +431,18 @@ def test_the_whole_transfer_lowers_for_gpu_and_tpu(vgg19_tiny, photograph, soft_
     assert exported.platforms == ("cuda", "tpu")
 
 
+@pytest.mark.parametrize("wanted, precision", [("float32", "HIGHEST"), ("tensorfloat32", "HIGH")])
+def test_convolutions_keep_the_precision_asked_for(wanted, precision, state, targets, networks):
+    """On GPU and TPU JAX's own default rounds their factors."""
+    whole = jax.jit(partial(optimise.transfer, recipe=dataclasses.replace(RECIPE, feature_precision=wanted), steps=1))
+    text = whole.lower(state, targets, jax.tree.map(jnp.float32, HYPER), networks).as_text()
+    convolutions = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+    assert convolutions
+    assert all(
+        f"[#stablehlo<precision {precision}>, #stablehlo<precision {precision}>]" in line for line in convolutions
+    )
+
+
 # ---- Aesthetics
 
 

@@ -155,6 +155,18 @@ def test_matching_an_image_to_itself_changes_nothing(scene):
     np.testing.assert_allclose(match_colours(content, content, mask, mask), content, atol=1e-4)
 
 
+@pytest.mark.parametrize("size", [(20, 28), (13, 28), (40, 19), (61, 60), (1, 1), (40, 56)])
+def test_a_photograph_at_a_size_is_what_jax_resizes_it_to(photograph, size):
+    image = photograph(40, 56)
+    expected = jnp.clip(resize(jnp.asarray(image), *size), 0, 1)
+    np.testing.assert_allclose(pixels.at_size(image, size), expected, atol=1e-6)
+
+
+def test_a_photograph_of_that_size_is_left_as_it_is(photograph):
+    image = photograph(40, 56)
+    np.testing.assert_array_equal(pixels.at_size(image, (40, 56)), image)
+
+
 def left_and_right(height: int, width: int) -> jax.Array:
     left = (np.arange(width) < width // 2).astype(np.float32)
     return jnp.asarray(np.broadcast_to(np.stack([left, 1 - left])[:, None], (2, height, width)))

@@ -144,12 +144,6 @@ def test_noise_depends_on_the_key_alone(climb):
     assert np.any(np.asarray(first) != np.asarray(other))
 
 
-def test_a_photograph_of_the_working_size_is_left_as_it_is(photograph):
-    image = photograph(40, 56)
-    np.testing.assert_array_equal(pyramid.at_size(image, (40, 56)), image)
-    assert float(pyramid.at_size(image, (20, 28)).max()) <= 1.0
-
-
 def test_filling_up_the_regions_changes_no_term(climb, monkeypatch):
     filled = climb(RECIPE)
     monkeypatch.setattr(pyramid, "REGION_COUNTS", ())
@@ -166,3 +160,8 @@ def test_few_and_many_regions_make_lists_of_one_shape(photograph):
         masks = pyramid._filled_up(pyramid.soft_masks(labels, regions, picture, RECIPE), RECIPE)
         shapes.append(jax.tree.map(np.shape, grams.gather(np.asarray(masks))))
     assert shapes[0] == shapes[1] == shapes[2]
+
+
+@pytest.mark.parametrize("steps, chunk", [(60, 10), (15, 5), (7, 7), (13, 1), (0, 10)])
+def test_the_steps_of_a_level_fall_into_chunks_of_one_length(steps, chunk):
+    assert pyramid._largest_divisor(steps, 10) == chunk

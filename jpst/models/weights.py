@@ -139,7 +139,7 @@ def load(network: str, path: str | Path | None = None) -> Loaded:
     path = Path(path)
     tensors = readers.read(path)
     variables = _variables(network, tensors, path)
-    return Loaded(jax.tree.map(jnp.asarray, variables), _provenance(path, tensors))
+    return Loaded(jax.device_put(variables), _provenance(path, tensors))
 
 
 def convert(path: str | Path, network: str, out: str | Path) -> Path:

@@ -1,0 +1,117 @@
+"""Functions whose programs are kept between runs: a second run neither traces nor lowers them.
+
+JAX's persistent cache keeps what XLA compiled, but each run still traces every function to find it there, which takes
+seconds for all that a transfer consists of. Here the lowered program itself (`jax.export`) is kept beside it, under
+what it depends on: the shapes, the static arguments, JAX's settings, and this package's source.
+"""
+
+import functools
+import hashlib
+import pickle
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+_FORMAT = b"1"
+_SETTINGS = ("jax_default_matmul_precision", "jax_enable_x64", "jax_numpy_rank_promotion", "jax_default_device")
+
+_folder: Path | None = None
+
+
+def keep_in(folder: Path | None) -> None:
+    """From now on `kept` functions are kept in `folder`; None: no longer.
+
+    What lies there is trusted as JAX's own cache of compiled programs is: it must not be writable by others.
+    """
+    global _folder
+    _folder = folder
+
+
+class kept:
+    """`jax.jit` of a function of arrays, whose lowered program `keep_in` can have kept between runs.
+
+    Under a transformation, and wherever keeping is off or an array lies on several devices, it is that `jax.jit`.
+    """
+
+    def __init__(self, function: Callable[..., Any], static_argnums: tuple[int, ...] = ()) -> None:
+        self.jitted = jax.jit(function, static_argnums=static_argnums)
+        self._function, self._static = function, static_argnums
+        self._programs: dict[Any, Callable[..., Any]] = {}
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        dynamic = [argument for i, argument in enumerate(arguments) if i not in self._static]
+        leaves, tree = jax.tree.flatten(dynamic)
+        if _folder is None or not all(map(_is_plain, leaves)):
+            return self.jitted(*arguments)
+        leaves = [jnp.asarray(leaf) for leaf in leaves]
+        settings = tuple(getattr(jax.config, name) for name in _SETTINGS)
+        static = tuple(arguments[i] for i in self._static)
+        key = static, tree, tuple((x.shape, x.dtype, x.weak_type) for x in leaves), settings
+        if key not in self._programs:
+            self._programs[key] = self._program(key, arguments, leaves, tree, _folder)
+        return self._programs[key](*leaves)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.jitted, name)
+
+    def _program(self, key: Any, arguments: tuple, leaves: list, tree: Any, folder: Path) -> Callable[..., Any]:
+        """The function of the leaves, from its file or traced now and written there."""
+        told = repr((self._function.__module__, self._function.__qualname__, key, jax.default_backend()))
+        path = folder / f"{self._function.__name__}-{hashlib.sha256(_source() + told.encode()).hexdigest()}"
+        try:
+            serialised, output = pickle.loads(path.read_bytes())
+            program = jax.export.deserialize(serialised)
+        except (OSError, ValueError, EOFError, pickle.UnpicklingError):  # absent, or half written
+            program, output = self._export(arguments, leaves, tree)
+            _write(path, pickle.dumps((program.serialize(), output)))
+        call = jax.jit(program.call)
+        return lambda *leaves: jax.tree.unflatten(output, call(*leaves))
+
+    def _export(self, arguments: tuple, leaves: list, tree: Any) -> tuple[Any, Any]:
+        """The program of the leaves, and the structure of what it returns."""
+        output = None
+
+        def flat(*leaves: Any) -> list[Any]:
+            nonlocal output
+            dynamic = iter(jax.tree.unflatten(tree, leaves))
+            given = [argument if i in self._static else next(dynamic) for i, argument in enumerate(arguments)]
+            results, output = jax.tree.flatten(self._function(*given))
+            return results
+
+        return jax.export.export(jax.jit(flat))(*leaves), output
+
+
+def _is_plain(leaf: Any) -> bool:
+    """Whether it is a number, or an array on one device."""
+    if isinstance(leaf, jax.Array):
+        return not isinstance(leaf, Tracer) and len(leaf.devices()) == 1
+    return isinstance(leaf, np.ndarray | float | int)
+
+
+@functools.cache
+def _source() -> bytes:
+    """What programs follow from beside their arguments: a digest of this package, and JAX's version."""
+    digest = hashlib.sha256(_FORMAT + jax.__version__.encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.digest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all; where it cannot be written, the program is traced again in the next run."""
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    with suppress(OSError):
+        part.unlink()
