@@ -28,6 +28,7 @@ from torch_objective import DEVICE, Torch
 
 from jpst import optimise, pipeline, pixels, pyramid
 from jpst.cli import keep_compilations
+from jpst.loading import load_networks
 from jpst.losses import Targets
 from jpst.models import vgg19
 from jpst.optimise import Networks
@@ -196,7 +197,7 @@ def main() -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = jax.devices()[0].device_kind
     print(f"{device}, {torch.get_num_threads()} threads; JAX {jax.__version__}, PyTorch {torch.__version__}")
-    loaded = pipeline.load_networks(Recipe.preset("paper-fast"), HYPER)
+    loaded = load_networks(Recipe.preset("paper-fast"), HYPER)
     for name in arguments.pairs:
         compare(name, arguments, loaded.vgg19, loaded)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jpst.errors import JpstError as JpstError
+    from jpst.loading import load_networks as load_networks
     from jpst.optimise import Networks as Networks
     from jpst.optimise import Result as Result
     from jpst.optimise import State as State
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from jpst.optimise import prepare as prepare
     from jpst.optimise import transfer as transfer
     from jpst.pipeline import Run as Run
-    from jpst.pipeline import load_networks as load_networks
     from jpst.pipeline import stylize as stylize
     from jpst.recipe import Hyperparameters as Hyperparameters
     from jpst.recipe import Recipe as Recipe
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "errors": ("JpstError",),
     "losses": ("Targets",),
-    "pipeline": ("Run", "load_networks", "stylize"),
+    "loading": ("load_networks",),
+    "pipeline": ("Run", "stylize"),
     "recipe": ("Hyperparameters", "Recipe"),
     "optimise": ("Networks", "Result", "State", "Status", "init", "prepare", "transfer"),
 }

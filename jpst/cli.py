@@ -51,11 +51,11 @@ class Transfer:
 
     def run(self) -> None:
         """Transfers, and writes OUT and OUT.json."""
-        from jpst import image, pipeline, regions, terminal
+        from jpst import image, loading, pipeline, regions, terminal
 
         console = terminal.console(quiet=self.json)
         self._check_output()
-        pipeline.check_numbers(self.recipe, self.hyper)
+        loading.check_numbers(self.recipe, self.hyper)
         short = pipeline.memory_shortage(self.content, self.style, self.recipe)
         if short and not self.dry_run:
             raise short
@@ -65,8 +65,8 @@ class Transfer:
         job = pipeline.prepare_job(
             self.content, self.style, self.recipe, content_seg=self.content_seg, style_seg=self.style_seg
         )
-        terminal.show_job(job, pipeline.absent_terms(self.recipe, self.hyper), console)
-        for note in pipeline.aesthetic_terms_of_use(self.recipe, self.hyper):
+        terminal.show_job(job, loading.absent_terms(self.recipe, self.hyper), console)
+        for note in loading.aesthetic_terms_of_use(self.recipe, self.hyper):
             console.print(note, highlight=False, soft_wrap=True)
         if self.dry_run:
             estimate = pipeline.estimated(job, self.recipe)

@@ -14,14 +14,13 @@ import jax
 import numpy as np
 import PIL.Image
 
-from jpst import aesthetics, highres, image, pixels, pyramid, regions, semantics
-from jpst.errors import JpstError
+from jpst import highres, image, loading, pixels, pyramid, regions, semantics
 from jpst.estimate import Estimate, ShortMemoryError, estimate, shortage
 from jpst.image import Photograph
-from jpst.models import vgg19, weights
+from jpst.models import weights
 from jpst.optimise import Networks
 from jpst.pyramid import Climbed, Level, Picture, Progress
-from jpst.recipe import ADAM_NUMBERS, Hyperparameters, Recipe
+from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions import Found, Source
 
 
@@ -102,16 +101,16 @@ def prepare_job(
     cluster = regions.choose(masks, recipe) == "cluster"
     with ThreadPoolExecutor() as pool:
         here = cluster or weights.find("vgg19") is not None
-        loading = pool.submit(_load_vgg19, recipe) if here and networks is None else None
+        coming = pool.submit(loading.load_vgg19, recipe) if here and networks is None else None
         reading = pool.submit(image.read, style)
         photographs = image.read(content), reading.result()
         levels = pyramid.plan(photographs[0].pixels.shape[:2], photographs[1].pixels.shape[:2], recipe)
         if networks is not None:
             variables = networks.vgg19
         else:
-            variables = loading.result().variables if loading and cluster else None
+            variables = coming.result().variables if coming and cluster else None
         found = regions.find(photographs, masks, recipe, variables)
-        return Job(content, style, *photographs, found, levels, loading and loading.result())
+        return Job(content, style, *photographs, found, levels, coming and coming.result())
 
 
 def execute(
@@ -126,7 +125,7 @@ def execute(
     """Optimises a job and brings its result to full size; arguments as in `stylize`."""
     started = time.perf_counter()
     hyper = hyper or Hyperparameters.preset(recipe.name)
-    networks, checkpoints = (networks, "given by the caller") if networks else _load_networks(recipe, hyper, job.vgg19)
+    networks, checkpoints = (networks, "given by the caller") if networks else loading.load(recipe, hyper, job.vgg19)
     climbed = pyramid.climb(
         Picture(job.content.pixels, job.found.regions.content),
         Picture(job.style.pixels, job.found.regions.style),
@@ -149,62 +148,13 @@ def execute(
             **_settings(job, recipe, hyper, seed),
             "checkpoints": checkpoints,
             "scene_checkpoint": job.found.checkpoint and job.found.checkpoint._asdict(),
-            "terms_absent": absent_terms(recipe, hyper, networks),
+            "terms_absent": loading.absent_terms(recipe, hyper, networks),
             **_story(climbed),
             "output_size": photograph.pixels.shape[1::-1],
             "seconds": round(time.perf_counter() - started, 2),
             "peak_memory_bytes": _peak_memory(),
         },
     )
-
-
-def load_networks(recipe: Recipe | None = None, hyper: Hyperparameters | None = None) -> Networks:
-    """The networks of a transfer: load them once for many calls of `stylize`.
-
-    VGG19, fetched at first use; and where `hyper` weighs the aesthetic term, NIMA if it is here.
-    """
-    recipe = recipe or Recipe()
-    return _load_networks(recipe, hyper or Hyperparameters.preset(recipe.name))[0]
-
-
-def _load_networks(
-    recipe: Recipe, hyper: Hyperparameters, network: weights.Loaded | None = None
-) -> tuple[Networks, dict[str, Any]]:
-    check_numbers(recipe, hyper)
-    loaded = {"vgg19": network or _load_vgg19(recipe)}
-    if np.any(hyper.nima_weight) and not absent_terms(recipe, hyper):
-        loaded["nima"] = aesthetics.load(None if recipe.nima_checkpoint == "auto" else recipe.nima_checkpoint)
-    variables: dict[str, Any] = {name: each.variables for name, each in loaded.items()}
-    return Networks(**variables), {name: each.provenance._asdict() for name, each in loaded.items()}
-
-
-def _load_vgg19(recipe: Recipe) -> weights.Loaded:
-    """The network in the form that is fastest here, or that the recipe asks for."""
-    loaded = weights.load("vgg19")
-    if recipe.feature_precision == "bfloat16":
-        return loaded._replace(variables=vgg19.cast(loaded.variables, "bfloat16"))
-    if jax.default_backend() == "cpu":  # where XLA's own convolutions are slow
-        return loaded._replace(variables=vgg19.accelerate(loaded.variables))
-    return loaded
-
-
-def check_numbers(recipe: Recipe, hyper: Hyperparameters) -> None:
-    """Raises JpstError where a number asked for would have no effect.
-
-    It is Adam's and Adam is not used, or the weight of a term that would have to be left out of the paper's objective.
-    """
-    ours = Hyperparameters.preset(recipe.name)
-    changed = [name for name in ADAM_NUMBERS if np.any(getattr(hyper, name) != getattr(ours, name))]
-    if changed and recipe.optimiser != "adam":
-        raise JpstError(
-            f"{', '.join(changed)}: Adam's, which the preset {recipe.name} does not use. Leave it out, or ask for "
-            "--optimiser adam, with about twice the --iterations."
-        )
-    if recipe.name in ("paper", "paper-fast") and absent_terms(recipe, hyper):
-        raise JpstError(
-            f"The preset {recipe.name} weighs an aesthetic term; without NIMA it would not be the paper's objective. "
-            f"{aesthetics.absent()}\nOr leave the term out with --nima-weight 0."
-        )
 
 
 def estimated(job: Job, recipe: Recipe) -> Estimate:
@@ -216,33 +166,6 @@ def estimated(job: Job, recipe: Recipe) -> Estimate:
 def memory_shortage(content: Source, style: Source, recipe: Recipe) -> ShortMemoryError | None:
     """Why a transfer would not fit into this machine's memory, None if it will; of files only the headers are read."""
     return shortage(image.size(content), image.size(style), recipe)
-
-
-def absent_terms(recipe: Recipe, hyper: Hyperparameters, networks: Networks | None = None) -> dict[str, str]:
-    """Terms that are weighted but that no network computes, and why: they are left out, not silently zero.
-
-    Without `networks`, those that would be loaded.
-    """
-    if networks is None:  # a checkpoint that was asked for by name is there, or loading it fails
-        here = recipe.nima_checkpoint != "auto" or weights.find("nima") is not None
-    else:
-        here = networks.nima is not None
-    if here or not np.any(hyper.nima_weight):
-        return {}
-    return {
-        "aesthetics": f"no NIMA network is loaded; nima_weight {float(hyper.nima_weight):g} has no effect "
-        "(`jpst weights list` tells where there is one)"
-    }
-
-
-def aesthetic_terms_of_use(recipe: Recipe, hyper: Hyperparameters) -> tuple[str, ...]:
-    """What to tell before the aesthetic term's network is used: which it is, and its licence. Empty without one."""
-    if not np.any(hyper.nima_weight) or absent_terms(recipe, hyper):
-        return ()
-    name = recipe.nima_checkpoint
-    if name == "auto" and (found := weights.find("nima")):
-        name = found.checkpoint.name
-    return (f"Aesthetic term by {name}: {aesthetics.licence(name)}.",)
 
 
 def finish(full: np.ndarray, climbed: Climbed, recipe: Recipe) -> np.ndarray:

@@ -81,8 +81,8 @@ class Recipe:
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     """VGG19 layers of the style term"""
     feature_precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
-    """what VGG19 computes in; tensorfloat32 lets a GPU round the factors of float32 to ten bits, bfloat16 is for GPU and
-    TPU, and slow on a CPU"""
+    """what VGG19 computes in; tensorfloat32: GPUs may round the factors of float32 to ten bits; bfloat16: for GPU and
+    TPU, slow on a CPU"""
     nima_checkpoint: str = "auto"
     """NIMA network of the aesthetic term: auto takes the first that is here; else a name from `jpst weights list`, or a
     file"""

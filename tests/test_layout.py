@@ -60,6 +60,7 @@ ORDER = (
     "metrics",
     "memory",
     "estimate",
+    "loading",
     "pipeline",
     "batch",
     "report",

@@ -1,0 +1,89 @@
+"""The networks of a transfer, each in the form that is fastest here; and what has no effect without them."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jpst import aesthetics
+from jpst.errors import JpstError
+from jpst.models import vgg19, weights
+from jpst.optimise import Networks
+from jpst.recipe import ADAM_NUMBERS, Hyperparameters, Recipe
+
+
+def load_networks(recipe: Recipe | None = None, hyper: Hyperparameters | None = None) -> Networks:
+    """The networks of a transfer: load them once for many calls of `stylize`.
+
+    VGG19, fetched at first use; and where `hyper` weighs the aesthetic term, NIMA if it is here.
+    """
+    recipe = recipe or Recipe()
+    return load(recipe, hyper or Hyperparameters.preset(recipe.name))[0]
+
+
+def load(
+    recipe: Recipe, hyper: Hyperparameters, network: weights.Loaded | None = None
+) -> tuple[Networks, dict[str, Any]]:
+    """The networks, VGG19 as `network` where `load_vgg19` loaded it before, and for the record where they come from."""
+    check_numbers(recipe, hyper)
+    loaded = {"vgg19": network or load_vgg19(recipe)}
+    if np.any(hyper.nima_weight) and not absent_terms(recipe, hyper):
+        loaded["nima"] = aesthetics.load(None if recipe.nima_checkpoint == "auto" else recipe.nima_checkpoint)
+    variables: dict[str, Any] = {name: each.variables for name, each in loaded.items()}
+    return Networks(**variables), {name: each.provenance._asdict() for name, each in loaded.items()}
+
+
+def load_vgg19(recipe: Recipe) -> weights.Loaded:
+    """The network in the form that is fastest here, or that the recipe asks for."""
+    loaded = weights.load("vgg19")
+    if recipe.feature_precision == "bfloat16":
+        return loaded._replace(variables=vgg19.cast(loaded.variables, "bfloat16"))
+    if jax.default_backend() == "cpu":  # where XLA's own convolutions are slow
+        return loaded._replace(variables=vgg19.accelerate(loaded.variables))
+    return loaded
+
+
+def check_numbers(recipe: Recipe, hyper: Hyperparameters) -> None:
+    """Raises JpstError where a number asked for would have no effect.
+
+    It is Adam's and Adam is not used, or the weight of a term that would have to be left out of the paper's objective.
+    """
+    ours = Hyperparameters.preset(recipe.name)
+    changed = [name for name in ADAM_NUMBERS if np.any(getattr(hyper, name) != getattr(ours, name))]
+    if changed and recipe.optimiser != "adam":
+        raise JpstError(
+            f"{', '.join(changed)}: Adam's, which the preset {recipe.name} does not use. Leave it out, or ask for "
+            "--optimiser adam, with about twice the --iterations."
+        )
+    if recipe.name in ("paper", "paper-fast") and absent_terms(recipe, hyper):
+        raise JpstError(
+            f"The preset {recipe.name} weighs an aesthetic term; without NIMA it would not be the paper's objective. "
+            f"{aesthetics.absent()}\nOr leave the term out with --nima-weight 0."
+        )
+
+
+def absent_terms(recipe: Recipe, hyper: Hyperparameters, networks: Networks | None = None) -> dict[str, str]:
+    """Terms that are weighted but that no network computes, and why: they are left out, not silently zero.
+
+    Without `networks`, those that would be loaded.
+    """
+    if networks is None:  # a checkpoint that was asked for by name is there, or loading it fails
+        here = recipe.nima_checkpoint != "auto" or weights.find("nima") is not None
+    else:
+        here = networks.nima is not None
+    if here or not np.any(hyper.nima_weight):
+        return {}
+    return {
+        "aesthetics": f"no NIMA network is loaded; nima_weight {float(hyper.nima_weight):g} has no effect "
+        "(`jpst weights list` tells where there is one)"
+    }
+
+
+def aesthetic_terms_of_use(recipe: Recipe, hyper: Hyperparameters) -> tuple[str, ...]:
+    """What to tell before the aesthetic term's network is used: which it is, and its licence. Empty without one."""
+    if not np.any(hyper.nima_weight) or absent_terms(recipe, hyper):
+        return ()
+    name = recipe.nima_checkpoint
+    if name == "auto" and (found := weights.find("nima")):
+        name = found.checkpoint.name
+    return (f"Aesthetic term by {name}: {aesthetics.licence(name)}.",)
