@@ -89,7 +89,7 @@ def prepare(
         relevant = (recipe.content_layers, recipe.style_layers, recipe.objective)
         content_targets, style_targets = _targets(own, other, content_masks, style_masks, *relevant)
         start = _first(content, style, content_masks, style_masks, networks.vgg19["preprocessing"], recipe.start)
-    if recipe.objective != "paper" and not any(isinstance(mask, Tracer) for mask in jax.tree.leaves(style_targets)):
+    if recipe.grams == "gathered" and not any(isinstance(mask, Tracer) for mask in jax.tree.leaves(style_targets)):
         style_targets = {name: losses.by_pairs(target) for name, target in style_targets.items()}
     scale = 1.0 if recipe.objective == "paper" else 1.0 / (content.shape[0] * content.shape[1])
     view = losses.view(recipe.nima_size, *content.shape[:2]) if recipe.nima_size and networks.nima is not None else None

@@ -50,9 +50,11 @@ class kept:
     def __call__(self, *arguments: Any) -> Any:
         dynamic = [argument for i, argument in enumerate(arguments) if i not in self._static]
         leaves, tree = jax.tree.flatten(dynamic)
-        if _folder is None or not all(map(_is_plain, leaves)):
+        devices = _devices(leaves)
+        if _folder is None or len(devices) != 1:
             return self.jitted(*arguments)
-        leaves = [jnp.asarray(leaf) for leaf in leaves]
+        # what a program returns is bound to its device: arguments that are not would make another program of it
+        leaves = jax.device_put([jnp.asarray(leaf) for leaf in leaves], *devices)
         settings = tuple(getattr(jax.config, name) for name in _SETTINGS)
         static = tuple(arguments[i] for i in self._static)
         key = static, tree, tuple((x.shape, x.dtype, x.weak_type) for x in leaves), settings
@@ -90,11 +92,14 @@ class kept:
         return jax.export.export(jax.jit(flat))(*leaves), output
 
 
-def _is_plain(leaf: Any) -> bool:
-    """Whether it is a number, or an array on one device."""
-    if isinstance(leaf, jax.Array):
-        return not isinstance(leaf, Tracer) and len(leaf.devices()) == 1
-    return isinstance(leaf, np.ndarray | float | int)
+def _devices(leaves: list[Any]) -> set[Any]:
+    """Where the arrays are; none where one is abstract, or something else than an array or a number."""
+    found = set()
+    for leaf in leaves:
+        if isinstance(leaf, Tracer) or not isinstance(leaf, jax.Array | np.ndarray | float | int):
+            return set()
+        found |= leaf.devices() if isinstance(leaf, jax.Array) else set()
+    return found
 
 
 @functools.cache

@@ -149,9 +149,9 @@ def climb(
 def _filled_up(masks: Float[Array, "r h w"], recipe: Recipe) -> Float[Array, "R h w"]:
     """With empty masks, which change no term, up to the next of `REGION_COUNTS`.
 
-    Not for the paper's objective, where each mask, empty or not, costs a Gram of the whole picture.
+    Not where each mask, empty or not, costs a Gram of the whole picture.
     """
-    if recipe.objective == "paper":
+    if recipe.grams == "dense":
         return masks
     wanted = next((count for count in REGION_COUNTS if count >= len(masks)), len(masks))
     return jnp.pad(masks, ((0, wanted - len(masks)), (0, 0), (0, 0)))

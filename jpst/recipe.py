@@ -94,6 +94,9 @@ class Recipe:
     """precision of those covariances; float32 repeats the reference's rounding"""
     coherence_octaves: int = 3
     """how often the picture is halved for the coherence term"""
+    grams: Literal["gathered", "dense"] = "gathered"
+    """how the Grams of regions are summed: over each region's own pixels where masks overlap little, or over the whole
+    picture for each of them, as the reference does"""
     laplacian: Literal["stencil", "bcoo"] = "stencil"
     """form of the matting Laplacian: a 5x5 stencil, or a sparse matrix (the same operator, slower on a CPU)"""
     segmenter: Literal["auto", "pspnet", "cluster", "none"] = "auto"
@@ -145,6 +148,7 @@ _PAPER = Recipe(
     nima_size=0,
     matting_epsilon=1e-5,
     matting_moments="float32",
+    grams="dense",
     scene_mode="paper",
     word_senses="all",
     minimum_share=0.0,
@@ -182,6 +186,7 @@ PRESETS: dict[str, tuple[Recipe, Hyperparameters]] = {
             iterations=(30, 250),
             start="matched",
             optimiser="lbfgs",
+            grams="gathered",
             plateau_tolerance=1e-3,
         ),
         Hyperparameters(),

@@ -55,6 +55,15 @@ def test_a_second_run_traces_nothing(folder):
     assert len(list(folder.iterdir())) == 1
 
 
+def test_what_comes_out_goes_in_without_another_compilation(folder, no_compilation):
+    traced = Traced()
+    once = traced.run(PAIR, 2.0, 1)
+    again = Pair(once.one, PAIR.other)
+    with no_compilation():
+        again = Pair(traced.run(again, 2.0, 1).one, PAIR.other)
+    np.testing.assert_array_equal(traced.run(again, 2.0, 1).one, 8 * PAIR.one)
+
+
 def test_other_static_arguments_shapes_and_settings_are_other_programs(folder):
     traced = Traced()
     check(traced.run(PAIR, 2.0, 3), 2.0, 3)
