@@ -183,7 +183,7 @@ PRESETS: dict[str, tuple[Recipe, Hyperparameters]] = {
         dataclasses.replace(
             _PAPER,
             name="paper-fast",
-            iterations=(30, 250),
+            iterations=(20, 250),
             start="matched",
             optimiser="lbfgs",
             grams="gathered",
