@@ -11,6 +11,7 @@ import pickle
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -60,21 +61,25 @@ class kept:
         key = static, tree, tuple((x.shape, x.dtype, x.weak_type) for x in leaves), settings
         if key not in self._programs:
             self._programs[key] = self._program(key, arguments, leaves, tree, _folder)
-        return self._programs[key](*leaves)
+        program = self._programs[key]
+        return program(*leaves) if program else self.jitted(*arguments)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.jitted, name)
 
-    def _program(self, key: Any, arguments: tuple, leaves: list, tree: Any, folder: Path) -> Callable[..., Any]:
-        """The function of the leaves, from its file or traced now and written there."""
+    def _program(self, key: Any, arguments: tuple, leaves: list, tree: Any, folder: Path) -> Callable[..., Any] | None:
+        """The function of the leaves, from its file or traced now and written there; None if it cannot be kept."""
         told = repr((self._function.__module__, self._function.__qualname__, key, jax.default_backend()))
         path = folder / f"{self._function.__name__}-{hashlib.sha256(_source() + told.encode()).hexdigest()}"
         try:
             serialised, output = pickle.loads(path.read_bytes())
             program = jax.export.deserialize(serialised)
         except (OSError, ValueError, EOFError, pickle.UnpicklingError):  # absent, or half written
-            program, output = self._export(arguments, leaves, tree)
-            _write(path, pickle.dumps((program.serialize(), output)))
+            try:
+                program, output = self._export(arguments, leaves, tree)
+                _write(path, pickle.dumps((program.serialize(), output)))
+            except (ValueError, NotImplementedError):  # it calls what JAX does not keep, such as the host
+                return None
         call = jax.jit(program.call)
         return lambda *leaves: jax.tree.unflatten(output, call(*leaves))
 
@@ -104,8 +109,9 @@ def _devices(leaves: list[Any]) -> set[Any]:
 
 @functools.cache
 def _source() -> bytes:
-    """What programs follow from beside their arguments: a digest of this package, and JAX's version."""
-    digest = hashlib.sha256(_FORMAT + jax.__version__.encode())
+    """What programs follow from beside their arguments: a digest of this package and of what it is written with."""
+    versions = [metadata.version(package) for package in ("jax", "jaxlib", "flax", "optax")]
+    digest = hashlib.sha256(_FORMAT + repr(versions).encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.digest()

@@ -102,6 +102,16 @@ def test_a_folder_that_cannot_be_written_only_costs_time(tmp_path):
         programs.keep_in(None)
 
 
+def test_what_calls_the_host_is_not_kept_but_runs(folder):
+    @kept
+    def hosted(x):
+        return jax.pure_callback(lambda x: np.asarray(x) + 1, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    for _ in range(2):
+        np.testing.assert_array_equal(hosted(PAIR.one), np.asarray(PAIR.one) + 1)
+    assert not folder.exists()
+
+
 def test_transformations_and_several_devices_are_left_to_jax(folder):
     traced = Traced()
     batched = jax.vmap(lambda factor: traced.run(PAIR, factor, 2).one)(jnp.array([1.0, 2.0]))

@@ -67,8 +67,8 @@ def test_the_smallest_choices_are_allowed():
 
 def test_paper_fast_has_the_papers_objective_and_only_solves_it_otherwise():
     fast, paper = Recipe.preset("paper-fast"), Recipe.preset("paper")
-    way = {name: getattr(paper, name) for name in ("name", "iterations", "start", "optimiser", "plateau_tolerance")}
-    assert dataclasses.replace(fast, **way) == paper
+    way = ("name", "iterations", "start", "optimiser", "grams", "plateau_tolerance")
+    assert dataclasses.replace(fast, **{name: getattr(paper, name) for name in way}) == paper
     assert Hyperparameters.preset("paper-fast") == Hyperparameters.preset("paper")
     assert (fast.optimiser, paper.optimiser, paper.plateau_tolerance) == ("lbfgs", "adam", 0.0)
 
