@@ -45,7 +45,7 @@ class kept:
     def __init__(self, function: Callable[..., Any], static_argnums: tuple[int, ...] = ()) -> None:
         self.jitted = jax.jit(function, static_argnums=static_argnums)
         self._function, self._static = function, static_argnums
-        self._programs: dict[Any, Callable[..., Any]] = {}
+        self._programs: dict[Any, Callable[..., Any] | None] = {}
         functools.update_wrapper(self, function)
 
     def __call__(self, *arguments: Any) -> Any:
