@@ -6,8 +6,8 @@ Pairs are folders with content.png, style.png and their painted masks, CONTENT_s
 same total (without the aesthetic term): the two losses at the first image are compared before anything is timed. The
 reference is Adam with learning rate 1 in 8-bit levels from the content photograph, PyTorch with channels last. Its
 time is the number of steps times the median of some taken just before and just after ours, so that both meet the same
-machine. Ours includes everything after reading the photographs but compilation, which a first run of one step does;
-PyTorch's preparation is not counted.
+machine. Ours includes everything after reading the photographs but compilation, which a first run of one step (on a
+GPU, of one scan) does; PyTorch's preparation is not counted.
 
 The objective goes on falling slowly for thousands of steps, so a target taken after fewer than 4000 is an easier one.
 The reference's totals are kept in FOLDER: an interrupted run goes on where it stopped.
@@ -168,7 +168,7 @@ def compare(name: str, arguments: Arguments, variables: vgg19.Variables, network
     print(f"pair {name}, {width} x {height}, {case.regions} regions; losses {apart:.0e} apart", flush=True)
     first, kept = np.asarray(targets.start), arguments.output / f"{name}_{arguments.size}.pt"
     totals = reference(theirs, first, arguments.steps, kept)
-    case.solve((1,) * len(case.levels))
+    case.solve(tuple(map(pyramid.chunk_length, case.recipe.iterations)))
     before = timed(theirs, first)
     ours, best = case.solve(case.recipe.iterations)
     one = float(np.median(before + timed(theirs, first)))

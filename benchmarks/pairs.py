@@ -27,7 +27,8 @@ class Pair:
     def __init__(self, folder: Path, size: int, variables: object) -> None:
         self.folder, self.variables = folder, variables
         recipe = jpst.Recipe(size=size, size_multiple=1, iterations=(0,))
-        job = pipeline.prepare_job(folder / "content.png", folder / "style.png", recipe)
+        networks = jpst.Networks(variables)  # so that it loads none
+        job = pipeline.prepare_job(folder / "content.png", folder / "style.png", recipe, networks=networks)
         level = job.levels[0]
         self.size = level.content
         self.content, self.style = self.at_size(job.content.pixels), pixels.at_size(job.style.pixels, level.style)

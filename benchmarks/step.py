@@ -21,6 +21,7 @@ from torch_objective import Torch
 
 from jpst import optimise
 from jpst.estimate import work_per_pixel
+from jpst.loading import in_fastest_form
 from jpst.models import vgg19
 from jpst.optimise import Networks
 from jpst.recipe import Hyperparameters, Recipe
@@ -63,7 +64,7 @@ def matrix_product_speed() -> float:
 def compare(size: int, regions: int, variables: vgg19.Variables, repeats: int, tolerance: float) -> None:
     """One row of the table, and the compiled step's seconds to compile."""
     hyper = jax.tree.map(jnp.float32, HYPER)
-    networks = Networks(vgg19.accelerate(variables) if jax.default_backend() == "cpu" else variables)
+    networks = Networks(in_fastest_form(variables, RECIPE))
     own, other = (cells(regions, size, seed) for seed in (0, 1))
     targets = optimise.prepare(picture(size, 0), picture(size, 1), own, other, networks, recipe=RECIPE)
     image = picture(size, 2)  # away from the targets: next to them the gradient is the difference of equals

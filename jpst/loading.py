@@ -36,11 +36,16 @@ def load(
 def load_vgg19(recipe: Recipe) -> weights.Loaded:
     """The network in the form that is fastest here, or that the recipe asks for."""
     loaded = weights.load("vgg19")
+    return loaded._replace(variables=in_fastest_form(loaded.variables, recipe))
+
+
+def in_fastest_form(variables: vgg19.Variables, recipe: Recipe) -> vgg19.Variables:
+    """VGG19's variables for this machine, and for the recipe's precision."""
     if recipe.feature_precision == "bfloat16":
-        return loaded._replace(variables=vgg19.cast(loaded.variables, "bfloat16"))
+        return vgg19.cast(variables, "bfloat16")
     if jax.default_backend() == "cpu":  # where XLA's own convolutions are slow
-        return loaded._replace(variables=vgg19.accelerate(loaded.variables))
-    return loaded
+        return vgg19.accelerate(variables)
+    return variables
 
 
 def check_numbers(recipe: Recipe, hyper: Hyperparameters) -> None:

@@ -175,9 +175,8 @@ def transfer(
             for _ in range(steps):
                 state, record = _step(state, targets, hyper, networks)
                 records.append(record)
-            none = () if records else (jax.eval_shape(_step, state, targets, hyper, networks)[1],)
-            kinds = jax.tree.map(lambda x: x.dtype, (*records, *none)[0])
-            history, finite = jax.tree.map(lambda kind, *x: jax.device_put(np.asarray(x, kind)), kinds, *records)
+            first = records[0] if records else jax.eval_shape(_step, state, targets, hyper, networks)[1]
+            history, finite = jax.tree.map(lambda like, *x: jax.device_put(np.asarray(x, like.dtype)), first, *records)
         else:
             state, (history, finite) = _scan(state, targets, hyper, networks, steps)
     status = jnp.where(jnp.all(finite), jnp.int32(Status.FINE), jnp.int32(Status.NOT_FINITE))

@@ -72,19 +72,14 @@ class kept:
         told = repr((self._function.__module__, self._function.__qualname__, key, jax.default_backend()))
         path = folder / f"{self._function.__name__}-{hashlib.sha256(_source() + told.encode()).hexdigest()}"
         try:
-            serialised, output = pickle.loads(path.read_bytes())
-            program = jax.export.deserialize(serialised)
-        except (OSError, ValueError, EOFError, pickle.UnpicklingError):  # absent, or half written
-            try:
-                program, output = self._export(arguments, leaves, tree)
-                _write(path, pickle.dumps((program.serialize(), output)))
-            except (ValueError, NotImplementedError):  # it calls what JAX does not keep, such as the host
-                return None
+            program, output = _read(path) or self._exported(path, arguments, leaves, tree)
+        except (ValueError, NotImplementedError):  # it calls what JAX does not keep, such as the host
+            return None
         call = jax.jit(program.call)
         return lambda *leaves: jax.tree.unflatten(output, call(*leaves))
 
-    def _export(self, arguments: tuple, leaves: list, tree: Any) -> tuple[Any, Any]:
-        """The program of the leaves, and the structure of what it returns."""
+    def _exported(self, path: Path, arguments: tuple, leaves: list, tree: Any) -> tuple[Any, Any]:
+        """The program of the leaves and the structure of what it returns, traced now and written to its file."""
         output = None
 
         def flat(*leaves: Any) -> list[Any]:
@@ -94,7 +89,9 @@ class kept:
             results, output = jax.tree.flatten(self._function(*given))
             return results
 
-        return jax.export.export(jax.jit(flat))(*leaves), output
+        program = jax.export.export(jax.jit(flat))(*leaves)
+        _write(path, pickle.dumps((program.serialize(), output)))
+        return program, output
 
 
 def _devices(leaves: list[Any]) -> set[Any]:
@@ -115,6 +112,15 @@ def _source() -> bytes:
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.digest()
+
+
+def _read(path: Path) -> tuple[Any, Any] | None:
+    """A program and the structure of what it returns; None where the file is absent or damaged."""
+    try:
+        serialised, output = pickle.loads(path.read_bytes())
+        return jax.export.deserialize(serialised), output
+    except Exception:  # of a damaged file pickle raises nearly anything
+        return None
 
 
 def _write(path: Path, content: bytes) -> None:

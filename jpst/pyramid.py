@@ -162,11 +162,16 @@ def _chunks(
     state: State, targets: Targets, hyper: Hyperparameters, networks: Networks, recipe: Recipe, steps: int
 ) -> Iterator[Result]:
     """`transfer` in pieces between which the host may look, and stop: single steps on a CPU, scans elsewhere."""
-    chunk = 1 if jax.default_backend() == "cpu" else _largest_divisor(steps, ACCELERATOR_CHUNK)
+    chunk = chunk_length(steps)
     for _ in range(0, steps, chunk):
         result = transfer(state, targets, hyper, networks, recipe=recipe, steps=chunk)
         state = result.state
         yield result
+
+
+def chunk_length(steps: int) -> int:
+    """So many of a level's steps are one call of `transfer`."""
+    return 1 if jax.default_backend() == "cpu" else _largest_divisor(steps, ACCELERATOR_CHUNK)
 
 
 def _largest_divisor(steps: int, most: int) -> int:

@@ -364,3 +364,9 @@ def test_only_wide_layers_are_accelerated_and_no_other_variables_change():
     shapes = jax.eval_shape(vgg19.accelerate, vgg19.template())
     assert set(shapes["winograd"]) == set(vgg19.CONVOLUTIONS[3:])
     assert {name: shapes[name] for name in ("params", "preprocessing")} == vgg19.template()
+
+
+def test_the_template_is_what_the_module_makes():
+    network = vgg19.VGG19(LAYERS[-1:], channels=(4, 6, 6, 8, 8))
+    made = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((16, 16, 3)))
+    assert vgg19.template((4, 6, 6, 8, 8)) == made
