@@ -16,8 +16,7 @@ import numpy as np
 import tyro
 from pairs import Pair
 
-from jpst import aesthetics, image, pipeline
-from jpst.cli import keep_compilations
+from jpst import aesthetics, caching, image, pipeline
 from jpst.models import weights
 from jpst.optimise import Networks
 from jpst.recipe import Hyperparameters, Recipe
@@ -42,7 +41,7 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments)
-    keep_compilations()
+    caching.enable()
     print(f"device: {jax.devices()[0].device_kind}; {arguments.checkpoint.name}, {arguments.size} px")
     arguments.output.mkdir(parents=True, exist_ok=True)
     networks = Networks(weights.load("vgg19").variables, aesthetics.load(arguments.checkpoint).variables)

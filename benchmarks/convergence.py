@@ -26,8 +26,7 @@ import torch
 import tyro
 from torch_objective import DEVICE, Torch
 
-from jpst import optimise, pipeline, pixels, pyramid
-from jpst.cli import keep_compilations
+from jpst import caching, optimise, pipeline, pixels, pyramid
 from jpst.loading import load_networks
 from jpst.losses import Targets
 from jpst.models import vgg19
@@ -192,7 +191,7 @@ def _row(ratio: float, goal: float, ours: list[float], best: list[float], step: 
 def main() -> None:
     arguments = tyro.cli(Arguments)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    keep_compilations()
+    caching.enable()
     jax.config.update("jax_default_matmul_precision", "float32")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = jax.devices()[0].device_kind

@@ -21,8 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from jpst import highres, pixels
-from jpst.cli import keep_compilations
+from jpst import caching, highres, pixels
 
 AFFINE = np.array([[0.6, 0.1, 0.0], [0.05, 0.5, 0.1], [0.0, 0.1, 0.7]], np.float32)
 BAND = 256
@@ -94,7 +93,7 @@ def _forget_peak() -> None:
 
 def measure(megapixels: float, size: int) -> Row:
     """One size, in this process."""
-    keep_compilations()
+    caching.enable()
     full = photograph(megapixels)
     working = pixels.working_size(full.shape[0], full.shape[1], size)
     content = pixels.at_size(full, working)

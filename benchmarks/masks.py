@@ -19,9 +19,8 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 import jpst
-from jpst import cosegment, image, segment
+from jpst import caching, cosegment, image, segment
 from jpst.ade20k import CLASSES
-from jpst.cli import keep_compilations
 
 PALETTE = np.array([each.colour for each in CLASSES[:12]], np.uint8)
 
@@ -37,7 +36,7 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments)
-    keep_compilations()
+    caching.enable()
     print(f"device: {jax.devices()[0].device_kind}; intersection over union with hand-made masks")
     variables = jpst.load_networks().vgg19
     rows = []

@@ -21,8 +21,7 @@ import tyro
 from pairs import Measures, Pair, sheet
 
 import jpst
-from jpst import image, pipeline
-from jpst.cli import keep_compilations
+from jpst import caching, image, pipeline
 from jpst.recipe import Hyperparameters, Preset, Recipe
 
 OTHERS: dict[str, tuple[float, float]] = {
@@ -130,7 +129,7 @@ def at_edge_ssim(front: list[tuple[float, float]], wanted: float) -> float:
 
 def main() -> None:
     arguments = tyro.cli(Arguments)
-    keep_compilations()
+    caching.enable()
     print(f"device: {jax.devices()[0].device_kind}; edge SSIM / style distance / newly clipped at {arguments.size} px")
     folders = (at.name for at in arguments.folder.iterdir() if (at / "content.png").is_file())
     names = list(arguments.pairs) or sorted(folders)

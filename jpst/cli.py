@@ -3,7 +3,6 @@
 
 import dataclasses
 import json
-import os
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -297,18 +296,69 @@ class Weights:
         self.action.run()
 
 
+@dataclasses.dataclass(frozen=True)
+class CacheInfo:
+    """Where compiled programs are cached, how many, and how much room they take."""
+
+    json: Flag = False
+    """print a JSON object"""
+
+    def run(self) -> None:
+        """Prints what the cache holds."""
+        from jpst import caching, terminal
+
+        found = caching.info()
+        if self.json:
+            return print(json.dumps({**found._asdict(), "folder": str(found.folder)}, indent=1))
+        terminal.show_cache(found, terminal.console())
+
+
+@dataclasses.dataclass(frozen=True)
+class CacheClear:
+    """Remove all compiled programs; they are compiled again when they are needed."""
+
+    def run(self) -> None:
+        """Empties the cache."""
+        from jpst import caching
+
+        before = caching.clear()
+        print(f"{before.programs} programs removed from {before.folder}, {before.bytes / 1e6:.1f} MB.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """Show or empty the cache of compiled programs, which spares a second run the compiler."""
+
+    action: Annotated[CacheInfo, subcommand("info")] | Annotated[CacheClear, subcommand("clear")]
+
+    def run(self) -> None:
+        """Runs the action."""
+        self.action.run()
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Exit status: 0 done, 1 the job failed, 2 wrong use, 130 interrupted before there was a picture."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         command = _parse(arguments)
-        keep_compilations()
-        command.run()
+        _run(command)
     except (JpstError, OSError) as error:  # such as a full disk
         sys.exit(f"jpst: {error}")
     except KeyboardInterrupt:
         print("jpst: interrupted, nothing was written.", file=sys.stderr)
         sys.exit(130)
+
+
+def _run(command: Any) -> None:
+    """Runs a command with compiled programs cached on disk; if they are not, it says so once."""
+    from jpst import caching
+
+    caching.enable()
+    try:
+        command.run()
+    finally:
+        if problem := caching.problem():
+            print(f"jpst: {problem}", file=sys.stderr)
 
 
 def _parse(arguments: list[str]) -> Any:
@@ -322,6 +372,7 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Segment, subcommand("segment")]
         | Annotated[Score, subcommand("score")]
         | Annotated[Weights, subcommand("weights")]
+        | Annotated[Cache, subcommand("cache")]
     )
     return tyro.cli(commands, prog="jpst", args=arguments, description=_DESCRIPTION, config=(OmitArgPrefixes,))
 
@@ -334,19 +385,3 @@ def _asked_preset(arguments: list[str]) -> str:
     words = " ".join(arguments).replace("=", " ").split()
     asked = [after for word, after in pairwise(words) if word == "--preset"]
     return asked[-1] if asked and asked[-1] in PRESETS else Recipe().name  # the parser refuses an unknown one
-
-
-def keep_compilations() -> None:
-    """What is compiled is kept between runs: a step takes XLA some ten seconds for each new shape, and the many small
-    functions around it, which JAX would not keep, as long together. The environment's settings come first."""
-    import jax
-    import platformdirs
-
-    from jpst import programs
-
-    if not (folder := os.environ.get("JAX_COMPILATION_CACHE_DIR")):
-        folder = str(platformdirs.user_cache_path("jpst") / "compiled")
-        jax.config.update("jax_compilation_cache_dir", folder)
-    if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    programs.keep_in(Path(folder) / "programs")

@@ -19,7 +19,7 @@ from scipy import linalg
 
 from jpst import pixels, segment
 from jpst.models import vgg19
-from jpst.programs import kept
+from jpst.caching import cached
 from jpst.segment import Segmentation
 
 LAYERS = ("relu3_4", "relu4_4", "relu5_1", "relu5_4")
@@ -74,7 +74,7 @@ def at_size(photograph: np.ndarray) -> Array:
     return pixels.at_size(photograph, (max(height, 32), max(width, 32)))
 
 
-@partial(kept, static_argnums=(2,))
+@partial(cached, static_argnums=(2,))
 def features(variables: PyTree, image: Float[Array, "h w 3"], layers: tuple[str, ...]) -> dict[str, Array]:
     """The square roots of the features (which tames the few strong channels) on cells of 8 x 8 pixels."""
     height, width = image.shape[0] // CELL, image.shape[1] // CELL

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jpst import losses, matting, pixels, solver
 from jpst.losses import Targets
 from jpst.models import nima, vgg19
-from jpst.programs import kept
+from jpst.caching import cached
 from jpst.recipe import Hyperparameters, Recipe
 
 
@@ -115,11 +115,11 @@ def _octaves(picture: Float[Array, "h w 3"], count: int) -> Iterator[Float[Array
         yield from _octaves(_halved(picture), count - 1)
 
 
-_features = kept(vgg19.features, static_argnums=(2,))
-_edges, _halved = kept(pixels.edges), kept(pixels.halved)
+_features = cached(vgg19.features, static_argnums=(2,))
+_edges, _halved = cached(pixels.edges), cached(pixels.halved)
 
 
-@partial(kept, static_argnums=(4, 5, 6))
+@partial(cached, static_argnums=(4, 5, 6))
 def _targets(own, other, content_masks, style_masks, content_layers, style_layers, objective):
     content_targets = {name: losses.content_target(own[name], objective) for name in content_layers}
     style_targets = {
@@ -136,7 +136,7 @@ def _targets(own, other, content_masks, style_masks, content_layers, style_layer
     return content_targets, style_targets
 
 
-@partial(kept, static_argnums=(5,))
+@partial(cached, static_argnums=(5,))
 def _first(content, style, content_masks, style_masks, preprocessing, start):
     """The first image, but for the noise of "noise"."""
     if start == "matched":
@@ -189,12 +189,12 @@ def _plain_on_cpu(state: State, *others: PyTree) -> bool:
     return next(iter(state.image.devices())).platform == "cpu"
 
 
-@partial(kept, static_argnums=(4,))
+@partial(cached, static_argnums=(4,))
 def _scan(state, targets, hyper, networks, steps):
     return jax.lax.scan(lambda state, _: _step(state, targets, hyper, networks), state, length=steps)
 
 
-@kept
+@cached
 def _step(state: State, targets: Targets, hyper: Hyperparameters, networks: Networks):
     """One update: the terms at the image as it is, the best image from that same pair, then the solver's move."""
     (total, terms), gradient = jax.value_and_grad(objective, has_aux=True)(state.image, targets, hyper, networks)

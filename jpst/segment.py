@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from jpst import pixels
 from jpst.errors import JpstError
-from jpst.programs import kept
+from jpst.caching import cached
 
 WHOLE = "whole image"
 
@@ -123,7 +123,7 @@ def resized(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     return labels[np.ix_(_nearest(rows, height), _nearest(columns, width))]
 
 
-@partial(kept, static_argnums=(2,))
+@partial(cached, static_argnums=(2,))
 def refine(
     masks: Float[Array, "r h w"], image: Float[Array, "h w 3"], radius: int, epsilon: float | Float[Array, ""]
 ) -> Float[Array, "r h w"]:

@@ -18,7 +18,7 @@ import optax
 from jax.scipy.fft import dctn, idctn
 from jaxtyping import Array, Float
 
-from jpst.programs import kept
+from jpst.caching import cached
 from jpst.recipe import Hyperparameters
 
 LEVEL = 1 / 255  # one 8-bit level in our [0, 1] units
@@ -51,7 +51,7 @@ class Search(NamedTuple):
     """optax's memory; its latest entry is the gradient at `base`"""
 
 
-@partial(kept, static_argnums=(1,))
+@partial(cached, static_argnums=(1,))
 def start(image: Float[Array, "h w 3"], optimiser: str) -> Any:
     """The optimiser's state before the first evaluation, which is to be at `image`.
 

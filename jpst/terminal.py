@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from jpst import pipeline, pyramid, semantics
+from jpst import caching, pipeline, pyramid, semantics
 from jpst.aesthetics import Score
 from jpst.estimate import Estimate
 from jpst.models import fetch as fetching
@@ -164,3 +164,10 @@ def show_checkpoints(rows: list[dict[str, Any]], folder: Path, console: Console)
         )
         console.print(f"  {row['source']}\n  {row['licence']}", highlight=False, soft_wrap=True)
     console.print(f"folder: {folder}", highlight=False, soft_wrap=True)
+
+
+def show_cache(info: caching.Info, console: Console) -> None:
+    """Where compiled programs are, and how much room they take."""
+    console.print(f"folder: {info.folder}", highlight=False, soft_wrap=True, markup=False)
+    used, limit = info.bytes / 1e6, info.limit / 1e6
+    console.print(f"{info.programs} compiled programs, {used:.1f} MB of at most {limit:.0f} MB", highlight=False)

@@ -22,7 +22,7 @@ def narrow_network(vgg19_tiny, monkeypatch):
     monkeypatch.setattr(weights, "load", lambda network, path=None: Loaded(vgg19_tiny, Provenance("tiny", "0" * 64)))
     monkeypatch.setattr(weights, "find", lambda network: object() if network == "vgg19" else None)
     monkeypatch.setattr(fetch, "fetch", lambda *_, **__: pytest.fail("a download was started"))
-    monkeypatch.setattr(cli, "keep_compilations", lambda: None)
+    monkeypatch.setattr("jpst.caching.enable", lambda: None)
 
 
 @pytest.fixture

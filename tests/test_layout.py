@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "jpst"
 # Bottom to top: a module imports only modules below it. A new module gets its place here.
 ORDER = (
     "errors",
-    "programs",
+    "caching",
     "recipe",
     "models.tensors",
     "models.pickles",
@@ -85,8 +85,8 @@ NOTHING_BUT = {
     "highres": {"errors", "pixels"},
     "grams": {"errors"},
     "losses": {"errors", "pixels", "matting", "grams"},
-    "programs": set(),
-    "solver": {"programs", "recipe"},
+    "caching": set(),
+    "solver": {"caching", "recipe"},
     "models.tensors": {"errors"},
     "models.pickles": {"models.tensors"},
     "models.npy_files": {"models.pickles", "models.tensors"},

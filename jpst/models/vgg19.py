@@ -20,7 +20,7 @@ from jpst.errors import JpstError
 from jpst.models import convolution
 from jpst.models.readers import CheckpointError, Tensors
 from jpst.models.weights import OIHW, Preprocessing, Rule, Table
-from jpst.programs import kept
+from jpst.caching import cached
 
 Variables = Mapping[str, Any]
 
@@ -84,7 +84,7 @@ class _Convolution(nn.Module):
         return convolution.convolve(x.astype(kernel.dtype), kernel, transformed) + bias[None, None, :]
 
 
-_transform = kept(convolution.transform)
+_transform = cached(convolution.transform)
 
 
 def accelerate(variables: Variables, least_channels: int = 128) -> Variables:

@@ -1,0 +1,312 @@
+"""Compiled programs cached on disk, so that a second run neither traces nor compiles them.
+
+XLA takes some ten seconds for a step of each new shape. `cached` is `jax.jit` whose compiled programs `enable` has
+written to a folder, each under what it follows from: the function, its static arguments, the shapes, JAX's settings,
+this package's source, the versions of JAX, Flax and optax, the processor. What lies there is executed, so the folder
+must be the user's own. Nothing that goes wrong with it ends a run: the program is compiled again.
+"""
+
+import functools
+import hashlib
+import os
+import pickle
+import platform
+import shutil
+import stat
+import threading
+import time
+import uuid
+import zlib
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.experimental import serialize_executable
+
+LIMIT = 512 << 20
+"""bytes that the programs may take on disk; beyond, those not used for longest are removed"""
+
+_FORMAT = b"jpst program 1\n"
+_SUFFIX, _PART = ".program", ".part"
+_STALE = 3600.0  # seconds after which an unfinished file is no longer being written
+_SETTINGS = ("jax_default_matmul_precision", "jax_enable_x64", "jax_numpy_rank_promotion")
+
+_folder: Path | None = None
+_problem: str | None = None
+
+
+class Info(NamedTuple):
+    """What the cache holds: of all versions and processors, not only this one's."""
+
+    folder: Path
+    programs: int
+    bytes: int
+    limit: int
+    problem: str | None
+    """why it is not used, in a sentence"""
+
+
+def enable(root: Path | None = None) -> None:
+    """From now on the programs of `cached` functions are cached on disk, under `root` (default: `directory()`).
+
+    Programs of other jaxlib versions are removed, and the least recently used ones beyond `LIMIT`. Never raises: where
+    the folder cannot be used, `problem` tells why, and programs are compiled in every run. Where JAX's own cache is set
+    up (JAX_COMPILATION_CACHE_DIR) that is used instead: what it has loaded cannot be written again.
+    """
+    global _folder, _problem
+    _folder = _problem = None
+    if jax.config.jax_compilation_cache_dir:  # pyright: ignore
+        return
+    try:
+        root = root or directory()
+        folder = root / _version_folder()
+        for each in (root, folder):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_private(each)
+        _trim(root)
+        _folder = folder
+    except Exception as error:  # a home that cannot be found raises nearly anything
+        _fail(f"{root or 'the cache folder'} is not used ({error})")
+
+
+def disable() -> None:
+    """From now on nothing is read from or written to disk."""
+    global _folder, _problem
+    _folder = _problem = None
+
+
+def problem() -> str | None:
+    """Why compiled programs are not cached on disk, in one sentence; None if nothing went wrong."""
+    return _problem
+
+
+def directory() -> Path:
+    """$JPST_CACHE, else a folder of the user's cache."""
+    if configured := os.environ.get("JPST_CACHE"):
+        return Path(configured).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("jpst") / "compiled"
+
+
+def info() -> Info:
+    """What is in the cache."""
+    root = directory()
+    sizes = [size for _, _, size in _programs_in(root)]
+    return Info(root, len(sizes), sum(sizes), LIMIT, _problem)
+
+
+def clear() -> Info:
+    """Removes all programs, and returns what there was. Raises OSError where they cannot be removed."""
+    before = info()
+    for folder in _version_folders(before.folder):
+        shutil.rmtree(folder)
+    return before
+
+
+class cached:
+    """`jax.jit` of a function of arrays, whose compiled programs `enable` has cached on disk.
+
+    Under a transformation, and where an array lies on several devices, it is that `jax.jit`.
+    """
+
+    def __init__(self, function: Callable[..., Any], static_argnums: tuple[int, ...] = ()) -> None:
+        self.jitted = jax.jit(function, static_argnums=static_argnums)
+        self._name, self._static = f"{function.__module__}.{function.__qualname__}", static_argnums
+        self._programs: dict[Any, Future[Callable[..., Any]]] = {}
+        self._lock = threading.Lock()
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        if (device := _device(arguments)) is None:
+            return self.jitted(*arguments)
+        placed = self._placed(arguments, device)
+        return self._program(placed, device)(*self._dynamic(placed))
+
+    def compile(self, *arguments: Any) -> None:
+        """Sees to it that a call with such arguments finds its program compiled; calls meanwhile wait for it."""
+        if (device := _device(arguments)) is not None:
+            self._program(self._placed(arguments, device), device)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.jitted, name)
+
+    def _placed(self, arguments: tuple, device: jax.Device) -> tuple:
+        """The arguments as arrays on their device: what a program returns lies on one, and may be given to it again."""
+
+        def put(tree: Any) -> Any:
+            return jax.device_put(jax.tree.map(jnp.asarray, tree), device)
+
+        return tuple(x if i in self._static else put(x) for i, x in enumerate(arguments))
+
+    def _dynamic(self, arguments: tuple) -> list[Any]:
+        return [x for i, x in enumerate(arguments) if i not in self._static]
+
+    def _program(self, arguments: tuple, device: jax.Device) -> Callable[..., Any]:
+        """The compiled function of the dynamic arguments: made before, from disk, or compiled now and written there."""
+        leaves, tree = jax.tree.flatten(self._dynamic(arguments))
+        static = tuple(arguments[i] for i in self._static)
+        settings = tuple(getattr(jax.config, name) for name in _SETTINGS)
+        shapes = tuple((x.shape, x.dtype, x.weak_type) for x in leaves)
+        key = static, tree, shapes, settings, device.platform, device.device_kind, device.id
+        with self._lock:
+            program, missing = self._programs.get(key), key not in self._programs
+            if program is None:
+                program = self._programs[key] = Future()
+        if missing:
+            try:
+                program.set_result(self._made(key, arguments, device))
+            except BaseException as error:  # Ctrl-C too: who waits for it must not wait for ever
+                with self._lock:
+                    del self._programs[key]
+                program.set_exception(error)
+        return program.result()
+
+    def _made(self, key: Any, arguments: tuple, device: jax.Device) -> Callable[..., Any]:
+        if _folder is None:
+            return self.jitted.lower(*arguments).compile()
+        told = hashlib.sha256(_source() + repr((self._name, key)).encode()).hexdigest()
+        path = _folder / f"{self._name.rpartition('.')[2]}-{told}{_SUFFIX}"
+        if (loaded := _read(path, device)) is not None:
+            return _Loaded(loaded, lambda: self._compiled(path, arguments))
+        return self._compiled(path, arguments)
+
+    def _compiled(self, path: Path, arguments: tuple) -> Callable[..., Any]:
+        program = self.jitted.lower(*arguments).compile()
+        _write(path, program)
+        return program
+
+
+class _Loaded:
+    """A program from disk; compiled again if its first call fails, as it may where JAX or the machine changed."""
+
+    def __init__(self, program: Callable[..., Any], compiled: Callable[[], Callable[..., Any]]) -> None:
+        self._program, self._compiled, self._proven = program, compiled, False
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._proven:
+            return self._program(*arguments)
+        try:
+            result = jax.block_until_ready(self._program(*arguments))
+        except Exception:
+            self._program = self._compiled()
+            result = self._program(*arguments)
+        self._proven = True
+        return result
+
+
+def _device(arguments: tuple) -> jax.Device | None:
+    """The one device where the arrays are; None where there are several, or one array is abstract."""
+    found = set()
+    for leaf in jax.tree.leaves(arguments):
+        if isinstance(leaf, Tracer):
+            return None
+        found |= leaf.devices() if isinstance(leaf, jax.Array) else set()
+    return found.pop() if len(found) == 1 and not jax.config.jax_disable_jit else None  # pyright: ignore
+
+
+@functools.cache
+def _source() -> bytes:
+    """What programs follow from beside their arguments: a digest of this package and of what it is written with."""
+    versions = [metadata.version(package) for package in ("jax", "jaxlib", "flax", "optax")]
+    digest = hashlib.sha256(repr(versions).encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.digest()
+
+
+@functools.cache
+def _version_folder() -> str:
+    """The folder for this jaxlib and this processor: machine code of another one may not run here."""
+    features = platform.processor()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        features = next(line for line in lines if line.lower().startswith(("flags", "features")))
+    digest = hashlib.sha256(" ".join(sorted(features.split())).encode()).hexdigest()
+    return f"jaxlib-{metadata.version('jaxlib')}-{platform.machine()}-{digest[:8]}"
+
+
+def _check_private(folder: Path) -> None:
+    """Raises OSError for a folder that others may have written to: what lies in it is executed."""
+    if not hasattr(os, "getuid"):  # Windows, where a user's folders are closed to others
+        return
+    status = folder.stat()
+    if status.st_uid != os.getuid():
+        raise OSError("it belongs to another user")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise OSError("other users may write to it; to use it again, run chmod 700 on it")
+
+
+def _version_folders(root: Path) -> list[Path]:
+    return [path for path in sorted(root.glob("jaxlib-*")) if path.is_dir() and not path.is_symlink()]
+
+
+def _programs_in(root: Path) -> list[tuple[float, Path, int]]:
+    """When each program was last used, its file and the file's size, the least recently used first."""
+    found = []
+    for folder in _version_folders(root):
+        for path in folder.iterdir():
+            with suppress(OSError):  # another run may be removing it
+                status = path.stat()
+                found.append((status.st_mtime, path, status.st_size))
+    return sorted(found)
+
+
+def _trim(root: Path) -> None:
+    """Removes what no run will use: other versions, files that a killed run left unfinished, and what is too much."""
+    ours = f"jaxlib-{metadata.version('jaxlib')}-"
+    for folder in _version_folders(root):
+        if not folder.name.startswith(ours):
+            shutil.rmtree(folder, ignore_errors=True)
+    programs = _programs_in(root)
+    total = sum(size for _, _, size in programs)
+    for used, path, size in programs:
+        unfinished = path.suffix == _PART and used < time.time() - _STALE
+        if total > LIMIT or unfinished:
+            with suppress(OSError):
+                path.unlink()
+            total -= size
+
+
+def _read(path: Path, device: jax.Device) -> Callable[..., Any] | None:
+    """A program; None where the file is absent, damaged or of no use here."""
+    try:
+        content = path.read_bytes()
+        header, packed = content[: len(_FORMAT) + 32], content[len(_FORMAT) + 32 :]
+        if header != _FORMAT + hashlib.sha256(packed).digest():
+            return None
+        parts = pickle.loads(zlib.decompress(packed))
+        program = serialize_executable.deserialize_and_load(*parts, execution_devices=[device])
+        with suppress(OSError):
+            os.utime(path)  # it was used now
+        return program
+    except Exception:  # JAX of another version raises nearly anything
+        return None
+
+
+def _write(path: Path, program: Any) -> None:
+    """Whole or not at all, so that several runs may write at once."""
+    try:
+        packed = zlib.compress(pickle.dumps(serialize_executable.serialize(program)), 1)
+    except Exception:  # what calls the host, for one, cannot be written
+        return
+    part = path.with_name(f"{uuid.uuid4().hex}{_PART}")
+    try:
+        part.write_bytes(_FORMAT + hashlib.sha256(packed).digest() + packed)
+        part.replace(path)
+    except OSError as error:
+        _fail(f"{path.parent} cannot be written to ({error.strerror or error})")
+    with suppress(OSError):
+        part.unlink(missing_ok=True)
+
+
+def _fail(reason: str) -> None:
+    global _problem
+    _problem = _problem or f"Compiled programs are not cached on disk: {reason}. Each run compiles them again."
