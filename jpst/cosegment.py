@@ -18,8 +18,8 @@ from jaxtyping import Array, Float, Int, PyTree
 from scipy import linalg
 
 from jpst import pixels, segment
-from jpst.models import vgg19
 from jpst.caching import cached
+from jpst.models import vgg19
 from jpst.segment import Segmentation
 
 LAYERS = ("relu3_4", "relu4_4", "relu5_1", "relu5_4")

@@ -17,9 +17,9 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
 from jpst import losses, matting, pixels, solver
+from jpst.caching import cached
 from jpst.losses import Targets
 from jpst.models import nima, vgg19
-from jpst.caching import cached
 from jpst.recipe import Hyperparameters, Recipe
 
 

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 from scipy import ndimage
 
 from jpst import pixels
-from jpst.errors import JpstError
 from jpst.caching import cached
+from jpst.errors import JpstError
 
 WHOLE = "whole image"
 

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jpst.caching import cached
 from jpst.errors import JpstError
 from jpst.models import convolution
 from jpst.models.readers import CheckpointError, Tensors
 from jpst.models.weights import OIHW, Preprocessing, Rule, Table
-from jpst.caching import cached
 
 Variables = Mapping[str, Any]
 
