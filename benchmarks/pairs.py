@@ -26,7 +26,7 @@ class Pair:
 
     def __init__(self, folder: Path, size: int, variables: object) -> None:
         self.folder, self.variables = folder, variables
-        recipe = jpst.Recipe(size=size, size_multiple=1, iterations=(0,))
+        recipe = jpst.Recipe(size=size, shape="own", size_multiple=1, iterations=(0,))
         networks = jpst.Networks(variables)  # so that it loads none
         job = pipeline.prepare_job(folder / "content.png", folder / "style.png", recipe, networks=networks)
         level = job.levels[0]

@@ -137,7 +137,7 @@ class cached:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.jitted, name)
 
-    def _placed(self, arguments: tuple, device: jax.Device) -> tuple:
+    def _placed(self, arguments: tuple, device: Any) -> tuple:
         """The arguments as arrays on their device: what a program returns lies on one, and may be given to it again."""
 
         def put(tree: Any) -> Any:
@@ -148,7 +148,7 @@ class cached:
     def _dynamic(self, arguments: tuple) -> list[Any]:
         return [x for i, x in enumerate(arguments) if i not in self._static]
 
-    def _program(self, arguments: tuple, device: jax.Device) -> Callable[..., Any]:
+    def _program(self, arguments: tuple, device: Any) -> Callable[..., Any]:
         """The compiled function of the dynamic arguments: made before, from disk, or compiled now and written there."""
         leaves, tree = jax.tree.flatten(self._dynamic(arguments))
         static = tuple(arguments[i] for i in self._static)
@@ -168,7 +168,7 @@ class cached:
                 program.set_exception(error)
         return program.result()
 
-    def _made(self, key: Any, arguments: tuple, device: jax.Device) -> Callable[..., Any]:
+    def _made(self, key: Any, arguments: tuple, device: Any) -> Callable[..., Any]:
         if _folder is None:
             return self.jitted.lower(*arguments).compile()
         told = hashlib.sha256(_source() + repr((self._name, key)).encode()).hexdigest()
@@ -201,7 +201,7 @@ class _Loaded:
         return result
 
 
-def _device(arguments: tuple) -> jax.Device | None:
+def _device(arguments: tuple) -> Any:
     """The one device where the arrays are; None where there are several, or one array is abstract."""
     found = set()
     for leaf in jax.tree.leaves(arguments):
@@ -274,7 +274,7 @@ def _trim(root: Path) -> None:
             total -= size
 
 
-def _read(path: Path, device: jax.Device) -> Callable[..., Any] | None:
+def _read(path: Path, device: Any) -> Callable[..., Any] | None:
     """A program; None where the file is absent, damaged or of no use here."""
     try:
         content = path.read_bytes()

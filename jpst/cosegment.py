@@ -8,14 +8,15 @@ over both photographs, mergers that bring the two together being the cheaper one
 
 import importlib
 import threading
+import warnings
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
-from scipy import linalg
+from jaxtyping import Array, Bool, Float, Int, PyTree
+from scipy import linalg, ndimage
 
 from jpst import pixels, segment
 from jpst.caching import cached
@@ -49,18 +50,23 @@ class Merge(NamedTuple):
 
 
 def cosegment(
-    content: Float[np.ndarray, "h w 3"], style: Float[np.ndarray, "h2 w2 3"], variables: PyTree
+    content: Float[np.ndarray, "h w 3"],
+    style: Float[np.ndarray, "h2 w2 3"],
+    variables: PyTree,
+    alphas: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
 ) -> tuple[Segmentation, Segmentation]:
     """Two photographs, sRGB in [0, 1], to two segmentations with the same names, each at most 384 pixels wide or high.
 
-    `variables` are VGG19's. The number of regions follows from the pictures (2 to 9; fewer only where the photographs
-    share less); each covers at least 1 % of both. Names are "region 1" ..., the largest first.
+    `variables` are VGG19's; `alphas` [H, W] in [0, 1] or None: less than a half takes no part. The number of regions
+    follows from the pictures (2 to 9; fewer only where the photographs share less); each covers at least 1 % of both.
+    Names are "region 1" ..., the largest first.
     """
     # half a second in which the network leaves the interpreter free
     threading.Thread(target=importlib.import_module, args=("sklearn.cluster",)).start()
     small = [at_size(np.asarray(photograph, np.float32)) for photograph in (content, style)]
-    described = _describe([features(variables, picture, LAYERS) for picture in small], small)
-    labels = cluster([cells.reshape(-1, cells.shape[-1]) for cells in described], [c.shape[:2] for c in described])
+    visible = [_visible(alpha, picture) for alpha, picture in zip(alphas, small, strict=True)]
+    cells = _describe([features(variables, picture, LAYERS) for picture in small], small, visible)
+    labels = [_everywhere(each, seen) for each, seen in zip(cluster(cells, visible), visible, strict=True)]
     count = 1 + max(int(each.max()) for each in labels)
     names = tuple(f"region {number}" for number in range(1, count + 1))
     maps = [_to_edges(each, count, picture) for each, picture in zip(labels, small, strict=True)]
@@ -74,6 +80,22 @@ def at_size(photograph: np.ndarray) -> Array:
     return pixels.at_size(photograph, (max(height, 32), max(width, 32)))
 
 
+def _visible(alpha: np.ndarray | None, picture: Array) -> Bool[np.ndarray, "h w"]:
+    """The cells of a picture of which at least a half can be seen."""
+    shape = picture.shape[0] // CELL, picture.shape[1] // CELL
+    if alpha is None:
+        return np.ones(shape, bool)
+    return np.asarray(pixels.at_size(alpha[..., None], shape))[..., 0] >= 0.5
+
+
+def _everywhere(labels: np.ndarray, visible: np.ndarray) -> Int[np.ndarray, "h w"]:
+    """The labels of the visible cells as a map, in which every other cell has that of the nearest visible one."""
+    found = np.zeros(visible.shape, labels.dtype)
+    found[visible] = labels
+    nearest = ndimage.distance_transform_edt(~visible, return_distances=False, return_indices=True)
+    return found[tuple(np.asarray(nearest))]
+
+
 @partial(cached, static_argnums=(2,))
 def features(variables: PyTree, image: Float[Array, "h w 3"], layers: tuple[str, ...]) -> dict[str, Array]:
     """The square roots of the features (which tames the few strong channels) on cells of 8 x 8 pixels."""
@@ -82,32 +104,31 @@ def features(variables: PyTree, image: Float[Array, "h w 3"], layers: tuple[str,
     return {name: jax.image.resize(jnp.sqrt(x), (height, width, x.shape[-1]), "linear") for name, x in found.items()}
 
 
-def _describe(found: list[dict[str, Array]], images: list[Array]) -> list[np.ndarray]:
-    """What is compared: for each photograph [h, w, D], components of the features, then colour, then height."""
+def _describe(found: list[dict[str, Array]], images: list[Array], visible: list[np.ndarray]) -> list[np.ndarray]:
+    """What is compared: for each photograph's n visible cells [n, D]: components of features, colour, height."""
     from skimage.color import rgb2lab
 
     parts: list[list[np.ndarray]] = [[], []]
     for layer in LAYERS:
-        for part, cells in zip(parts, _components([np.asarray(each[layer]) for each in found]), strict=True):
-            part.append(cells / np.sqrt(len(LAYERS)))
-    shapes = [(each[LAYERS[0]].shape[0], each[LAYERS[0]].shape[1]) for each in found]
+        cells = [np.asarray(each[layer])[seen] for each, seen in zip(found, visible, strict=True)]
+        for part, components in zip(parts, _components(cells), strict=True):
+            part.append(components / np.sqrt(len(LAYERS)))
     colours = [
-        rgb2lab(np.asarray(pixels.area_mean(jnp.moveaxis(image, -1, 0), shape[0], shape[1])).transpose(1, 2, 0)) / 50
-        for image, shape in zip(images, shapes, strict=True)
+        rgb2lab(np.asarray(pixels.area_mean(jnp.moveaxis(image, -1, 0), *seen.shape)).transpose(1, 2, 0))[seen] / 50
+        for image, seen in zip(images, visible, strict=True)
     ]
     for part, colour in zip(parts, _closer(colours), strict=True):
         part.append(COLOUR_WEIGHT * colour)
-    for part, (height, width) in zip(parts, shapes, strict=True):
-        part.append(
-            np.broadcast_to(HEIGHT_WEIGHT * (np.arange(height)[:, None, None] + 0.5) / height, (height, width, 1))
-        )
+    for part, seen in zip(parts, visible, strict=True):
+        rows = (np.nonzero(seen)[0] + 0.5) / len(seen)
+        part.append(HEIGHT_WEIGHT * rows[:, None])
     return [np.concatenate(part, axis=-1).astype(np.float64) for part in parts]
 
 
 def _components(cells: list[np.ndarray]) -> list[np.ndarray]:
-    """The main components of both photographs' features of one layer, of unit total variance."""
+    """The main components of both photographs' features [n, channels] of one layer, of unit total variance."""
     channels = cells[0].shape[-1]
-    both = np.concatenate([each.reshape(-1, channels) for each in cells]).astype(np.float64)
+    both = np.concatenate(cells).astype(np.float64)
     mean = both.mean(0)
     spread = np.sqrt(max(np.square(both - mean).sum(1).mean(), 1e-12))
     largest = max(channels - COMPONENTS, 0), channels - 1
@@ -117,14 +138,16 @@ def _components(cells: list[np.ndarray]) -> list[np.ndarray]:
 
 def _closer(cells: list[np.ndarray]) -> list[np.ndarray]:
     """Moves the two photographs' means most of the way towards each other."""
-    means = [each.mean((0, 1)) for each in cells]
+    means = [each.mean(0) for each in cells]
     middle = (means[0] + means[1]) / 2
     return [each - middle - DOMAIN * (mean - middle) for each, mean in zip(cells, means, strict=True)]
 
 
-def cluster(cells: list[Float[np.ndarray, "_ d"]], shapes: list[tuple[int, int]]) -> list[Int[np.ndarray, " _"]]:
-    """Two sets of points, each on its grid (height, width), to shared labels 0, 1, ..., the largest region first."""
-    segments = [_segments(points, *shape) for points, shape in zip(cells, shapes, strict=True)]
+def cluster(
+    cells: list[Float[np.ndarray, "_ d"]], visible: list[Bool[np.ndarray, "_ _"]]
+) -> list[Int[np.ndarray, " _"]]:
+    """Two sets of points, those of each grid that are visible, to shared labels 0, 1, ..., the largest region first."""
+    segments = [_segments(points, seen) for points, seen in zip(cells, visible, strict=True)]
     counts = [1 + int(each.max()) for each in segments]
     shares = np.zeros((sum(counts), 2))  # of each segment in each photograph
     shares[: counts[0], 0] = np.bincount(segments[0]) / segments[0].size
@@ -140,15 +163,17 @@ def cluster(cells: list[Float[np.ndarray, "_ d"]], shapes: list[tuple[int, int]]
     return _largest_first(_merge_unshared(cells, labels))
 
 
-def _segments(points: np.ndarray, height: int, width: int) -> np.ndarray:
+def _segments(points: np.ndarray, visible: np.ndarray) -> np.ndarray:
     """Connected segments of one photograph: [n] labels."""
     from sklearn.cluster import AgglomerativeClustering
     from sklearn.feature_extraction.image import grid_to_graph
 
     if len(points) <= SEGMENTS:
         return np.arange(len(points))
-    graph = grid_to_graph(height, width)
-    return AgglomerativeClustering(SEGMENTS, linkage="ward", connectivity=graph).fit_predict(points)
+    graph = grid_to_graph(*visible.shape, mask=visible)
+    with warnings.catch_warnings():  # of parts that what is transparent keeps apart, which it then joins
+        warnings.simplefilter("ignore", UserWarning)
+        return AgglomerativeClustering(SEGMENTS, linkage="ward", connectivity=graph).fit_predict(points)
 
 
 def _merge_all(means: np.ndarray, shares: np.ndarray) -> list[Merge]:
@@ -240,9 +265,7 @@ def _largest_first(labels: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _to_edges(labels: np.ndarray, count: int, image: Array) -> np.ndarray:
-    """Labels [n] of cells, brought to the image's size and edges: int32 [H, W]."""
-    height, width = image.shape[0] // CELL, image.shape[1] // CELL
-    masks = jax.nn.one_hot(labels.reshape(height, width), count)
-    masks = jax.image.resize(masks, (*image.shape[:2], count), "linear")
+    """Labels [h, w] of cells, brought to the image's size and edges: int32 [H, W]."""
+    masks = jax.image.resize(jax.nn.one_hot(labels, count), (*image.shape[:2], count), "linear")
     refined = segment.refine(jnp.moveaxis(masks, -1, 0), image, CELL, EDGE_EPSILON)
     return np.asarray(jnp.argmax(refined, axis=0), np.int32)

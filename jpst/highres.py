@@ -5,11 +5,11 @@ guided filter of He and Sun, arXiv 1505.00996, with the content as guide). The m
 applied to the full photograph, so its own edges and texture stay.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jpst.caching import cached
 from jpst.pixels import affine_maps
 
 BAND = 64  # rows worked on at a time: bounds the memory that the interpolated maps take
@@ -53,7 +53,7 @@ def _interpolation(size: int, out: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     return low, np.minimum(low + 1, size - 1), (source - low).astype(np.float32)
 
 
-@jax.jit
+@cached
 def _map_band(maps, band, row_low, row_high, row_part, column_low, column_high, column_part):
     """The maps interpolated to a band of rows and applied to it: [BAND, W, 3]."""
     row_part, column_part = row_part[:, None, None, None], column_part[None, :, None, None]

@@ -183,6 +183,20 @@ def transfer(
     return Result(state.best_image, state, history, status)
 
 
+def compile_transfer(
+    state: State, targets: Targets, hyper: Hyperparameters, networks: Networks, *, recipe: Recipe, steps: int
+) -> None:
+    """Compiles what `transfer` of such arrays would, for instance in a thread beside other work; runs nothing."""
+    hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
+    with _precision(recipe):
+        if not steps:
+            return
+        if _plain_on_cpu(state, targets, hyper, networks):
+            _step.compile(state, targets, hyper, networks)
+        else:
+            _scan.compile(state, targets, hyper, networks, steps)
+
+
 def _plain_on_cpu(state: State, *others: PyTree) -> bool:
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((state, others))):
         return False

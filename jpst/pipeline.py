@@ -15,6 +15,7 @@ import numpy as np
 import PIL.Image
 
 from jpst import highres, image, loading, pixels, pyramid, regions, semantics
+from jpst.errors import JpstError
 from jpst.estimate import Estimate, ShortMemoryError, estimate, shortage
 from jpst.image import Photograph
 from jpst.models import weights
@@ -22,6 +23,8 @@ from jpst.optimise import Networks
 from jpst.pyramid import Climbed, Level, Picture, Progress
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions import Found, Source
+
+BLACK_AND_WHITE = "The style is black and white, so the result is, too."
 
 
 class Job(NamedTuple):
@@ -36,6 +39,8 @@ class Job(NamedTuple):
     levels: tuple[Level, ...]
     vgg19: weights.Loaded | None
     """the network as the recipe uses it, unless the caller has networks or it is yet to be fetched"""
+    neutral: bool = False
+    """whether the style is black and white; the result will be, too"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,14 +108,27 @@ def prepare_job(
         here = cluster or weights.find("vgg19") is not None
         coming = pool.submit(loading.load_vgg19, recipe) if here and networks is None else None
         reading = pool.submit(image.read, style)
-        photographs = image.read(content), reading.result()
+        photographs = _as_seen(content, image.read(content)), _as_seen(style, reading.result())
         levels = pyramid.plan(photographs[0].pixels.shape[:2], photographs[1].pixels.shape[:2], recipe)
         if networks is not None:
             variables = networks.vgg19
         else:
             variables = coming.result().variables if coming and cluster else None
         found = regions.find(photographs, masks, recipe, variables)
-        return Job(content, style, *photographs, found, levels, coming and coming.result())
+        neutral = pixels.is_neutral(photographs[1].pixels, photographs[1].alpha)
+        return Job(content, style, *photographs, found, levels, coming and coming.result(), neutral)
+
+
+def _as_seen(source: Source, photograph: Photograph) -> Photograph:
+    """The photograph without the colours that are stored where it is transparent.
+
+    Raises:
+      JpstError: nothing of it is visible.
+    """
+    if photograph.alpha is not None and not photograph.alpha.any():
+        name = source if isinstance(source, str | Path) else "the photograph given"
+        raise JpstError(f"{name}: it is transparent everywhere. Give a photograph of which something can be seen.")
+    return photograph._replace(pixels=pixels.filled(photograph.pixels, photograph.alpha))
 
 
 def execute(
@@ -126,9 +144,10 @@ def execute(
     started = time.perf_counter()
     hyper = hyper or Hyperparameters.preset(recipe.name)
     networks, checkpoints = (networks, "given by the caller") if networks else loading.load(recipe, hyper, job.vgg19)
+    content = pixels.neutral(job.content.pixels) if job.neutral else job.content.pixels
     climbed = pyramid.climb(
-        Picture(job.content.pixels, job.found.regions.content),
-        Picture(job.style.pixels, job.found.regions.style),
+        Picture(content, job.found.regions.content, job.content.alpha),
+        Picture(job.style.pixels, job.found.regions.style, job.style.alpha),
         len(job.found.regions.names),
         job.levels,
         networks,
@@ -137,7 +156,8 @@ def execute(
         key=jax.random.key(seed),
         on_step=on_step,
     )
-    photograph = job.content._replace(pixels=finish(job.content.pixels, climbed[-1], recipe))
+    finished = finish(content, climbed[-1], recipe)
+    photograph = job.content._replace(pixels=pixels.neutral(finished) if job.neutral else finished)
     if photograph.alpha is not None and photograph.alpha.shape != photograph.pixels.shape[:2]:
         photograph = photograph._replace(alpha=_alpha_at(photograph.alpha, photograph.pixels.shape[:2]))
     return Run(
@@ -170,7 +190,10 @@ def memory_shortage(content: Source, style: Source, recipe: Recipe) -> ShortMemo
 
 def finish(full: np.ndarray, climbed: Climbed, recipe: Recipe) -> np.ndarray:
     """The result [H, W, 3] in [0, 1] at the size that the recipe asks for."""
-    if recipe.output_size == "working" or full.shape == climbed.result.shape:
+    if recipe.output_size == "working":
+        multiple = recipe.size_multiple if recipe.shape == "own" else 1
+        full = np.asarray(pixels.at_size(full, pixels.working_size(*full.shape[:2], recipe.size, multiple)))
+    if full.shape == climbed.result.shape:
         return np.clip(np.asarray(climbed.result), 0.0, 1.0)
     return highres.apply(full, climbed.content, climbed.result)
 
@@ -209,9 +232,14 @@ def describe(job: Job) -> dict[str, Any]:
         "style": _photograph(job.style_source, job.style),
         "regions": [row._asdict() for row in semantics.table(job.found.regions)],
         "segmenter": job.found.segmenter,
-        "notes": [job.found.note],
+        "notes": notes(job),
         "working_sizes": [level.content[::-1] for level in job.levels],
     }
+
+
+def notes(job: Job) -> list[str]:
+    """What a user should know of a job, in sentences."""
+    return [job.found.note, *([BLACK_AND_WHITE] if job.neutral else [])]
 
 
 def _photograph(source: Source, photograph: Photograph) -> dict[str, Any]:

@@ -6,9 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy import ndimage
 from scipy.sparse import csr_array
 
+from jpst.caching import cached
+
 TRACE = 1e-6  # pixels: less of a region than this is none
+COMMON_RATIO = 1.5  # of the sides of most cameras' photographs, and of one common shape to the next
+NEUTRAL_MEAN, NEUTRAL_MOST, NEUTRAL_SHARE = 2 / 255, 12 / 255, 1e-3
+"""of a black and white photograph: mean of max(R, G, B) - min(R, G, B), and the share of pixels where that is larger"""
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709, on the encoded values
 
 
@@ -25,6 +31,19 @@ def working_size(height: int, width: int, longest: int, multiple: int = 1) -> tu
         return multiple * max(1, min(wanted, allowed))
 
     return fitted(height), fitted(width)
+
+
+def common_size(height: int, width: int, size: int, multiple: int = 1) -> tuple[int, int]:
+    """(height, width) of the nearest of few shapes, whose sides have the ratios 1, 3:2, (3:2)^2, ...
+
+    `size` is the longest side at 3:2; the other shapes have about as many pixels. Sides are rounded to whole multiples
+    of `multiple`. The sides' ratio changes by 22 % at most (the square root of 3:2), beside rounding.
+    """
+    step = np.log(COMMON_RATIO)
+    ratio = COMMON_RATIO ** np.round(np.log(max(height, width) / min(height, width)) / step)
+    longest = size * np.sqrt(ratio / COMMON_RATIO)
+    sides = [multiple * max(1, round(side / multiple)) for side in (longest / ratio, longest)]
+    return (sides[0], sides[1]) if width >= height else (sides[1], sides[0])
 
 
 def resize(image: Float[Array, "h w c"], height: int, width: int, method: str = "cubic") -> Float[Array, "H W c"]:
@@ -60,6 +79,31 @@ def _cubic_weights(size: int, out: int) -> csr_array:
     weights /= weights.sum(1, keepdims=True)
     rows = np.broadcast_to(np.arange(out)[:, None], inputs.shape)
     return csr_array((weights[inside].astype(np.float32), (rows[inside], inputs[inside])), shape=(out, size))
+
+
+def filled(
+    photograph: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"] | None
+) -> Float[np.ndarray, "h w 3"]:
+    """The photograph with the nearest visible colour where alpha is 0: what a file stores there is nobody's colour.
+
+    Some pixel must be visible.
+    """
+    if alpha is None or alpha.all():
+        return photograph
+    nearest = ndimage.distance_transform_edt(alpha == 0, return_distances=False, return_indices=True)
+    return photograph[tuple(np.asarray(nearest))]
+
+
+def is_neutral(photograph: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"] | None = None) -> bool:
+    """Whether a photograph is black and white: no colours but those that compression leaves."""
+    chroma = photograph.max(-1) - photograph.min(-1)
+    chroma = chroma if alpha is None else chroma[alpha > 0]
+    return bool(chroma.mean() <= NEUTRAL_MEAN and np.mean(chroma > NEUTRAL_MOST) <= NEUTRAL_SHARE)
+
+
+def neutral(photograph: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
+    """The photograph in black and white: its luminance in all three channels."""
+    return np.repeat((photograph @ np.float32(LUMINANCE))[..., None], 3, axis=-1)
 
 
 def resize_tf1(planes: Float[Array, "c h w"], height: int, width: int) -> Float[Array, "c H W"]:
@@ -118,7 +162,8 @@ def match_colours(
     linear Monge-Kantorovitch linear colour mapping for example-based colour transfer", 2007), in sRGB-encoded RGB:
     T = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2 with the covariances A, B of the region in content and style. Differs from the
     paper in `noise`, the standard deviation added to both, which keeps flat regions from having their noise amplified.
-    Regions blend where masks do; a region that the style lacks keeps its colours. The result may leave [0, 1].
+    Regions blend where masks do; a region that the style lacks keeps its colours, as does what no mask covers. The
+    result may leave [0, 1].
     """
 
     def mapped(content_mask: Array, style_mask: Array) -> Array:
@@ -130,7 +175,8 @@ def match_colours(
         return jnp.where(style_mask.sum() > TRACE, matched, content) * content_mask[..., None]
 
     with jax.default_matmul_precision("highest"):
-        return jax.vmap(mapped)(content_masks, style_masks).sum(0)
+        uncovered = content * (1 - content_masks.sum(0))[..., None]
+        return jax.vmap(mapped)(content_masks, style_masks).sum(0) + uncovered
 
 
 def _colour_moments(image: Array, mask: Array, noise: float) -> tuple[Array, Array]:
@@ -160,7 +206,7 @@ def box_mean(image: Float[Array, "h w c"], radius: int) -> Float[Array, "h w c"]
     return image
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(cached, static_argnums=(2,))
 def affine_maps(
     guide: Float[Array, "h w 3"],
     target: Float[Array, "h w k"],

@@ -1,7 +1,9 @@
 """Coarse to fine: the working sizes, and the optimisation carried from one to the next."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -13,11 +15,12 @@ from jpst import highres, pixels
 from jpst.errors import JpstError
 from jpst.losses import Targets
 from jpst.models import vgg19
-from jpst.optimise import Networks, Result, State, Status, init, prepare, transfer
+from jpst.optimise import Networks, Result, State, Status, compile_transfer, init, prepare, transfer
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions import soft_masks
 
 ACCELERATOR_CHUNK = 10  # at most so many steps in one call on GPU and TPU, between two reports of progress
+PREPARED_AT_ONCE = 2  # levels: compiling takes one thread each
 PLATEAU_STEPS = 20  # over which a recipe's `plateau_tolerance` is measured
 REGION_COUNTS = (1, 9, 24)  # masks are filled up to these with empty ones, which costs little: fewer steps to compile
 
@@ -29,12 +32,24 @@ class Level(NamedTuple):
     style: tuple[int, int]
     steps: int
 
+    def turned(self) -> "Level":
+        """With height and width exchanged, as all things here called so."""
+        (height, width), (height2, width2) = self.content, self.style
+        return Level((width, height), (width2, height2), self.steps)
+
 
 class Picture(NamedTuple):
-    """A photograph [H, W, 3] in [0, 1] and its regions, a label map of the same shape but of any size."""
+    """A photograph [H, W, 3] in [0, 1] and its regions, a label map of the same shape but of any size.
+
+    Where alpha, [H, W] in [0, 1], is given, each pixel counts by it.
+    """
 
     pixels: Float[np.ndarray, "h w 3"]
     labels: Int[np.ndarray, "h2 w2"]
+    alpha: Float[np.ndarray, "h w"] | None = None
+
+    def turned(self) -> "Picture":
+        return Picture(*(each if each is None else each.swapaxes(0, 1) for each in self))
 
 
 class Progress(NamedTuple):
@@ -49,6 +64,9 @@ class Progress(NamedTuple):
     """each weighted term and "total", before the last update"""
     best: Float[Array, "h w 3"]
     """the best image so far, at this level's size"""
+
+    def turned(self) -> "Progress":
+        return self._replace(level=self.level.turned(), best=jnp.swapaxes(self.best, 0, 1))
 
 
 class Climbed(NamedTuple):
@@ -67,35 +85,50 @@ class Climbed(NamedTuple):
     plateau: bool
     """whether it ended before its last step, the total having stopped falling"""
 
+    def turned(self) -> "Climbed":
+        content, result = (jnp.swapaxes(image, 0, 1) for image in (self.content, self.result))
+        return self._replace(level=self.level.turned(), content=content, result=result)
+
 
 def plan(content: tuple[int, int], style: tuple[int, int], recipe: Recipe) -> tuple[Level, ...]:
-    """The levels, coarsest first, each half the size of the next and none larger than the photographs.
+    """The levels, coarsest first, each half the size of the next and none much larger than the photographs.
 
     Raises:
       JpstError: a photograph is too small, or too narrow at a working size, for the recipe's layers.
     """
     sizes = [recipe.size >> depth for depth in reversed(range(len(recipe.iterations)))]
-    levels = tuple(
+    for name, photograph in (("content", content), ("style", style)):
+        _check_size(name, photograph, sizes[0], recipe)
+    return tuple(
         Level(
-            pixels.working_size(*content, size, recipe.size_multiple),
-            pixels.working_size(*style, size, recipe.size_multiple),
+            _working_size(content, size, recipe, recipe.size_multiple),
+            _working_size(style, size, recipe, recipe.size_multiple),
             steps,
         )
         for size, steps in zip(sizes, recipe.iterations, strict=True)
     )
-    _check_sizes(levels[0], {"content": content, "style": style}, recipe)
-    return levels
 
 
-def _check_sizes(smallest: Level, photographs: dict[str, tuple[int, int]], recipe: Recipe) -> None:
+def _working_size(photograph: tuple[int, int], size: int, recipe: Recipe, multiple: int) -> tuple[int, int]:
+    """(height, width) of a photograph of (height, width) at a level of this size."""
+    if recipe.shape == "own":
+        return pixels.working_size(*photograph, size, multiple)
+    alike = math.sqrt(pixels.COMMON_RATIO * math.prod(photograph))  # the longest side, were it 3:2
+    halvings = max(0, math.floor(math.log2(recipe.size / alike) + 0.5)) if alike else 0
+    return pixels.common_size(*photograph, min(size, recipe.size >> halvings), multiple)
+
+
+def _check_size(name: str, photograph: tuple[int, int], size: int, recipe: Recipe) -> None:
+    """That neither the photograph nor its smallest working picture is too narrow for the network."""
     least = vgg19.minimum_size(recipe.content_layers + recipe.style_layers)
-    for (name, (height, width)), working in zip(photographs.items(), (smallest.content, smallest.style), strict=True):
-        if min(working) < least:
-            raise JpstError(
-                f"The {name} photograph, {width} x {height} pixels, is {working[1]} x {working[0]} at its smallest "
-                f"working size; VGG19 needs at least {least} pixels on each side. Use a larger or wider photograph, "
-                "a larger --size, or fewer levels of --iterations."
-            )
+    multiple = recipe.size_multiple if recipe.shape == "own" else 1  # rounding up would hide what is too narrow
+    working = _working_size(photograph, size, recipe, multiple)
+    if min(*working, *photograph) < least:
+        raise JpstError(
+            f"The {name} photograph, {photograph[1]} x {photograph[0]} pixels, is {working[1]} x {working[0]} at its "
+            f"smallest working size; VGG19 needs at least {least} pixels on each side. Use a larger or wider "
+            "photograph, a larger --size, or fewer levels of --iterations."
+        )
 
 
 def climb(
@@ -112,6 +145,9 @@ def climb(
 ) -> list[Climbed]:
     """Optimises every level in turn, each starting from the one before brought to its size.
 
+    A portrait is worked on as a landscape, with height and width exchanged in pictures and network alike, which gives
+    the same result by the same compiled programs.
+
     Args:
       content, style: the photographs, at their own sizes; their labels count the same `regions`.
       levels: as `plan` made them.
@@ -122,28 +158,86 @@ def climb(
       The levels reached, the result being the last one's. Ctrl-C ends the climb, as does a loss that is not finite;
       the last level then holds the best image so far. A plateau ends only the level that it is met on.
     """
+    height, width = levels[-1].content
+    if height <= width or recipe.shape == "own" or networks.nima is not None:  # whose kernels may not be square
+        return _climb(content, style, regions, levels, networks, hyper, recipe, key, on_step)
+    pictures = content.turned(), style.turned()
+    networks = Networks(vgg19.turned(networks.vgg19))
+    levels = tuple(level.turned() for level in levels)
+    climbed = _climb(*pictures, regions, levels, networks, hyper, recipe, key, lambda now: on_step(now.turned()))
+    return [one.turned() for one in climbed]
+
+
+class _Ready(NamedTuple):
+    """A level whose step is compiled and waits for its first image."""
+
+    content: Float[Array, "h w 3"]
+    targets: Targets
+    state: State
+
+
+def _climb(
+    content: Picture,
+    style: Picture,
+    regions: int,
+    levels: tuple[Level, ...],
+    networks: Networks,
+    hyper: Hyperparameters,
+    recipe: Recipe,
+    key: Array | None,
+    on_step: Callable[[Progress], None],
+) -> list[Climbed]:
+    """The levels in turn, those to come being prepared and compiled meanwhile."""
     climbed: list[Climbed] = []
-    for level in levels:
-        started = time.perf_counter()
-        own = pixels.at_size(content.pixels, level.content)
-        other = pixels.at_size(style.pixels, level.style)
-        own_masks = _filled_up(soft_masks(content.labels, regions, own, recipe), recipe)
-        other_masks = _filled_up(soft_masks(style.labels, regions, other, recipe), recipe)
-        targets = prepare(own, other, own_masks, other_masks, networks, recipe=recipe)
-        state = init(targets, hyper, recipe=recipe, key=key)
-        if climbed:
-            moved = jnp.asarray(highres.apply(np.asarray(own), climbed[-1].content, climbed[-1].result))
-            state = state._replace(image=moved, best_image=moved)
-        chunks = _chunks(state, targets, hyper, networks, recipe, level.steps)
-        done = sum(len(one.losses["total"]) for one in climbed)
-        image, losses, status, interrupted, plateau = _watch(
-            chunks, state.best_image, level, done, recipe.plateau_tolerance, on_step
-        )
-        seconds = time.perf_counter() - started
-        climbed.append(Climbed(level, own, image, losses, seconds, status, interrupted, plateau))
-        if interrupted or status is not Status.FINE:
-            break
+    pool = ThreadPoolExecutor(PREPARED_AT_ONCE)
+    try:
+        coming = [pool.submit(_ready, content, style, regions, level, networks, hyper, recipe, key) for level in levels]
+        for level, ready in zip(levels, coming, strict=True):
+            started = time.perf_counter()
+            own, targets, state = ready.result()
+            if climbed:
+                moved = jnp.asarray(highres.apply(np.asarray(own), climbed[-1].content, climbed[-1].result))
+                state = state._replace(image=moved, best_image=moved)
+            chunks = _chunks(state, targets, hyper, networks, recipe, level.steps)
+            done = sum(len(one.losses["total"]) for one in climbed)
+            image, losses, status, interrupted, plateau = _watch(
+                chunks, state.best_image, level, done, recipe.plateau_tolerance, on_step
+            )
+            seconds = time.perf_counter() - started
+            climbed.append(Climbed(level, own, image, losses, seconds, status, interrupted, plateau))
+            if interrupted or status is not Status.FINE:
+                break
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     return climbed
+
+
+def _ready(
+    content: Picture,
+    style: Picture,
+    regions: int,
+    level: Level,
+    networks: Networks,
+    hyper: Hyperparameters,
+    recipe: Recipe,
+    key: Array | None,
+) -> _Ready:
+    """All that a level needs but its first image."""
+    own, own_masks = _at_size(content, level.content, regions, recipe)
+    other, other_masks = _at_size(style, level.style, regions, recipe)
+    targets = prepare(own, other, own_masks, other_masks, networks, recipe=recipe)
+    state = init(targets, hyper, recipe=recipe, key=key)
+    compile_transfer(state, targets, hyper, networks, recipe=recipe, steps=chunk_length(level.steps))
+    return _Ready(own, targets, state)
+
+
+def _at_size(picture: Picture, size: tuple[int, int], regions: int, recipe: Recipe) -> tuple[Array, Array]:
+    """A picture [h, w, 3] and its masks [R, h, w], which sum to its alpha, at a working size."""
+    small = pixels.at_size(picture.pixels, size)
+    masks = soft_masks(picture.labels, regions, small, recipe)
+    if picture.alpha is not None:
+        masks = masks * pixels.at_size(picture.alpha[..., None], size)[..., 0][None]
+    return small, _filled_up(masks, recipe)
 
 
 def _filled_up(masks: Float[Array, "r h w"], recipe: Recipe) -> Float[Array, "R h w"]:

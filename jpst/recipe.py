@@ -60,9 +60,12 @@ class Recipe:
     name: Annotated[Preset, tyro.conf.arg(name="preset")] = "balanced"
     """the preset that all other options start from"""
     size: int = 384
-    """longest side of the working picture in pixels (a smaller photograph keeps its own)"""
+    """longest side of a working picture of 3:2 in pixels (much smaller photographs are worked on at half, a quarter)"""
+    shape: Literal["common", "own"] = "common"
+    """common: the working picture has one of few shapes (1:1, 3:2, 9:4, ...), so that one compiled step serves nearly
+    all photographs; it is squeezed by 22 % at most, which the result undoes; own: it has the photograph's ratio"""
     size_multiple: int = 16
-    """working sides are rounded to multiples of this, so that one compiled step serves many photographs (1: exact)"""
+    """working sides are rounded to multiples of this (1: exact)"""
     iterations: tuple[int, ...] = (60, 20)
     """steps on each level of the pyramid, coarsest first; each level is twice the size of the one before"""
     optimiser: Literal["adam", "lbfgs"] = "lbfgs"
@@ -137,6 +140,7 @@ class Recipe:
 _PAPER = Recipe(
     name="paper",
     size=700,
+    shape="own",
     size_multiple=1,
     iterations=(4000,),
     optimiser="adam",

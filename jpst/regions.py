@@ -121,7 +121,8 @@ def _from_scene(photographs: tuple[Photograph, Photograph], recipe: Recipe) -> F
 def _from_clusters(photographs: tuple[Photograph, Photograph], recipe: Recipe, vgg19: PyTree | None) -> Found:
     variables = weights.load("vgg19").variables if vgg19 is None else vgg19
     content, style = (np.asarray(cosegment.at_size(each.pixels)) for each in photographs)
-    regions = _by_appearance((content, style), *cosegment.cosegment(content, style, variables))
+    alphas = photographs[0].alpha, photographs[1].alpha
+    regions = _by_appearance((content, style), *cosegment.cosegment(content, style, variables, alphas))
     note = "Regions from a clustering of both photographs' VGG19 features."
     if recipe.segmenter == "auto":
         note += " No scene network is here (`jpst weights fetch pspnet50-ade20k` brings one), and no masks."

@@ -40,7 +40,7 @@ def show_job(job: pipeline.Job, absent: dict[str, str], console: Console) -> Non
         console.print(f"{name}: {width} x {height}, {photograph.bit_depth} bit", highlight=False)
     sizes = ", ".join(f"{width} x {height} ({steps} steps)" for (height, width), _, steps in job.levels)
     console.print(f"working sizes: {sizes}", highlight=False)
-    for note in (job.found.note, *(f"The {term} term is absent: {why}." for term, why in absent.items())):
+    for note in (*pipeline.notes(job), *(f"The {term} term is absent: {why}." for term, why in absent.items())):
         console.print(note, highlight=False, soft_wrap=True)
     if len(job.found.regions.names) > 1 or job.found.regions.moves:
         console.print(_regions(job.found.regions))

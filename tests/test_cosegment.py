@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from jpst import cosegment
+from jpst import cosegment, pixels
 
 
 def scene(height: int, width: int, horizon: float, photograph, *, seed: int = 0) -> np.ndarray:
@@ -38,13 +38,13 @@ def same_partition(one, other) -> bool:
 def test_clear_clusters_are_found_with_shared_numbers(blobs, monkeypatch):
     monkeypatch.setattr(cosegment, "UNEXPLAINED", 0.05)  # nearly all of the variance is between these clusters
     (a, a_shape, a_truth), (b, b_shape, b_truth) = blobs
-    found = cosegment.cluster([a, b], [a_shape, b_shape])
+    found = cosegment.cluster([a, b], [np.ones(a_shape, bool), np.ones(b_shape, bool)])
     assert same_partition(np.concatenate(found), np.concatenate([a_truth, b_truth]))
 
 
 def test_the_largest_region_is_the_first(blobs):
     (a, a_shape, _), (b, b_shape, _) = blobs
-    labels = cosegment.cluster([a, b], [a_shape, b_shape])
+    labels = cosegment.cluster([a, b], [np.ones(a_shape, bool), np.ones(b_shape, bool)])
     shares = sum(np.bincount(each, minlength=4) / each.size for each in labels)
     assert list(shares) == sorted(shares, reverse=True)
 
@@ -66,7 +66,7 @@ def test_a_region_of_one_photograph_alone_is_merged(blobs):
     (a, a_shape, _), (b, b_shape, _) = blobs
     a = a.copy()
     a[:40] = 30.0  # two rows like nothing in the other photograph
-    labels = cosegment.cluster([a, b], [a_shape, b_shape])
+    labels = cosegment.cluster([a, b], [np.ones(a_shape, bool), np.ones(b_shape, bool)])
     assert set(labels[0].tolist()) == set(labels[1].tolist())
 
 
@@ -100,3 +100,16 @@ def test_sky_and_ground_are_told_apart_along_the_horizon(vgg19_real, photograph)
         above = set(found.labels[rows < horizon - 0.05].ravel().tolist())
         below = set(found.labels[rows > horizon + 0.05].ravel().tolist())
         assert not above & below
+
+
+def test_what_is_transparent_takes_no_part(vgg19_tiny, photograph):
+    pictures = scene(96, 128, 0.4, photograph), scene(96, 96, 0.6, photograph, seed=1)
+    alpha = np.ones((96, 128), np.float32)
+    alpha[:, 40:80] = 0  # cuts the picture in two
+    covered = []
+    for colour in ((1, 0, 1), (0.5, 0.5, 0.5)):
+        content = np.where(alpha[..., None] > 0, pictures[0], np.float32(colour))
+        covered.append(cosegment.cosegment(pixels.filled(content, alpha), pictures[1], vgg19_tiny, (alpha, None)))
+    for one, other in zip(*covered, strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+    np.testing.assert_array_equal(cosegment._visible(alpha, np.zeros((96, 128, 3)))[0, [0, 6, 12]], [True, False, True])

@@ -61,6 +61,18 @@ def test_the_working_size_is_whole_multiples_no_longer_than_asked_and_never_enla
     assert not wrong, f"{len(wrong)} wrong, such as " + "; ".join(wrong[:3])
 
 
+def test_common_shapes_are_few_squeeze_little_and_have_about_as_many_pixels():
+    shapes = set()
+    for height, width in itertools.product(range(300, 701, 25), repeat=2):
+        rows, columns = pixels.common_size(height, width, 384, 16)
+        shapes.add((rows, columns))
+        squeeze = (width / height) / (columns / rows)
+        assert 1 / 1.3 < squeeze < 1.3  # the square root of 3:2, and rounding
+        assert abs(rows * columns / (384 * 256) - 1) < 0.05
+        assert pixels.common_size(width, height, 384, 16)[::-1] == (rows, columns) or width == height
+    assert shapes == {(320, 320), (256, 384), (384, 256), (208, 464), (464, 208)}
+
+
 # ---- Resizing
 
 

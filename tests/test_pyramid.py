@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from jpst import grams, pyramid
+from jpst.errors import JpstError
+from jpst.models import vgg19
 from jpst.optimise import Networks, Status
 from jpst.pyramid import Level, Picture
 from jpst.recipe import Hyperparameters, Recipe
@@ -41,15 +43,68 @@ RECIPE = Recipe(size=48, size_multiple=8, iterations=(3, 2))
 @pytest.mark.parametrize(
     ("content", "style", "recipe", "expected"),
     [
-        ((427, 640), (640, 427), Recipe(size=448, size_multiple=32, iterations=(80, 25)),
+        ((427, 640), (640, 427), Recipe(size=448, shape="own", size_multiple=32, iterations=(80, 25)),
          [Level((160, 224), (224, 160), 80), Level((288, 448), (448, 288), 25)]),
-        ((300, 400), (90, 100), Recipe(size=700, size_multiple=1, iterations=(5,)), [Level((300, 400), (90, 100), 5)]),
-        ((3000, 4000), (3000, 4000), Recipe(size=400, size_multiple=1, iterations=(1, 1, 1)),
+        ((300, 400), (90, 100), Recipe(size=700, shape="own", size_multiple=1, iterations=(5,)),
+         [Level((300, 400), (90, 100), 5)]),
+        ((3000, 4000), (3000, 4000), Recipe(size=400, shape="own", size_multiple=1, iterations=(1, 1, 1)),
          [Level((75, 100), (75, 100), 1), Level((150, 200), (150, 200), 1), Level((300, 400), (300, 400), 1)]),
     ],
 )  # fmt: skip
 def test_levels_halve_downwards_and_never_exceed_the_photograph(content, style, recipe, expected):
     assert list(pyramid.plan(content, style, recipe)) == expected
+
+
+@pytest.mark.parametrize("content", [(427, 640), (3000, 4000), (1080, 1920), (640, 427), (233, 350), (480, 600)])
+@pytest.mark.parametrize("style", [(3000, 4000), (853, 1280)])
+def test_cameras_photographs_share_their_working_shapes(content, style):
+    coarse, fine = pyramid.plan(content, style, Recipe())
+    assert sorted(coarse.content) == sorted(coarse.style) == [128, 192]
+    assert sorted(fine.content) == sorted(fine.style) == [256, 384]
+    assert (fine.content[0] > fine.content[1]) == (content[0] > content[1])
+
+
+@pytest.mark.parametrize(
+    ("photograph", "sizes"),
+    [
+        ((500, 500), [(160, 160), (320, 320)]),
+        ((1000, 2100), [(112, 240), (208, 464)]),
+        ((128, 192), [(128, 192), (128, 192)]),  # not enlarged
+        ((90, 160), [(128, 192), (128, 192)]),
+        ((60, 80), [(64, 96), (64, 96)]),
+    ],
+)
+def test_other_photographs_have_shapes_with_about_as_many_pixels_or_a_quarter(photograph, sizes):
+    assert [level.content for level in pyramid.plan(photograph, (427, 640), Recipe())] == sizes
+
+
+@pytest.mark.parametrize("photograph", [(80, 12_000), (4_000, 2), (800, 1), (10, 10)])
+@pytest.mark.parametrize("shape", ["common", "own"])
+def test_a_photograph_too_narrow_for_the_network_is_refused_in_a_sentence(photograph, shape):
+    size = f"{photograph[1]} x {photograph[0]}"
+    with pytest.raises(JpstError, match=rf"The style photograph, {size} pixels, .* at least 16 pixels"):
+        pyramid.plan((427, 640), photograph, Recipe(shape=shape, size_multiple=1))
+
+
+def test_a_portrait_gives_the_landscapes_result_by_the_same_programs(pictures, vgg19_tiny, no_compilation):
+    networks = Networks(vgg19.accelerate(vgg19_tiny, 8))
+
+    def run(content, style):
+        levels = pyramid.plan(content.pixels.shape[:2], style.pixels.shape[:2], RECIPE)
+        return pyramid.climb(content, style, 2, levels, networks, HYPER, recipe=RECIPE, on_step=seen.append)
+
+    seen = []
+    # two pictures whose network sees them exchanged: what a portrait's own network would make of a portrait
+    networks = Networks(vgg19.turned(networks.vgg19))
+    portrait = run(*(picture.turned() for picture in pictures))
+    networks = Networks(vgg19.turned(networks.vgg19))
+    with no_compilation():
+        landscape = run(*pictures)
+    assert portrait[-1].level == landscape[-1].level.turned()
+    assert seen[0].best.shape == (24, 16, 3)
+    for one, other in zip(portrait, landscape, strict=True):
+        np.testing.assert_allclose(np.swapaxes(one.result, 0, 1), other.result, atol=1e-5)
+        np.testing.assert_allclose(one.losses["total"], other.losses["total"], rtol=1e-4)
 
 
 def test_every_level_starts_from_the_one_before(climb):

@@ -370,3 +370,16 @@ def test_the_template_is_what_the_module_makes():
     network = vgg19.VGG19(LAYERS[-1:], channels=(4, 6, 6, 8, 8))
     made = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((16, 16, 3)))
     assert vgg19.template((4, 6, 6, 8, 8)) == made
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_turned_sees_the_picture_with_height_and_width_exchanged(vgg19_tiny, photograph, fast):
+    variables = vgg19.accelerate(vgg19_tiny, 8) if fast else vgg19_tiny
+    image = jnp.asarray(photograph(48, 32))
+    layers = ("relu1_1", "relu3_1", "conv5_1")
+    upright = vgg19.features(variables, image, layers)
+    turned = vgg19.features(vgg19.turned(variables), jnp.swapaxes(image, 0, 1), layers)
+    for name in layers:
+        np.testing.assert_allclose(jnp.swapaxes(turned[name], 0, 1), upright[name], atol=1e-4 * upright[name].max())
+    twice = vgg19.turned(vgg19.turned(variables))
+    jax.tree.map(np.testing.assert_array_equal, twice, variables)

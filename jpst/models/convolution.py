@@ -62,6 +62,12 @@ def transform(kernel: Float[Array, "3 3 c k"]) -> Float[Array, "36 c k"]:
     return rows.reshape(POINTS**2, *kernel.shape[2:])
 
 
+def turned(transformed: Float[Array, "36 c k"]) -> Float[Array, "36 c k"]:
+    """The values of the kernel whose rows are this one's columns."""
+    square = transformed.reshape(POINTS, POINTS, *transformed.shape[1:])
+    return jnp.swapaxes(square, 0, 1).reshape(transformed.shape)
+
+
 def convolve(
     image: Float[Array, "h w c"], kernel: Float[Array, "3 3 c k"], transformed: Float[Array, "36 c k"] | None = None
 ) -> Float[Array, "h w k"]:
@@ -129,7 +135,7 @@ def _combine(matrix: Sequence[Sequence[float]], terms: Sequence[Array], axis: in
     sums = []
     for row in matrix:  # in terms of lax, which is traced several times as fast as operators are
         present = [(factor, term) for factor, term in zip(row, terms, strict=True) if factor]
-        products = [jax.lax.mul(term, factor) if factor != 1 else term for factor, term in present]
+        products = [jax.lax.mul(term, term.dtype.type(factor)) if factor != 1 else term for factor, term in present]
         sums.append(functools.reduce(jax.lax.add, products))
     return jnp.stack(sums, axis)
 

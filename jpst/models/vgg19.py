@@ -99,6 +99,24 @@ def accelerate(variables: Variables, least_channels: int = 128) -> Variables:
     return {**variables, "winograd": {name: {"kernel": _transform(kernel)} for name, kernel in wide.items()}}
 
 
+@cached
+def turned(variables: Variables) -> Variables:
+    """The variables of the network that sees a picture with height and width exchanged as this one sees the picture.
+
+    features(turned(variables), swapped(image)) is features(variables, image) with each layer swapped, but for rounding:
+    a portrait then runs the program compiled for a landscape.
+    """
+    params = {
+        name: {**layer, "kernel": jnp.swapaxes(layer["kernel"], 0, 1)} for name, layer in variables["params"].items()
+    }
+    swapped = {**variables, "params": params}
+    if "winograd" in variables:
+        swapped["winograd"] = {
+            name: {"kernel": convolution.turned(layer["kernel"])} for name, layer in variables["winograd"].items()
+        }
+    return swapped
+
+
 def cast(variables: Variables, dtype: Any) -> Variables:
     """The same variables with kernels and biases as `dtype`, for instance bfloat16, which `features` then computes in.
 
