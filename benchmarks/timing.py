@@ -1,7 +1,9 @@
 """How the benchmarks time two contestants in one run."""
 
+import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,3 +18,12 @@ def interleaved(contestants: dict[str, Callable[[], object]], repeats: int) -> d
             jax.block_until_ready(run())
             seconds[name].append(time.perf_counter() - started)
     return {name: float(np.median(taken[1:])) for name, taken in seconds.items()}
+
+
+def processor() -> str:
+    """Its name, where the system tells; times without it say little."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
