@@ -2,7 +2,6 @@
 `Hyperparameters`."""
 
 import dataclasses
-import json
 import os
 import sys
 from itertools import pairwise
@@ -12,13 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg, subcommand
 
+from jpst import ranges, streams
 from jpst.errors import JpstError
-from jpst.recipe import PRESETS, Hyperparameters, Recipe
+from jpst.ranges import Range
+from jpst.recipe import PRESETS, SEED, Hyperparameters, Recipe
 
 if TYPE_CHECKING:  # brings JAX, and a call for help should answer at once; the commands import what they need
     from jpst import pyramid
 
 Flag = FlagCreatePairsOff[bool]
+
+SAVE_EVERY = Range(0, 1_000_000, whole=True)
+SCORED_SIZE = Range(32, 4096, whole=True, or_zero=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +53,18 @@ class Transfer:
     json: Flag = False
     """print the record, or the dry run, as one JSON object"""
 
+    def __post_init__(self) -> None:
+        ranges.check("seed", self.seed, SEED)
+        ranges.check("save_every", self.save_every, SAVE_EVERY)
+
     def run(self) -> None:
         """Transfers, and writes OUT and OUT.json."""
-        from jpst import image, loading, pipeline, regions, terminal
+        from jpst import loading, outputs, pipeline, regions, terminal
 
         console = terminal.console(quiet=self.json)
-        self._check_output()
         loading.check_numbers(self.recipe, self.hyper)
+        inputs = [path for path in (self.content, self.style, self.content_seg, self.style_seg) if path]
+        outputs.check_transfer(self.output, inputs, self.recipe, previews=self.save_every > 0)
         short = pipeline.memory_shortage(self.content, self.style, self.recipe)
         if short and not self.dry_run:
             raise short
@@ -67,13 +76,13 @@ class Transfer:
         )
         terminal.show_job(job, loading.absent_terms(self.recipe, self.hyper), console)
         for note in loading.aesthetic_terms_of_use(self.recipe, self.hyper):
-            console.print(note, highlight=False, soft_wrap=True)
+            console.print(note, soft_wrap=True)
         if self.dry_run:
             estimate = pipeline.estimated(job, self.recipe)
             terminal.show_estimate(estimate, console)
             if short:
-                console.print(f"Warning: {short}", style="yellow", highlight=False, soft_wrap=True)
-            return self._print_json({**pipeline.describe(job), **estimate._asdict()})
+                console.print(f"Warning: {short}", style="yellow", soft_wrap=True)
+            return _print_json(self.json, {**pipeline.describe(job), **estimate._asdict()})
         terminal.fetch_if_missing("vgg19", console)
         with terminal.steps_bar(job.levels, console) as advance:
 
@@ -82,31 +91,17 @@ class Transfer:
                 self._preview(now)
 
             run = pipeline.execute(job, recipe=self.recipe, hyper=self.hyper, seed=self.seed, on_step=on_step)
-        image.write(self.output, **run.photograph._asdict())
-        self.output.with_suffix(".json").write_text(json.dumps(run.record, indent=1), encoding="utf-8")
+        record = outputs.write_result(self.output, run)
         terminal.show_run(run, self.output, console)
-        self._print_json(run.record)
-
-    def _check_output(self) -> None:
-        from jpst import image
-
-        image.check_writable(self.output)
-        for photograph in (self.content, self.style):
-            if self.output.exists() and photograph.exists() and self.output.samefile(photograph):
-                raise JpstError(f"{self.output}: this would overwrite an input photograph. Choose another OUT.")
+        _print_json(self.json, record)
 
     def _preview(self, now: "pyramid.Progress") -> None:
         if self.save_every and now.step // self.save_every > (now.step - now.chunk) // self.save_every:
             import numpy as np
 
-            from jpst import image
+            from jpst import image, outputs
 
-            name = f"{self.output.stem}-step{now.step:04d}{self.output.suffix}"
-            image.write(self.output.with_name(name), np.asarray(now.best))
-
-    def _print_json(self, told: dict[str, Any]) -> None:
-        if self.json:
-            print(json.dumps(told, indent=1))
+            image.write(outputs.preview_of(self.output, now.step), np.asarray(now.best))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,31 +139,20 @@ class Segment:
 
     def run(self) -> None:
         """Segments one photograph."""
-        import numpy as np
-
-        from jpst import ade20k, image, regions, terminal
+        from jpst import image, outputs, regions, terminal
 
         console = terminal.console(quiet=self.json)
-        for path in filter(None, (self.output, self.overlay)):
-            image.check_writable(path)
+        outputs.check_segmentation(self.output, self.overlay, self.photograph)
         photograph = image.read(self.photograph).pixels
         used = regions.without_masks() if self.segmenter == "auto" else self.segmenter
         if used == "cluster":
             terminal.fetch_if_missing("vgg19", console)
         found = regions.alone(photograph, used)
-        palette = np.array([each.colour for each in ade20k.CLASSES], np.uint8)
-        image.write_labels(self.output, found.labels, palette)
-        if self.overlay:
-            image.write(self.overlay, (photograph + palette[found.labels] / np.float32(255)) / 2)
-        shares = np.bincount(found.labels.ravel(), minlength=len(found.names)) / found.labels.size
-        rows = [
-            (int(label), found.names[label], 100 * float(shares[label])) for label in np.argsort(-shares, kind="stable")
-        ]
-        rows = [row for row in rows if row[2] > 0]
-        terminal.show_segments(used, rows, palette, console)
-        if self.json:
-            told = [{"label": label, "name": name, "percent": percent} for label, name, percent in rows]
-            print(json.dumps({"segmenter": used, "regions": told}, indent=1))
+        outputs.write_segmentation(self.output, self.overlay, photograph, found)
+        rows = outputs.region_shares(found)
+        terminal.show_segments(used, rows, outputs.palette(), console)
+        told = [{"label": label, "name": name, "percent": percent} for label, name, percent in rows]
+        _print_json(self.json, {"segmenter": used, "regions": told})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +168,9 @@ class Score:
     json: Flag = False
     """print a JSON object"""
 
+    def __post_init__(self) -> None:
+        ranges.check("size", self.size, SCORED_SIZE)
+
     def run(self) -> None:
         """Rates all that can be read; exit status 1 if one could not."""
         from jpst import aesthetics, image, terminal
@@ -191,9 +178,8 @@ class Score:
         if not self.images:
             raise JpstError("There is nothing to score. Name one photograph or more.")
         loaded, console = aesthetics.load(self.checkpoint), terminal.console(quiet=self.json)
-        console.print(
-            f"{loaded.provenance.name}: {aesthetics.licence(loaded.provenance.name)}", highlight=False, soft_wrap=True
-        )
+        name = loaded.provenance.name
+        console.print(f"{name}: {aesthetics.licence(name)}", soft_wrap=True)
         scores, errors = [], {}
         for path in self.images:
             try:
@@ -202,10 +188,9 @@ class Score:
                 errors[str(path)] = str(error)
         if scores:
             terminal.show_scores(scores, console)
-        if self.json:
-            told = {"checkpoint": loaded.provenance._asdict(), "size": self.size, "errors": errors}
-            told["scores"] = [{"image": str(path), **score._asdict()} for path, score in scores]
-            print(json.dumps(told, indent=1))
+        told = {"checkpoint": loaded.provenance._asdict(), "size": self.size, "errors": errors}
+        told["scores"] = [{"image": str(path), **score._asdict()} for path, score in scores]
+        _print_json(self.json, told)
         if errors:
             raise JpstError("\n".join(errors.values()))
 
@@ -227,7 +212,7 @@ class List:
             for row in weights.listing()
         ]
         if self.json:
-            return print(json.dumps(rows, indent=1))
+            return _print_json(True, rows)
         terminal.show_checkpoints(rows, fetch.directory(), terminal.console())
 
 
@@ -242,7 +227,7 @@ class Fetch:
         """Fetches one checkpoint."""
         from jpst import terminal
 
-        print(terminal.fetch(self.name, terminal.console()))
+        _print(terminal.fetch(self.name, terminal.console()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,9 +243,11 @@ class Convert:
 
     def run(self) -> None:
         """Converts one file."""
+        from jpst import outputs
         from jpst.models import weights
 
-        print(weights.convert(self.file, self.network, self.output))
+        outputs.check_conversion(self.output, self.file)
+        _print(weights.convert(self.file, self.network, self.output))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,9 +260,9 @@ class Verify:
 
         found = weights.verify()
         for name, status in found:
-            print(f"{name}: {status}")
+            _print(f"{name}: {status}")
         if not found:
-            print(f"There are no checkpoints in {fetch.directory()}.")
+            _print(f"There are no checkpoints in {fetch.directory()}.")
         damaged = [name for name, status in found if status != "ok"]
         if damaged:
             raise JpstError(f"{', '.join(damaged)}: damaged. Delete and fetch again with `jpst weights fetch`.")
@@ -297,6 +284,7 @@ class Weights:
         self.action.run()
 
 
+@streams.forgiving
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Exit status: 0 done, 1 the job failed, 2 wrong use, 130 interrupted before there was a picture."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -311,6 +299,19 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
 
 
+def _print(text: object) -> None:
+    """To standard output, where a reader who has left is no failure."""
+    with streams.reader_may_leave():
+        print(text, flush=True)
+
+
+def _print_json(asked: bool, told: Any) -> None:
+    if asked:
+        from jpst import outputs
+
+        _print(outputs.as_json(told))
+
+
 def _parse(arguments: list[str]) -> Any:
     recipe, hyper = PRESETS[_asked_preset(arguments)]
     commands = (
@@ -323,7 +324,9 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Score, subcommand("score")]
         | Annotated[Weights, subcommand("weights")]
     )
-    return tyro.cli(commands, prog="jpst", args=arguments, description=_DESCRIPTION, config=(OmitArgPrefixes,))
+    with streams.reader_may_leave():  # of a long help
+        return tyro.cli(commands, prog="jpst", args=arguments, description=_DESCRIPTION, config=(OmitArgPrefixes,))
+    sys.exit(0)
 
 
 _DESCRIPTION = "Photo style transfer: give one photograph the light, weather, season or colour grade of another."
@@ -331,7 +334,7 @@ _DESCRIPTION = "Photo style transfer: give one photograph the light, weather, se
 
 def _asked_preset(arguments: list[str]) -> str:
     """The preset named on the command line, before parsing: it decides the defaults of all other options."""
-    words = " ".join(arguments).replace("=", " ").split()
+    words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--preset=") else [word])]
     asked = [after for word, after in pairwise(words) if word == "--preset"]
     return asked[-1] if asked and asked[-1] in PRESETS else Recipe().name  # the parser refuses an unknown one
 

@@ -14,13 +14,13 @@ import jax
 import numpy as np
 import PIL.Image
 
-from jpst import highres, image, loading, pixels, pyramid, regions, semantics
+from jpst import highres, image, loading, pixels, pyramid, ranges, regions, semantics
 from jpst.estimate import Estimate, ShortMemoryError, estimate, shortage
 from jpst.image import Photograph
 from jpst.models import weights
 from jpst.optimise import Networks
 from jpst.pyramid import Climbed, Level, Picture, Progress
-from jpst.recipe import Hyperparameters, Recipe
+from jpst.recipe import SEED, Hyperparameters, Recipe
 from jpst.regions import Found, Source
 
 
@@ -72,15 +72,18 @@ def stylize(
       hyper: the numbers; those of the recipe's preset unless given.
       content_seg, style_seg: painted masks, one flat colour a region; both or neither.
       networks: networks loaded before, to spare loading them again; else VGG19 is loaded, and fetched at first use.
-      seed: of the noise that a recipe may start from; nothing else is random.
+      seed: of the noise that a recipe may start from, 0 to 2**32 - 1; nothing else is random.
       on_step: called after each step (on an accelerator, after each chunk of steps).
 
     Ctrl-C during the steps ends them; the best picture so far is finished and returned as `interrupted`.
 
     Raises:
-      JpstError: unusable photographs, masks or checkpoints, or too little memory; the message says what to do.
+      JpstError: unusable photographs, masks, checkpoints or numbers, or too little memory; the message says what to
+        do.
     """
     recipe = recipe or Recipe()
+    hyper = hyper or Hyperparameters.preset(recipe.name)
+    _check_numbers(hyper, seed)
     if short := memory_shortage(content, style, recipe):
         raise short
     job = prepare_job(content, style, recipe, content_seg=content_seg, style_seg=style_seg, networks=networks)
@@ -125,6 +128,7 @@ def execute(
     """Optimises a job and brings its result to full size; arguments as in `stylize`."""
     started = time.perf_counter()
     hyper = hyper or Hyperparameters.preset(recipe.name)
+    _check_numbers(hyper, seed)
     networks, checkpoints = (networks, "given by the caller") if networks else loading.load(recipe, hyper, job.vgg19)
     climbed = pyramid.climb(
         Picture(job.content.pixels, job.found.regions.content),
@@ -155,6 +159,11 @@ def execute(
             "peak_memory_bytes": _peak_memory(),
         },
     )
+
+
+def _check_numbers(hyper: Hyperparameters, seed: int) -> None:
+    loading.check_ranges(hyper)
+    ranges.check("seed", seed, SEED)
 
 
 def estimated(job: Job, recipe: Recipe) -> Estimate:
@@ -196,7 +205,7 @@ def _settings(job: Job, recipe: Recipe, hyper: Hyperparameters, seed: int) -> di
         **describe(job),
         "recipe": dataclasses.asdict(recipe),
         "hyperparameters": {name: float(value) for name, value in hyper._asdict().items()},
-        "seed": seed,
+        "seed": int(seed),
         "versions": {"python": sys.version.split()[0], **{name: metadata.version(name) for name in packages}},
         "device": str(jax.devices()[0].device_kind),
     }

@@ -1,0 +1,43 @@
+"""Standard output and error: an encoding that lacks a letter, or a reader who has left, ends no job."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+def forgiving(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with streams that write what their encoding lacks as escapes, and that may lose their reader."""
+
+    @functools.wraps(command)
+    def run(*arguments: object) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if reconfigure := getattr(stream, "reconfigure", None):
+                reconfigure(errors="backslashreplace")
+        try:
+            command(*arguments)
+        finally:
+            drop_unread()
+
+    return run
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """What is written inside gets lost, as does all after it, where nobody reads any more (`| head`)."""
+    try:
+        yield
+    except BrokenPipeError:
+        drop_unread()
+
+
+def drop_unread() -> None:
+    """Flushes both streams; one without a reader writes to nowhere from here on."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # a process may have been started without them
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
