@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg, subcommand
 
 from jpst import ranges, streams
+from jpst.cli_weights import Weights
 from jpst.errors import JpstError
 from jpst.ranges import Range
 from jpst.recipe import PRESETS, SEED, Hyperparameters, Recipe
@@ -82,26 +83,20 @@ class Transfer:
             terminal.show_estimate(estimate, console)
             if short:
                 console.print(f"Warning: {short}", style="yellow", soft_wrap=True)
-            return _print_json(self.json, {**pipeline.describe(job), **estimate._asdict()})
+            told = {**pipeline.describe(job), **estimate._asdict()}
+            return streams.say_json(told) if self.json else None
         terminal.fetch_if_missing("vgg19", console)
         with terminal.steps_bar(job.levels, console) as advance:
 
             def on_step(now: "pyramid.Progress") -> None:
                 advance(now)
-                self._preview(now)
+                outputs.write_preview(self.output, now, self.save_every)
 
             run = pipeline.execute(job, recipe=self.recipe, hyper=self.hyper, seed=self.seed, on_step=on_step)
         record = outputs.write_result(self.output, run)
         terminal.show_run(run, self.output, console)
-        _print_json(self.json, record)
-
-    def _preview(self, now: "pyramid.Progress") -> None:
-        if self.save_every and now.step // self.save_every > (now.step - now.chunk) // self.save_every:
-            import numpy as np
-
-            from jpst import image, outputs
-
-            image.write(outputs.preview_of(self.output, now.step), np.asarray(now.best))
+        if self.json:
+            streams.say_json(record)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +147,8 @@ class Segment:
         rows = outputs.region_shares(found)
         terminal.show_segments(used, rows, outputs.palette(), console)
         told = [{"label": label, "name": name, "percent": percent} for label, name, percent in rows]
-        _print_json(self.json, {"segmenter": used, "regions": told})
+        if self.json:
+            streams.say_json({"segmenter": used, "regions": told})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,98 +186,10 @@ class Score:
             terminal.show_scores(scores, console)
         told = {"checkpoint": loaded.provenance._asdict(), "size": self.size, "errors": errors}
         told["scores"] = [{"image": str(path), **score._asdict()} for path, score in scores]
-        _print_json(self.json, told)
+        if self.json:
+            streams.say_json(told)
         if errors:
             raise JpstError("\n".join(errors.values()))
-
-
-@dataclasses.dataclass(frozen=True)
-class List:
-    """Known checkpoints: which are here, where the others come from, their licences."""
-
-    json: Flag = False
-    """print a JSON list"""
-
-    def run(self) -> None:
-        """Prints the registry."""
-        from jpst import terminal
-        from jpst.models import fetch, weights
-
-        rows = [
-            {name: value if value is None else str(value) for name, value in row._asdict().items()}
-            for row in weights.listing()
-        ]
-        if self.json:
-            return _print_json(True, rows)
-        terminal.show_checkpoints(rows, fetch.directory(), terminal.console())
-
-
-@dataclasses.dataclass(frozen=True)
-class Fetch:
-    """Download a checkpoint into the checkpoints folder and check its hash."""
-
-    name: Annotated[Positional[str], arg(metavar="NAME")] = "vgg19"
-    """a name from `jpst weights list`, or a network's name for its default"""
-
-    def run(self) -> None:
-        """Fetches one checkpoint."""
-        from jpst import terminal
-
-        _print(terminal.fetch(self.name, terminal.console()))
-
-
-@dataclasses.dataclass(frozen=True)
-class Convert:
-    """Convert a weight file in hand to jpst's own .npz."""
-
-    file: Annotated[Positional[Path], arg(metavar="FILE")]
-    """a checkpoint: Keras .h5, PyTorch .pth, .npz, .safetensors, codebook .bin"""
-    output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")]
-    """file to write (.npz)"""
-    network: str = "vgg19"
-    """the network whose weights they are"""
-
-    def run(self) -> None:
-        """Converts one file."""
-        from jpst import outputs
-        from jpst.models import weights
-
-        outputs.check_conversion(self.output, self.file)
-        _print(weights.convert(self.file, self.network, self.output))
-
-
-@dataclasses.dataclass(frozen=True)
-class Verify:
-    """Check the hashes of the checkpoints that are here; exit status 1 if one is wrong."""
-
-    def run(self) -> None:
-        """Verifies every file in the checkpoints folder."""
-        from jpst.models import fetch, weights
-
-        found = weights.verify()
-        for name, status in found:
-            _print(f"{name}: {status}")
-        if not found:
-            _print(f"There are no checkpoints in {fetch.directory()}.")
-        damaged = [name for name, status in found if status != "ok"]
-        if damaged:
-            raise JpstError(f"{', '.join(damaged)}: damaged. Delete and fetch again with `jpst weights fetch`.")
-
-
-@dataclasses.dataclass(frozen=True)
-class Weights:
-    """List, fetch, convert and verify network weights."""
-
-    action: (
-        Annotated[List, subcommand("list")]
-        | Annotated[Fetch, subcommand("fetch")]
-        | Annotated[Convert, subcommand("convert")]
-        | Annotated[Verify, subcommand("verify")]
-    )
-
-    def run(self) -> None:
-        """Runs the action."""
-        self.action.run()
 
 
 @streams.forgiving
@@ -297,19 +205,6 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("jpst: interrupted, nothing was written.", file=sys.stderr)
         sys.exit(130)
-
-
-def _print(text: object) -> None:
-    """To standard output, where a reader who has left is no failure."""
-    with streams.reader_may_leave():
-        print(text, flush=True)
-
-
-def _print_json(asked: bool, told: Any) -> None:
-    if asked:
-        from jpst import outputs
-
-        _print(outputs.as_json(told))
 
 
 def _parse(arguments: list[str]) -> Any:

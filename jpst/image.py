@@ -125,6 +125,8 @@ def write(
         raise ImageError(f"{path}: alpha is {opacity.shape[:2]}, pixels are {colours.shape}. Give one size.")
     if bit_depth not in (8, 16):
         raise ImageError(f"{path}: bit_depth is {bit_depth}. Give 8 or 16.")
+    if not 1 <= quality <= 100:
+        raise ImageError(f"{path}: quality is {quality}. Give 1 to 100.")
     wide = bit_depth == 16 and kind in ("PNG", "TIFF")
     samples = encoding.rounded(colours, None if kind == "JPEG" else opacity, np.dtype(np.uint16 if wide else np.uint8))
     with encoding.replacing(path) as file:

@@ -1,7 +1,6 @@
 """The files that a command writes: checked before any work against all that it reads, and written with their record."""
 
 import json
-import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from jpst import ade20k, image, image_encoding, pipeline, pixels, segment
+from jpst import ade20k, image, image_encoding, pipeline, pixels, segment, streams
 from jpst.errors import JpstError
 from jpst.models import fetch, readers
 from jpst.models.registry import REGISTRY
+from jpst.pyramid import Progress
 from jpst.recipe import Recipe
 from jpst.segment import Segmentation
 
@@ -33,7 +33,7 @@ def check_transfer(picture: Path, inputs: Sequence[Path], recipe: Recipe, previe
       JpstError: one of them cannot be written, is an input or another output, or is too large for its format; or the
         record would replace another file than that picture's own record.
     """
-    image.check_writable(picture, result_size(inputs[0], recipe))
+    _check_picture(picture, result_size(inputs[0], recipe))
     written = [picture, record_of(picture)]
     if previews:
         written += _previews(picture, sum(recipe.iterations))
@@ -48,7 +48,7 @@ def check_segmentation(labels: Path, overlay: Path | None, photograph: Path) -> 
         raise OutputError(f"{labels}: label maps are indexed PNG files. Use the suffix .png.")
     written = [labels, *([overlay] if overlay else [])]
     for path in written:
-        image.check_writable(path, image.size(photograph))
+        _check_picture(path, image.size(photograph))
     check(written, [photograph, *checkpoints()])
 
 
@@ -73,7 +73,7 @@ def check(written: Iterable[Path], read: Iterable[Path]) -> None:
         if identity in inputs:
             raise OutputError(f"{path}: this would overwrite an input, {inputs[identity]}. Choose another output.")
         if identity in outputs:
-            raise OutputError(f"{path} and {outputs[identity]} are one file, and two outputs. Choose another for one.")
+            raise OutputError(f"{path}: this is the output {outputs[identity]}, too. Give each a file of its own.")
         outputs[identity] = path
 
 
@@ -108,11 +108,17 @@ def write_result(picture: Path, run: pipeline.Run) -> dict[str, Any]:
     The record names its picture, so that the next run knows whose it is.
     """
     record = {"output": picture.name, **run.record}
-    text = as_json(record)
+    text = streams.as_json(record)
     image.write(picture, **run.photograph._asdict())
     with image_encoding.replacing(record_of(picture)) as file:
         file.write(text.encode())
     return record
+
+
+def write_preview(picture: Path, now: Progress, every: int) -> None:
+    """Writes the picture so far, where a multiple of so many steps was reached since the last report (0: never)."""
+    if every and now.step // every > (now.step - now.chunk) // every:
+        image.write(preview_of(picture, now.step), np.asarray(now.best))
 
 
 def write_segmentation(labels: Path, overlay: Path | None, photograph: np.ndarray, found: Segmentation) -> None:
@@ -134,19 +140,6 @@ def region_shares(found: Segmentation) -> list[tuple[int, str, float]]:
     return [(label, found.names[label], float(shares[label])) for label in order if shares[label] > 0]
 
 
-def as_json(told: Any) -> str:
-    """Strict JSON in ASCII letters: numbers that are not finite, which it has no word for, are null."""
-    return json.dumps(_finite(told), indent=1, allow_nan=False)
-
-
-def _finite(told: Any) -> Any:
-    if isinstance(told, dict):
-        return {name: _finite(value) for name, value in told.items()}
-    if isinstance(told, list | tuple):
-        return [_finite(value) for value in told]
-    return None if isinstance(told, float) and not math.isfinite(told) else told
-
-
 def _identity(path: Path) -> tuple[int, int] | str:
     """What two paths of one file have in common, as `os.path.samefile` sees it; nothing is opened."""
     try:
@@ -156,13 +149,21 @@ def _identity(path: Path) -> tuple[int, int] | str:
         return os.path.realpath(path)
 
 
-def _check_place(path: Path) -> None:
-    """That a file can be put there, or in place of the one that is there."""
-    target = Path(os.path.realpath(path))
+def _check_picture(path: Path, size: tuple[int, int]) -> None:
+    _exists(path)
+    image.check_writable(path, size)
+
+
+def _exists(path: Path) -> bool:
     try:
-        there = target.exists()
+        return path.exists()
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}). Choose another name.") from error
+
+
+def _check_place(path: Path) -> None:
+    """That a file can be put there, or in place of the one that is there."""
+    target, there = Path(os.path.realpath(path)), _exists(path)
     if target.is_dir():
         raise OutputError(f"{path}: is a folder, and a file is to be written there. Move it, or choose another name.")
     if there and not target.is_file():
@@ -189,13 +190,10 @@ def _check_record(picture: Path) -> None:
     if not record.exists():
         return
     told = _told_by(record)
-    if told is None:
-        found = "is there already, and is no record of jpst's"
-    elif told == picture.name or _identity(record.with_name(told)) == _identity(picture):
+    if told == picture.name or (told and _identity(record.with_name(told)) == _identity(picture)):
         return
-    else:
-        found = f"is the record of {told}"
-    raise OutputError(f"{record}: {found}; that of {picture.name} would replace it. Choose another OUT, or move it.")
+    found = f"is the record of {told}" if told else f"is there already, and is not jpst's record of {picture.name}"
+    raise OutputError(f"{record}: {found}; the new one would replace it. Choose another OUT, or move it.")
 
 
 def _told_by(record: Path) -> str | None:

@@ -150,6 +150,9 @@ class Recipe:
         if not isinstance(steps, tuple) or not 1 <= len(steps) <= MOST_LEVELS or not all(map(STEPS.holds, steps)):
             needed = f"1 to {MOST_LEVELS} counts of steps, coarsest level first, each {STEPS}"
             ranges.refuse("iterations", steps, needed)
+        for name in ("content_layers", "style_layers"):
+            if not isinstance(layers := getattr(self, name), tuple) or not layers:
+                ranges.refuse(name, layers, "one layer of VGG19 or more (a term is left out by a weight of 0)")
         for field in dataclasses.fields(self):
             offered = get_args(field.type) if get_origin(field.type) is Literal else ()
             if offered and getattr(self, field.name) not in offered:

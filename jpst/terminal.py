@@ -172,9 +172,7 @@ def fetch(name: str, console: Console) -> Path:
 def show_checkpoints(rows: list[dict[str, Any]], folder: Path, console: Console) -> None:
     """The registry, one paragraph a checkpoint: a table would be wider than a terminal."""
     for row in rows:
-        console.print(
-            f"[bold]{row['name']}[/] ({row['network']}): {row['path'] or 'not here'}",
-            soft_wrap=True,
-        )
+        found = f" ({row['network']}): {row['path'] or 'not here'}"
+        console.print(Text.assemble((row["name"], "bold"), found), soft_wrap=True)
         console.print(f"  {row['source']}\n  {row['licence']}", soft_wrap=True)
     console.print(f"folder: {folder}", soft_wrap=True)

@@ -69,6 +69,7 @@ ORDER = (
     "report",
     "__init__",
     "terminal",
+    "cli_weights",
     "cli",
     "__main__",
 )
@@ -119,7 +120,7 @@ LAZY = {
     "skimage",
     "sklearn",
 }
-SPEAKERS = {"cli", "__main__"}
+SPEAKERS = {"cli", "streams", "__main__"}
 
 
 def module_name(path: Path) -> str:
@@ -186,7 +187,7 @@ def test_the_lower_floors_import_nothing_else_of_jpst(name):
     assert own_imports(name) <= NOTHING_BUT[name]
 
 
-@pytest.mark.parametrize("name", ["errors", "recipe"])
+@pytest.mark.parametrize("name", ["errors", "streams", "ranges", "recipe"])
 def test_what_the_command_line_needs_first_imports_nothing_heavy(name):
     packages = {dotted.split(".")[0] for dotted in imported(name, ast.walk(TREES[name]))} - {"jpst", ""}
     assert packages <= sys.stdlib_module_names | {"tyro"}  # which the command line is made with
@@ -218,7 +219,7 @@ def test_no_file_is_a_drawer_for_anything():
     assert not {path.stem for path in MODULES.values()} & DRAWERS
 
 
-@pytest.mark.parametrize("name", ["recipe", "cli"])
+@pytest.mark.parametrize("name", ["recipe", "cli_weights", "cli"])
 def test_importing_it_does_not_import_jax(name):
     program = f"import sys, jpst.{name}; print(*(m for m in ('jax', 'flax', 'optax', 'scipy') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
