@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg, subcommand
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from jpst import ranges, streams
 from jpst.cli_weights import Weights
@@ -220,10 +220,11 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Weights, subcommand("weights")]
     )
     with streams.reader_may_leave():  # of a long help
-        return tyro.cli(commands, prog="jpst", args=arguments, description=_DESCRIPTION, config=(OmitArgPrefixes,))
+        return tyro.cli(commands, prog="jpst", args=arguments, description=_DESCRIPTION, config=_NAMES)
     sys.exit(0)
 
 
+_NAMES = (OmitArgPrefixes, OmitSubcommandPrefixes)  # plain: no --recipe.size, no `weights action:list`
 _DESCRIPTION = "Photo style transfer: give one photograph the light, weather, season or colour grade of another."
 
 

@@ -185,7 +185,7 @@ def test_the_size_of_the_result_is_known_beforehand(folder):
 
 @pytest.mark.parametrize("quality", [0, 101, -5, float("nan")])
 def test_a_quality_out_of_range_is_refused(tmp_path, photograph, quality):
-    with pytest.raises(JpstError, match="quality is .* 1 to 100"):
+    with pytest.raises(JpstError, match=r"quality is .* 1 to 100"):
         image.write(tmp_path / "out.jpg", photograph(8, 8), quality=quality)
     assert not list(tmp_path.iterdir())
 
