@@ -2,22 +2,27 @@
 `Hyperparameters`."""
 
 import dataclasses
-import json
 import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg, subcommand
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
+from jpst import ranges, streams
+from jpst.cli_weights import Weights
 from jpst.errors import JpstError
-from jpst.recipe import PRESETS, Hyperparameters, Recipe
+from jpst.ranges import Range
+from jpst.recipe import PRESETS, SEED, Hyperparameters, Recipe
 
 if TYPE_CHECKING:  # brings JAX, and a call for help should answer at once; the commands import what they need
     from jpst import pyramid
 
 Flag = FlagCreatePairsOff[bool]
+
+SAVE_EVERY = Range(0, 1_000_000, whole=True)
+SCORED_SIZE = Range(32, 4096, whole=True, or_zero=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +53,18 @@ class Transfer:
     json: Flag = False
     """print the record, or the dry run, as one JSON object"""
 
+    def __post_init__(self) -> None:
+        ranges.check("seed", self.seed, SEED)
+        ranges.check("save_every", self.save_every, SAVE_EVERY)
+
     def run(self) -> None:
         """Transfers, and writes OUT and OUT.json."""
-        from jpst import image, loading, pipeline, regions, terminal
+        from jpst import loading, outputs, pipeline, regions, terminal
 
         console = terminal.console(quiet=self.json)
-        self._check_output()
         loading.check_numbers(self.recipe, self.hyper)
+        inputs = [path for path in (self.content, self.style, self.content_seg, self.style_seg) if path]
+        outputs.check_transfer(self.output, inputs, self.recipe, previews=self.save_every > 0)
         short = pipeline.memory_shortage(self.content, self.style, self.recipe)
         if short and not self.dry_run:
             raise short
@@ -66,46 +76,26 @@ class Transfer:
         )
         terminal.show_job(job, loading.absent_terms(self.recipe, self.hyper), console)
         for note in loading.aesthetic_terms_of_use(self.recipe, self.hyper):
-            console.print(note, highlight=False, soft_wrap=True)
+            console.print(note, soft_wrap=True)
         if self.dry_run:
             estimate = pipeline.estimated(job, self.recipe)
             terminal.show_estimate(estimate, console)
             if short:
-                console.print(f"Warning: {short}", style="yellow", highlight=False, soft_wrap=True)
-            return self._print_json({**pipeline.describe(job), **estimate._asdict()})
+                console.print(f"Warning: {short}", style="yellow", soft_wrap=True)
+            told = {**pipeline.describe(job), **estimate._asdict()}
+            return streams.say_json(told) if self.json else None
         terminal.fetch_if_missing("vgg19", console)
         with terminal.steps_bar(job.levels, console) as advance:
 
             def on_step(now: "pyramid.Progress") -> None:
                 advance(now)
-                self._preview(now)
+                outputs.write_preview(self.output, now, self.save_every, job.content.pixels.shape[:2])
 
             run = pipeline.execute(job, recipe=self.recipe, hyper=self.hyper, seed=self.seed, on_step=on_step)
-        image.write(self.output, **run.photograph._asdict())
-        self.output.with_suffix(".json").write_text(json.dumps(run.record, indent=1), encoding="utf-8")
+        record = outputs.write_result(self.output, run)
         terminal.show_run(run, self.output, console)
-        self._print_json(run.record)
-
-    def _check_output(self) -> None:
-        from jpst import image
-
-        image.check_writable(self.output)
-        for photograph in (self.content, self.style):
-            if self.output.exists() and photograph.exists() and self.output.samefile(photograph):
-                raise JpstError(f"{self.output}: this would overwrite an input photograph. Choose another OUT.")
-
-    def _preview(self, now: "pyramid.Progress") -> None:
-        if self.save_every and now.step // self.save_every > (now.step - now.chunk) // self.save_every:
-            import numpy as np
-
-            from jpst import image
-
-            name = f"{self.output.stem}-step{now.step:04d}{self.output.suffix}"
-            image.write(self.output.with_name(name), np.asarray(now.best))
-
-    def _print_json(self, told: dict[str, Any]) -> None:
         if self.json:
-            print(json.dumps(told, indent=1))
+            streams.say_json(record)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,31 +133,21 @@ class Segment:
 
     def run(self) -> None:
         """Segments one photograph."""
-        import numpy as np
-
-        from jpst import ade20k, image, regions, terminal
+        from jpst import image, outputs, regions, terminal
 
         console = terminal.console(quiet=self.json)
-        for path in filter(None, (self.output, self.overlay)):
-            image.check_writable(path)
+        outputs.check_segmentation(self.output, self.overlay, self.photograph)
         photograph = image.read(self.photograph).pixels
         used = regions.without_masks() if self.segmenter == "auto" else self.segmenter
         if used == "cluster":
             terminal.fetch_if_missing("vgg19", console)
         found = regions.alone(photograph, used)
-        palette = np.array([each.colour for each in ade20k.CLASSES], np.uint8)
-        image.write_labels(self.output, found.labels, palette)
-        if self.overlay:
-            image.write(self.overlay, (photograph + palette[found.labels] / np.float32(255)) / 2)
-        shares = np.bincount(found.labels.ravel(), minlength=len(found.names)) / found.labels.size
-        rows = [
-            (int(label), found.names[label], 100 * float(shares[label])) for label in np.argsort(-shares, kind="stable")
-        ]
-        rows = [row for row in rows if row[2] > 0]
-        terminal.show_segments(used, rows, palette, console)
+        outputs.write_segmentation(self.output, self.overlay, photograph, found)
+        rows = outputs.region_shares(found)
+        terminal.show_segments(used, rows, outputs.palette(), console)
+        told = [{"label": label, "name": name, "percent": percent} for label, name, percent in rows]
         if self.json:
-            told = [{"label": label, "name": name, "percent": percent} for label, name, percent in rows]
-            print(json.dumps({"segmenter": used, "regions": told}, indent=1))
+            streams.say_json({"segmenter": used, "regions": told})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,6 +163,9 @@ class Score:
     json: Flag = False
     """print a JSON object"""
 
+    def __post_init__(self) -> None:
+        ranges.check("size", self.size, SCORED_SIZE)
+
     def run(self) -> None:
         """Rates all that can be read; exit status 1 if one could not."""
         from jpst import aesthetics, image, terminal
@@ -190,9 +173,8 @@ class Score:
         if not self.images:
             raise JpstError("There is nothing to score. Name one photograph or more.")
         loaded, console = aesthetics.load(self.checkpoint), terminal.console(quiet=self.json)
-        console.print(
-            f"{loaded.provenance.name}: {aesthetics.licence(loaded.provenance.name)}", highlight=False, soft_wrap=True
-        )
+        name = loaded.provenance.name
+        console.print(f"{name}: {aesthetics.licence(name)}", soft_wrap=True)
         scores, errors = [], {}
         for path in self.images:
             try:
@@ -201,99 +183,12 @@ class Score:
                 errors[str(path)] = str(error)
         if scores:
             terminal.show_scores(scores, console)
+        told = {"checkpoint": loaded.provenance._asdict(), "size": self.size, "errors": errors}
+        told["scores"] = [{"image": str(path), **score._asdict()} for path, score in scores]
         if self.json:
-            told = {"checkpoint": loaded.provenance._asdict(), "size": self.size, "errors": errors}
-            told["scores"] = [{"image": str(path), **score._asdict()} for path, score in scores]
-            print(json.dumps(told, indent=1))
+            streams.say_json(told)
         if errors:
             raise JpstError("\n".join(errors.values()))
-
-
-@dataclasses.dataclass(frozen=True)
-class List:
-    """Known checkpoints: which are here, where the others come from, their licences."""
-
-    json: Flag = False
-    """print a JSON list"""
-
-    def run(self) -> None:
-        """Prints the registry."""
-        from jpst import terminal
-        from jpst.models import fetch, weights
-
-        rows = [
-            {name: value if value is None else str(value) for name, value in row._asdict().items()}
-            for row in weights.listing()
-        ]
-        if self.json:
-            return print(json.dumps(rows, indent=1))
-        terminal.show_checkpoints(rows, fetch.directory(), terminal.console())
-
-
-@dataclasses.dataclass(frozen=True)
-class Fetch:
-    """Download a checkpoint into the checkpoints folder and check its hash."""
-
-    name: Annotated[Positional[str], arg(metavar="NAME")] = "vgg19"
-    """a name from `jpst weights list`, or a network's name for its default"""
-
-    def run(self) -> None:
-        """Fetches one checkpoint."""
-        from jpst import terminal
-
-        print(terminal.fetch(self.name, terminal.console()))
-
-
-@dataclasses.dataclass(frozen=True)
-class Convert:
-    """Convert a weight file in hand to jpst's own .npz."""
-
-    file: Annotated[Positional[Path], arg(metavar="FILE")]
-    """a checkpoint: Keras .h5, PyTorch .pth, .npz, .safetensors, codebook .bin"""
-    output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")]
-    """file to write (.npz)"""
-    network: str = "vgg19"
-    """the network whose weights they are"""
-
-    def run(self) -> None:
-        """Converts one file."""
-        from jpst.models import weights
-
-        print(weights.convert(self.file, self.network, self.output))
-
-
-@dataclasses.dataclass(frozen=True)
-class Verify:
-    """Check the hashes of the checkpoints that are here; exit status 1 if one is wrong."""
-
-    def run(self) -> None:
-        """Verifies every file in the checkpoints folder."""
-        from jpst.models import fetch, weights
-
-        found = weights.verify()
-        for name, status in found:
-            print(f"{name}: {status}")
-        if not found:
-            print(f"There are no checkpoints in {fetch.directory()}.")
-        damaged = [name for name, status in found if status != "ok"]
-        if damaged:
-            raise JpstError(f"{', '.join(damaged)}: damaged. Delete and fetch again with `jpst weights fetch`.")
-
-
-@dataclasses.dataclass(frozen=True)
-class Weights:
-    """List, fetch, convert and verify network weights."""
-
-    action: (
-        Annotated[List, subcommand("list")]
-        | Annotated[Fetch, subcommand("fetch")]
-        | Annotated[Convert, subcommand("convert")]
-        | Annotated[Verify, subcommand("verify")]
-    )
-
-    def run(self) -> None:
-        """Runs the action."""
-        self.action.run()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,7 +204,7 @@ class CacheInfo:
 
         found = caching.info()
         if self.json:
-            return print(json.dumps({**found._asdict(), "folder": str(found.folder)}, indent=1))
+            return streams.say_json({**found._asdict(), "folder": str(found.folder)})
         terminal.show_cache(found, terminal.console())
 
 
@@ -322,7 +217,7 @@ class CacheClear:
         from jpst import caching
 
         before = caching.clear()
-        print(f"{before.programs} programs removed from {before.folder}, {before.bytes / 1e6:.1f} MB.")
+        streams.say(f"{before.programs} programs removed from {before.folder}, {before.bytes / 1e6:.1f} MB.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -336,6 +231,7 @@ class Cache:
         self.action.run()
 
 
+@streams.forgiving
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Exit status: 0 done, 1 the job failed, 2 wrong use, 130 interrupted before there was a picture."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -358,7 +254,7 @@ def _run(command: Any) -> None:
         command.run()
     finally:
         if problem := caching.problem():
-            print(f"jpst: {problem}", file=sys.stderr)
+            print(f"Note: {problem}", file=sys.stderr)
 
 
 def _parse(arguments: list[str]) -> Any:
@@ -374,14 +270,17 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Weights, subcommand("weights")]
         | Annotated[Cache, subcommand("cache")]
     )
-    return tyro.cli(commands, prog="jpst", args=arguments, description=_DESCRIPTION, config=(OmitArgPrefixes,))
+    with streams.reader_may_leave():  # of a long help
+        return tyro.cli(commands, prog="jpst", args=arguments, description=_DESCRIPTION, config=_NAMES)
+    sys.exit(0)
 
 
+_NAMES = (OmitArgPrefixes, OmitSubcommandPrefixes)  # plain: no --recipe.size, no `weights action:list`
 _DESCRIPTION = "Photo style transfer: give one photograph the light, weather, season or colour grade of another."
 
 
 def _asked_preset(arguments: list[str]) -> str:
     """The preset named on the command line, before parsing: it decides the defaults of all other options."""
-    words = " ".join(arguments).replace("=", " ").split()
+    words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--preset=") else [word])]
     asked = [after for word, after in pairwise(words) if word == "--preset"]
     return asked[-1] if asked and asked[-1] in PRESETS else Recipe().name  # the parser refuses an unknown one

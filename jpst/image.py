@@ -40,6 +40,8 @@ MAX_PIXELS = 300_000_000
 
 WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
 WRITABLE |= {".webp": "WEBP", ".heic": "HEIF", ".heif": "HEIF"}
+LONGEST_SIDES = {"JPEG": 65500, "WEBP": 16383}
+"""Pixels a side that a format can hold at most."""
 
 Source = str | os.PathLike[str] | Image.Image | ArrayLike
 
@@ -123,6 +125,8 @@ def write(
         raise ImageError(f"{path}: alpha is {opacity.shape[:2]}, pixels are {colours.shape}. Give one size.")
     if bit_depth not in (8, 16):
         raise ImageError(f"{path}: bit_depth is {bit_depth}. Give 8 or 16.")
+    if not 1 <= quality <= 100:
+        raise ImageError(f"{path}: quality is {quality}. Give 1 to 100.")
     wide = bit_depth == 16 and kind in ("PNG", "TIFF")
     samples = encoding.rounded(colours, None if kind == "JPEG" else opacity, np.dtype(np.uint16 if wide else np.uint8))
     with encoding.replacing(path) as file:
@@ -134,8 +138,8 @@ def quantised(pixels: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     return encoding.rounded(pixels, None, np.dtype(dtype))
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raise now the `ImageError` that `write` would raise for this path after the work."""
+def check_writable(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> None:
+    """Raise now the `ImageError` that `write` would raise for this path, and a picture of this (height, width)."""
     target, suffix = Path(os.path.realpath(path)), Path(path).suffix.lower()
     if suffix not in WRITABLE:
         found = f"the suffix {suffix} is not a format jpst writes" if suffix else "the name has no suffix"
@@ -148,6 +152,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise ImageError(f"{path}: the folder {target.parent} may not be written to. Choose another.")
     if WRITABLE[suffix] == "HEIF":
         decoding.register_heif(path)
+    most = LONGEST_SIDES.get(WRITABLE[suffix])
+    if size and most and max(size) > most:
+        found = f"{WRITABLE[suffix]} holds {most} pixels a side, and the picture has {size[1]} x {size[0]}"
+        raise ImageError(f"{path}: {found}. Use .png or .tif.")
 
 
 def write_labels(path: str | os.PathLike[str], labels: ArrayLike, palette: ArrayLike) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jpst import aesthetics
+from jpst import aesthetics, ranges
 from jpst.errors import JpstError
 from jpst.models import vgg19, weights
 from jpst.optimise import Networks
-from jpst.recipe import ADAM_NUMBERS, Hyperparameters, Recipe
+from jpst.recipe import ADAM_NUMBERS, NUMBERS, Hyperparameters, Recipe
 
 
 def load_networks(recipe: Recipe | None = None, hyper: Hyperparameters | None = None) -> Networks:
@@ -49,10 +49,12 @@ def in_fastest_form(variables: vgg19.Variables, recipe: Recipe) -> vgg19.Variabl
 
 
 def check_numbers(recipe: Recipe, hyper: Hyperparameters) -> None:
-    """Raises JpstError where a number asked for would have no effect.
+    """Raises JpstError where a number asked for is out of its range or would have no effect.
 
-    It is Adam's and Adam is not used, or the weight of a term that would have to be left out of the paper's objective.
+    The latter where it is Adam's and Adam is not used, or the weight of a term that would have to be left out of the
+    paper's objective.
     """
+    check_ranges(hyper)
     ours = Hyperparameters.preset(recipe.name)
     changed = [name for name in ADAM_NUMBERS if np.any(getattr(hyper, name) != getattr(ours, name))]
     if changed and recipe.optimiser != "adam":
@@ -65,6 +67,14 @@ def check_numbers(recipe: Recipe, hyper: Hyperparameters) -> None:
             f"The preset {recipe.name} weighs an aesthetic term; without NIMA it would not be the paper's objective. "
             f"{aesthetics.absent()}\nOr leave the term out with --nima-weight 0."
         )
+
+
+def check_ranges(hyper: Hyperparameters) -> None:
+    """Raises JpstError where a number, or one of a sweep, is out of its range (`recipe.NUMBERS`); traced ones have no
+    value to look at."""
+    for name, allowed in NUMBERS.items():
+        for number in np.ravel(getattr(hyper, name)).tolist():
+            ranges.check(name, number, allowed)
 
 
 def absent_terms(recipe: Recipe, hyper: Hyperparameters, networks: Networks | None = None) -> dict[str, str]:

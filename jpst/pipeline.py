@@ -14,14 +14,14 @@ import jax
 import numpy as np
 import PIL.Image
 
-from jpst import highres, image, loading, pixels, pyramid, regions, semantics
+from jpst import highres, image, loading, pixels, pyramid, ranges, regions, semantics
 from jpst.errors import JpstError
 from jpst.estimate import Estimate, ShortMemoryError, estimate, shortage
 from jpst.image import Photograph
 from jpst.models import weights
 from jpst.optimise import Networks
 from jpst.pyramid import Climbed, Level, Picture, Progress
-from jpst.recipe import Hyperparameters, Recipe
+from jpst.recipe import SEED, Hyperparameters, Recipe
 from jpst.regions import Found, Source
 
 BLACK_AND_WHITE = "The style is black and white, so the result is, too."
@@ -77,15 +77,18 @@ def stylize(
       hyper: the numbers; those of the recipe's preset unless given.
       content_seg, style_seg: painted masks, one flat colour a region; both or neither.
       networks: networks loaded before, to spare loading them again; else VGG19 is loaded, and fetched at first use.
-      seed: of the noise that a recipe may start from; nothing else is random.
+      seed: of the noise that a recipe may start from, 0 to 2**32 - 1; nothing else is random.
       on_step: called after each step (on an accelerator, after each chunk of steps).
 
     Ctrl-C during the steps ends them; the best picture so far is finished and returned as `interrupted`.
 
     Raises:
-      JpstError: unusable photographs, masks or checkpoints, or too little memory; the message says what to do.
+      JpstError: unusable photographs, masks, checkpoints or numbers, or too little memory; the message says what to
+        do.
     """
     recipe = recipe or Recipe()
+    hyper = hyper or Hyperparameters.preset(recipe.name)
+    _check_numbers(hyper, seed)
     if short := memory_shortage(content, style, recipe):
         raise short
     job = prepare_job(content, style, recipe, content_seg=content_seg, style_seg=style_seg, networks=networks)
@@ -143,6 +146,7 @@ def execute(
     """Optimises a job and brings its result to full size; arguments as in `stylize`."""
     started = time.perf_counter()
     hyper = hyper or Hyperparameters.preset(recipe.name)
+    _check_numbers(hyper, seed)
     networks, checkpoints = (networks, "given by the caller") if networks else loading.load(recipe, hyper, job.vgg19)
     content = pixels.neutral(job.content.pixels) if job.neutral else job.content.pixels
     climbed = pyramid.climb(
@@ -177,6 +181,11 @@ def execute(
     )
 
 
+def _check_numbers(hyper: Hyperparameters, seed: int) -> None:
+    loading.check_ranges(hyper)
+    ranges.check("seed", seed, SEED)
+
+
 def estimated(job: Job, recipe: Recipe) -> Estimate:
     """What `execute` will take on this machine."""
     photographs = sum(photograph.pixels[..., 0].size for photograph in (job.content, job.style))
@@ -190,9 +199,8 @@ def memory_shortage(content: Source, style: Source, recipe: Recipe) -> ShortMemo
 
 def finish(full: np.ndarray, climbed: Climbed, recipe: Recipe) -> np.ndarray:
     """The result [H, W, 3] in [0, 1] at the size that the recipe asks for."""
-    if recipe.output_size == "working":
-        multiple = recipe.size_multiple if recipe.shape == "own" else 1
-        full = np.asarray(pixels.at_size(full, pixels.working_size(*full.shape[:2], recipe.size, multiple)))
+    size = pyramid.output_size((full.shape[0], full.shape[1]), recipe)
+    full = full if full.shape[:2] == size else np.asarray(pixels.at_size(full, size))
     if full.shape == climbed.result.shape:
         return np.clip(np.asarray(climbed.result), 0.0, 1.0)
     return highres.apply(full, climbed.content, climbed.result)
@@ -219,7 +227,7 @@ def _settings(job: Job, recipe: Recipe, hyper: Hyperparameters, seed: int) -> di
         **describe(job),
         "recipe": dataclasses.asdict(recipe),
         "hyperparameters": {name: float(value) for name, value in hyper._asdict().items()},
-        "seed": seed,
+        "seed": int(seed),
         "versions": {"python": sys.version.split()[0], **{name: metadata.version(name) for name in packages}},
         "device": str(jax.devices()[0].device_kind),
     }

@@ -49,7 +49,8 @@ class Picture(NamedTuple):
     alpha: Float[np.ndarray, "h w"] | None = None
 
     def turned(self) -> "Picture":
-        return Picture(*(each if each is None else each.swapaxes(0, 1) for each in self))
+        alpha = None if self.alpha is None else self.alpha.T
+        return Picture(self.pixels.swapaxes(0, 1), self.labels.T, alpha)
 
 
 class Progress(NamedTuple):
@@ -107,6 +108,13 @@ def plan(content: tuple[int, int], style: tuple[int, int], recipe: Recipe) -> tu
         )
         for size, steps in zip(sizes, recipe.iterations, strict=True)
     )
+
+
+def output_size(photograph: tuple[int, int], recipe: Recipe) -> tuple[int, int]:
+    """(height, width) of the result for a content photograph of (height, width)."""
+    if recipe.output_size == "native":
+        return photograph
+    return pixels.working_size(*photograph, recipe.size, recipe.size_multiple if recipe.shape == "own" else 1)
 
 
 def _working_size(photograph: tuple[int, int], size: int, recipe: Recipe, multiple: int) -> tuple[int, int]:

@@ -4,11 +4,13 @@ Nothing here imports JAX, so that the command line is built, and a call for help
 """
 
 import dataclasses
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args, get_origin
 
 import tyro
 
+from jpst import ranges
 from jpst.errors import JpstError
+from jpst.ranges import Range
 
 Preset = Literal["balanced", "fast", "quality", "paper", "readme", "paper-fast"]
 
@@ -51,6 +53,31 @@ class Hyperparameters(NamedTuple):
 
 ADAM_NUMBERS = ("learning_rate", "beta1", "beta2", "epsilon")
 """those of the numbers that only Adam reads"""
+
+NUMBERS = {name: Range(0, 1e12) for name in Hyperparameters._fields if name.endswith("_weight")} | {
+    "learning_rate": Range(0, 1000),
+    "beta1": Range(0, 0.999999),  # nearer to 1, float32 rounds it to 1
+    "beta2": Range(0, 0.999999),
+    "epsilon": Range(1e-30, 1e6),
+}
+"""what each of `Hyperparameters` may be"""
+CHOICES = {
+    "size": Range(32, 100_000, whole=True),
+    "size_multiple": Range(1, 256, whole=True),
+    "plateau_tolerance": Range(0, 0.999),
+    "nima_size": Range(32, 4096, whole=True, or_zero=True),
+    "matting_epsilon": Range(1e-8, 1),
+    "coherence_octaves": Range(0, 16, whole=True),
+    "similarity_threshold": Range(0, 1000),
+    "minimum_share": Range(0, 1),
+}
+"""what each number of a `Recipe` may be"""
+STEPS = Range(0, 1_000_000, whole=True)
+"""what the steps of a level may be"""
+MOST_LEVELS = 8
+"""of the pyramid"""
+SEED = Range(0, 2**32 - 1, whole=True)
+"""what a seed may be: JAX takes no more of its bits"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,16 +147,19 @@ class Recipe:
     """keep the regions' outlines as they are, instead of bringing them to the picture's edges"""
 
     def __post_init__(self) -> None:
-        if self.size < 32:
-            raise JpstError(f"The working size is {self.size} pixels; at least 32 are needed. Ask for a larger --size.")
-        if not self.iterations or min(self.iterations) < 0:
-            raise JpstError(
-                f"iterations is {self.iterations}; give a count of 0 or more for each level, coarsest first."
-            )
-        if not 0 <= self.plateau_tolerance < 1:
-            raise JpstError(f"plateau_tolerance is {self.plateau_tolerance}; it must be 0 or a share below 1.")
-        if self.size_multiple < 1:
-            raise JpstError(f"size_multiple is {self.size_multiple}; it must be at least 1.")
+        for name, allowed in CHOICES.items():
+            ranges.check(name, getattr(self, name), allowed)
+        steps = self.iterations
+        if not isinstance(steps, tuple) or not 1 <= len(steps) <= MOST_LEVELS or not all(map(STEPS.holds, steps)):
+            needed = f"1 to {MOST_LEVELS} counts of steps, coarsest level first, each {STEPS}"
+            ranges.refuse("iterations", steps, needed)
+        for name in ("content_layers", "style_layers"):
+            if not isinstance(layers := getattr(self, name), tuple) or not layers:
+                ranges.refuse(name, layers, "one layer of VGG19 or more (a term is left out by a weight of 0)")
+        for field in dataclasses.fields(self):
+            offered = get_args(field.type) if get_origin(field.type) is Literal else ()
+            if offered and getattr(self, field.name) not in offered:
+                ranges.refuse(field.name, getattr(self, field.name), f"one of {', '.join(offered)}")
 
     @staticmethod
     def preset(name: str) -> "Recipe":

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.bar import Bar
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
@@ -20,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from jpst import caching, pipeline, pyramid, semantics
+from jpst import caching, pipeline, pyramid, semantics, streams
 from jpst.aesthetics import Score
 from jpst.estimate import Estimate
 from jpst.models import fetch as fetching
@@ -28,20 +27,27 @@ from jpst.models import registry, weights
 from jpst.optimise import Status
 
 
+class _Patient(Console):
+    """Goes on where nobody reads any more; rich would end the job."""
+
+    def on_broken_pipe(self) -> None:
+        streams.drop_unread()
+
+
 def console(quiet: bool = False) -> Console:
-    """Where people read: standard output, or standard error where that carries JSON."""
-    return Console(stderr=quiet)
+    """Where people read: standard output, or standard error where that carries JSON. All text is shown as it is."""
+    return _Patient(stderr=quiet, markup=False, emoji=False)
 
 
 def show_job(job: pipeline.Job, absent: dict[str, str], console: Console) -> None:
     """Sizes, regions and remarks, before the work."""
     for name, photograph in (("content", job.content), ("style", job.style)):
         height, width = photograph.pixels.shape[:2]
-        console.print(f"{name}: {width} x {height}, {photograph.bit_depth} bit", highlight=False)
+        console.print(f"{name}: {width} x {height}, {photograph.bit_depth} bit")
     sizes = ", ".join(f"{width} x {height} ({steps} steps)" for (height, width), _, steps in job.levels)
-    console.print(f"working sizes: {sizes}", highlight=False)
+    console.print(f"working sizes: {sizes}")
     for note in (*pipeline.notes(job), *(f"The {term} term is absent: {why}." for term, why in absent.items())):
-        console.print(note, highlight=False, soft_wrap=True)
+        console.print(note, soft_wrap=True)
     if len(job.found.regions.names) > 1 or job.found.regions.moves:
         console.print(_regions(job.found.regions))
 
@@ -55,7 +61,7 @@ def _regions(regions: semantics.Regions) -> Table:
 
 def show_segments(segmenter: str, rows: list[tuple[int, str, float]], palette: np.ndarray, console: Console) -> None:
     """What a photograph was segmented with, and its regions (label, name, percent) with the colours of the map."""
-    console.print(f"segmenter: {segmenter}", highlight=False)
+    console.print(f"segmenter: {segmenter}")
     shown = Table("", "label", "region", "share", box=None, pad_edge=False)
     for label, name, percent in rows:
         colour = "#{:02x}{:02x}{:02x}".format(*palette[label].tolist())
@@ -68,7 +74,6 @@ def show_estimate(estimate: Estimate, console: Console) -> None:
     console.print(
         f"estimated: {estimate.memory_bytes / 2**30:.1f} GiB of memory and {_duration(estimate.seconds)} on this "
         f"machine, and {_duration(estimate.compile_seconds)} more the first time, to compile for these sizes",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -81,7 +86,7 @@ def show_run(run: pipeline.Run, output: Path, console: Console) -> None:
         console.print(f"Note: {run.record['status']}", soft_wrap=True)
     height, width = run.photograph.pixels.shape[:2]
     seconds = _duration(run.record["seconds"])
-    console.print(f"{output} written, {width} x {height}, in {seconds}.", highlight=False, soft_wrap=True)
+    console.print(f"{output} written, {width} x {height}, in {seconds}.", soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:
@@ -114,28 +119,36 @@ def show_scores(scores: list[tuple[Path, Score]], console: Console) -> None:
     """One picture with its distribution as bars; several as a table, best first."""
     if len(scores) == 1:
         ((path, score),) = scores
-        console.print(f"{path}: {score.mean:.2f} +- {score.deviation:.2f}", highlight=False, soft_wrap=True)
-        return console.print(_bars(score))
+        console.print(f"{path}: {score.mean:.2f} +- {score.deviation:.2f}", soft_wrap=True)
+        return console.print(_bars(score, _letters(console)))
     shown = Table("score", "deviation", "1 to 10", "picture", box=None, pad_edge=False)
     for path, score in sorted(scores, key=lambda each: -each[1].mean):
-        shown.add_row(f"{score.mean:.2f}", f"{score.deviation:.2f}", _sparkline(score), Text(str(path)))
+        shown.add_row(
+            f"{score.mean:.2f}", f"{score.deviation:.2f}", _sparkline(score, _letters(console)), Text(str(path))
+        )
     console.print(shown)
 
 
-def _bars(score: Score) -> Table:
+def _letters(console: Console) -> str:
+    """From nothing to a full block, where the terminal's encoding has blocks."""
+    return " .:-=+*%#" if console.options.ascii_only else " ▁▂▃▄▅▆▇█"
+
+
+def _bars(score: Score, letters: str) -> Table:
     shown = Table.grid(padding=(0, 1))
     most = max(score.distribution)
     for rating, probability in enumerate(score.distribution, 1):
-        shown.add_row(f"{rating:2d}", Bar(most, 0, probability, width=40), f"{100 * probability:4.1f} %")
+        bar = letters[-1] * round(_BAR_WIDTH * probability / most)
+        shown.add_row(f"{rating:2d}", bar.ljust(_BAR_WIDTH), f"{100 * probability:4.1f} %")
     return shown
 
 
-def _sparkline(score: Score) -> str:
+def _sparkline(score: Score, letters: str) -> str:
     most = max(score.distribution)
-    return "".join(_LEVELS[round((len(_LEVELS) - 1) * probability / most)] for probability in score.distribution)
+    return "".join(letters[round((len(letters) - 1) * probability / most)] for probability in score.distribution)
 
 
-_LEVELS = " ▁▂▃▄▅▆▇█"
+_BAR_WIDTH = 40
 
 
 def fetch_if_missing(network: str, console: Console) -> None:
@@ -148,8 +161,10 @@ def fetch_if_missing(network: str, console: Console) -> None:
 def fetch(name: str, console: Console) -> Path:
     """Fetches a checkpoint with its licence told first and a progress bar."""
     for line in registry.licences(name):
-        console.print(line, highlight=False, soft_wrap=True)
-    with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=console) as bar:
+        console.print(line, soft_wrap=True)
+    with Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), console=console
+    ) as bar:
         task = bar.add_task(name, total=None)
         return fetching.fetch(name, on_progress=lambda done, total: bar.update(task, completed=done, total=total))
 
@@ -157,17 +172,14 @@ def fetch(name: str, console: Console) -> Path:
 def show_checkpoints(rows: list[dict[str, Any]], folder: Path, console: Console) -> None:
     """The registry, one paragraph a checkpoint: a table would be wider than a terminal."""
     for row in rows:
-        console.print(
-            f"[bold]{row['name']}[/] ({row['network']}): {row['path'] or 'not here'}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        console.print(f"  {row['source']}\n  {row['licence']}", highlight=False, soft_wrap=True)
-    console.print(f"folder: {folder}", highlight=False, soft_wrap=True)
+        found = f" ({row['network']}): {row['path'] or 'not here'}"
+        console.print(Text.assemble((row["name"], "bold"), found), soft_wrap=True)
+        console.print(f"  {row['source']}\n  {row['licence']}", soft_wrap=True)
+    console.print(f"folder: {folder}", soft_wrap=True)
 
 
 def show_cache(info: caching.Info, console: Console) -> None:
     """Where compiled programs are, and how much room they take."""
-    console.print(f"folder: {info.folder}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"folder: {info.folder}", soft_wrap=True)
     used, limit = info.bytes / 1e6, info.limit / 1e6
-    console.print(f"{info.programs} compiled programs, {used:.1f} MB of at most {limit:.0f} MB", highlight=False)
+    console.print(f"{info.programs} compiled programs, {used:.1f} MB of at most {limit:.0f} MB")

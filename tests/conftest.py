@@ -108,6 +108,55 @@ def soft_masks() -> Masks:
     return make
 
 
+@pytest.fixture
+def narrow_network(vgg19_tiny, monkeypatch):
+    """Commands run with a narrow VGG19: they load and download no real weights, and leave alone where this process
+    keeps its compilations."""
+    from jpst.models import fetch
+
+    loaded = weights.Loaded(vgg19_tiny, weights.Provenance("tiny", "0" * 64))
+    monkeypatch.setattr(weights, "load", lambda network, path=None: loaded)
+    monkeypatch.setattr(weights, "find", lambda network: object() if network == "vgg19" else None)
+    monkeypatch.setattr(fetch, "fetch", lambda *_, **__: pytest.fail("a download was started"))
+    monkeypatch.setattr("jpst.caching.enable", lambda: None)
+
+
+@pytest.fixture
+def folder(tmp_path, photograph):
+    """A folder with content.png and style.jpg and nothing else."""
+    from jpst import image
+
+    image.write(tmp_path / "content.png", photograph(60, 80))
+    image.write(tmp_path / "style.jpg", photograph(48, 64, seed=1))
+    return tmp_path
+
+
+@pytest.fixture
+def jpst(folder, narrow_network, monkeypatch, capsys):
+    """jpst(*arguments) runs in that folder -> (exit status, what was printed, names of the new files).
+
+    What was printed to standard error alone is jpst.errors.
+    """
+    from jpst import cli
+
+    monkeypatch.chdir(folder)
+
+    def run(*arguments):
+        before = {path.name for path in folder.iterdir()}
+        try:
+            cli.main([str(argument) for argument in arguments])
+            status = 0
+        except SystemExit as exit:
+            if isinstance(exit.code, str):  # Python prints it and exits with 1
+                print(exit.code, file=sys.stderr)
+            status = 1 if isinstance(exit.code, str) else exit.code or 0
+        captured = capsys.readouterr()
+        run.errors = captured.err
+        return status, captured.out + captured.err, {path.name for path in folder.iterdir()} - before
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder `shared/` beside the checkout."""

@@ -401,4 +401,4 @@ def test_a_cache_that_cannot_be_used_is_one_line_of_the_command(tmp_path):
     )
     assert done.returncode == 0
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("jpst: Compiled programs are not cached on disk")
+    assert done.stderr.startswith("Note: Compiled programs are not cached on disk")

@@ -10,47 +10,11 @@ import PIL.Image
 import pytest
 
 from jpst import cli, image
-from jpst.models import fetch, registry, weights
+from jpst.models import registry, weights
 from jpst.models.weights import Loaded, Provenance
 
 SMALL = ["--size", "32", "--size-multiple", "8", "--iterations", "2"]
-
-
-@pytest.fixture(autouse=True)
-def narrow_network(vgg19_tiny, monkeypatch):
-    """No test here loads or downloads real weights, nor changes where this process keeps its compilations."""
-    monkeypatch.setattr(weights, "load", lambda network, path=None: Loaded(vgg19_tiny, Provenance("tiny", "0" * 64)))
-    monkeypatch.setattr(weights, "find", lambda network: object() if network == "vgg19" else None)
-    monkeypatch.setattr(fetch, "fetch", lambda *_, **__: pytest.fail("a download was started"))
-    monkeypatch.setattr("jpst.caching.enable", lambda: None)
-
-
-@pytest.fixture
-def folder(tmp_path, photograph):
-    """A folder with content.png and style.jpg and nothing else."""
-    image.write(tmp_path / "content.png", photograph(60, 80))
-    image.write(tmp_path / "style.jpg", photograph(48, 64, seed=1))
-    return tmp_path
-
-
-@pytest.fixture
-def jpst(folder, monkeypatch, capsys):
-    """jpst(*arguments) runs in that folder -> (exit status, what was printed, names of the new files)."""
-    monkeypatch.chdir(folder)
-
-    def run(*arguments):
-        before = {path.name for path in folder.iterdir()}
-        try:
-            cli.main([str(argument) for argument in arguments])
-            status = 0
-        except SystemExit as exit:
-            if isinstance(exit.code, str):  # Python prints it and exits with 1
-                print(exit.code, file=sys.stderr)
-            status = 1 if isinstance(exit.code, str) else exit.code
-        captured = capsys.readouterr()
-        return status, captured.out + captured.err, {path.name for path in folder.iterdir()} - before
-
-    return run
+pytestmark = pytest.mark.usefixtures("narrow_network")
 
 
 def transfer(jpst, *more, content="content.png", style="style.jpg", out="out.png"):

@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jpst import estimate, image, pipeline
+from jpst import estimate, image, loading, pipeline
 from jpst.errors import JpstError
 from jpst.models import weights
 from jpst.optimise import Networks
@@ -150,6 +150,48 @@ def test_a_photograph_too_small_for_the_network_says_so(stylize, photograph):
     recipe = Recipe(size=32, size_multiple=1, iterations=(1,))
     with pytest.raises(JpstError, match=r"content photograph, 40 x 8 pixels.*at least 16 pixels"):
         stylize(photograph(8, 40), photograph(40, 40), recipe=recipe)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("style_weight", float("nan")),
+        ("content_weight", float("inf")),
+        ("edge_weight", -1.0),
+        ("nima_weight", 1e13),
+        ("beta1", 1.0),
+        ("beta2", 1 - 1e-12),  # 1 in float32
+        ("epsilon", 0.0),
+        ("learning_rate", 1e9),
+        ("learning_rate", "fast"),
+        ("regularization_weight", np.array([1.0, np.nan])),
+    ],
+)
+def test_absurd_numbers_are_refused_before_the_work(stylize, arrays, monkeypatch, name, value):
+    monkeypatch.setattr(pipeline, "prepare_job", lambda *_, **__: pytest.fail("work was done"))
+    with pytest.raises(JpstError, match=f"^{name} is .*--{name.replace('_', '-')} .*at least"):
+        stylize(*arrays, hyper=Hyperparameters(nima_weight=0.0)._replace(**{name: value}))
+
+
+def test_a_sweep_of_numbers_is_checked_number_by_number():
+    sweep = jax.tree.map(lambda number: np.full(3, number), Hyperparameters())
+    loading.check_ranges(sweep)
+    with pytest.raises(JpstError, match="edge_weight is -1"):
+        loading.check_ranges(sweep._replace(edge_weight=jax.numpy.array([0.0, -1.0])))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 99999999999999999999, 1.5, None])
+def test_a_seed_that_jax_cannot_take_is_refused_before_the_work(stylize, arrays, monkeypatch, seed):
+    monkeypatch.setattr(pipeline, "prepare_job", lambda *_, **__: pytest.fail("work was done"))
+    with pytest.raises(JpstError, match=r"seed is .*at least 0 and at most 4294967295"):
+        stylize(*arrays, seed=seed)
+
+
+def test_the_largest_seed_is_one_and_no_other(stylize, arrays):
+    noise = Recipe(size=32, size_multiple=8, iterations=(0,), start="noise", output_size="working")
+    runs = [stylize(*arrays, recipe=noise, seed=seed) for seed in (np.uint32(2**32 - 1), 2**31 - 1)]
+    assert [json.loads(json.dumps(run.record))["seed"] for run in runs] == [2**32 - 1, 2**31 - 1]
+    assert not np.array_equal(runs[0].photograph.pixels, runs[1].photograph.pixels)
 
 
 def test_the_estimate_grows_with_size_and_steps(arrays):

@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from jpst import recipe as module
@@ -51,6 +52,28 @@ def test_an_unknown_preset_is_answered_with_the_list(make):
         ({"size_multiple": 0}, ("size_multiple", "0")),
         ({"plateau_tolerance": -0.1}, ("plateau_tolerance", "-0.1")),
         ({"plateau_tolerance": 1.0}, ("plateau_tolerance", "1.0")),
+        ({"size": 10**9}, ("--size", "1000000000", "100000")),
+        ({"size": 384.5}, ("--size", "384.5", "whole")),
+        ({"size": True}, ("--size", "True")),
+        ({"size": "large"}, ("--size", "large")),
+        ({"size": 10**5000}, ("--size", "more than 70 digits")),
+        ({"size_multiple": 10**6}, ("--size-multiple", "256")),
+        ({"iterations": [60, 20]}, ("--iterations", "[60, 20]")),
+        ({"iterations": 60}, ("--iterations", "60")),
+        ({"iterations": (10**7,)}, ("--iterations", "10000000", "1000000")),
+        ({"iterations": (1,) * 9}, ("--iterations", "1 to 8")),
+        ({"iterations": (2.5,)}, ("--iterations", "2.5")),
+        ({"nima_size": 3}, ("--nima-size", "0 or", "32")),
+        ({"nima_size": -224}, ("--nima-size", "-224")),
+        ({"matting_epsilon": 0.0}, ("--matting-epsilon", "1e-08")),
+        ({"coherence_octaves": -1}, ("--coherence-octaves", "-1", "at least 0")),
+        ({"coherence_octaves": 40}, ("--coherence-octaves", "40", "16")),
+        ({"similarity_threshold": -0.1}, ("--similarity-threshold", "-0.1")),
+        ({"minimum_share": 1.1}, ("--minimum-share", "1.1", "at most 1")),
+        ({"style_layers": ()}, ("--style-layers", "()", "weight of 0")),
+        ({"content_layers": "relu4_2"}, ("--content-layers", "relu4_2")),
+        ({"optimiser": "sgd"}, ("--optimiser", "sgd", "adam, lbfgs")),
+        ({"segmenter": ["none"]}, ("--segmenter", "none")),
     ],
 )
 def test_an_impossible_choice_is_refused_and_named(choice, words):
@@ -58,6 +81,25 @@ def test_an_impossible_choice_is_refused_and_named(choice, words):
         Recipe(**choice)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), -1.0, 1e30])
+@pytest.mark.parametrize("name", module.CHOICES)
+def test_no_number_of_a_recipe_is_absurd(name, value):
+    with pytest.raises(JpstError, match=rf"^{name} is .*--{name.replace('_', '-')} .*at least .* and at most "):
+        Recipe(**{name: value})
+
+
+def test_every_number_has_a_range_that_holds_the_defaults():
+    numbers = {field.name for field in dataclasses.fields(Recipe) if field.type in (int, float)}
+    assert module.CHOICES.keys() == numbers
+    assert module.NUMBERS.keys() == set(Hyperparameters._fields)
+    for _, hyper in PRESETS.values():
+        assert all(module.NUMBERS[name].holds(value) for name, value in hyper._asdict().items())
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Recipe(size=np.int64(64), matting_epsilon=np.float32(0.5)).size == 64
 
 
 def test_the_smallest_choices_are_allowed():

@@ -1,0 +1,210 @@
+"""The files that a command writes: checked before any work against all that it reads, and written with their record."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jpst import ade20k, image, image_encoding, pipeline, pixels, pyramid, segment, streams
+from jpst.errors import JpstError
+from jpst.models import fetch, readers
+from jpst.models.registry import REGISTRY
+from jpst.pyramid import Progress
+from jpst.recipe import Recipe
+from jpst.segment import Segmentation
+
+RECORD_BYTES = 1 << 30  # no record is longer
+
+
+class OutputError(JpstError):
+    """A file that cannot be written, or that would replace another; the text says which, and what to do."""
+
+
+def check_transfer(picture: Path, inputs: Sequence[Path], recipe: Recipe, previews: bool) -> None:
+    """Raises now what would go wrong, or get lost, when a transfer writes `picture`, its record and its previews.
+
+    Args:
+      inputs: content and style; the masks given.
+
+    Raises:
+      JpstError: one of them cannot be written, is an input or another output, or is too large for its format; or the
+        record would replace another file than that picture's own record.
+    """
+    _check_picture(picture, result_size(inputs[0], recipe))
+    written = [picture, record_of(picture)]
+    if previews:
+        written += _previews(picture, sum(recipe.iterations))
+    masks = [mask for photograph in inputs[:2] if photograph.name and (mask := segment.beside(photograph))]
+    check(written, [*inputs, *masks, *checkpoints(recipe.nima_checkpoint)])
+    _check_record(picture)
+
+
+def check_segmentation(labels: Path, overlay: Path | None, photograph: Path) -> None:
+    """Raises now what would go wrong, or get lost, when the regions of a photograph are written."""
+    if labels.suffix.lower() != ".png":
+        raise OutputError(f"{labels}: label maps are indexed PNG files. Use the suffix .png.")
+    written = [labels, *([overlay] if overlay else [])]
+    for path in written:
+        _check_picture(path, image.size(photograph))
+    check(written, [photograph, *checkpoints()])
+
+
+def check_conversion(converted: Path, source: Path) -> None:
+    """Raises now what would go wrong, or get lost, when a checkpoint is written anew."""
+    if converted.suffix.lower() != ".npz":
+        raise OutputError(f"{converted}: converted checkpoints are .npz files. Use the suffix .npz.")
+    check([converted], readers.files(source))
+
+
+def check(written: Iterable[Path], read: Iterable[Path]) -> None:
+    """Raises `OutputError` unless every output can be written, and is no input and no other output.
+
+    Two paths are the same where they lead to one file: by links, hard links, or on a file system that does not tell
+    upper from lower case. What is not there yet is compared by its path without links.
+    """
+    inputs = {_identity(path): path for path in read}
+    outputs: dict[Any, Path] = {}
+    for path in written:
+        _check_place(path)
+        identity = _identity(path)
+        if identity in inputs:
+            raise OutputError(f"{path}: this would overwrite an input, {inputs[identity]}. Choose another output.")
+        if identity in outputs:
+            raise OutputError(f"{path}: this is the output {outputs[identity]}, too. Give each a file of its own.")
+        outputs[identity] = path
+
+
+def checkpoints(named: str = "auto") -> list[Path]:
+    """The files of the registered checkpoints that are here, and of the one named, if it is a file."""
+    names = [name for each in REGISTRY.values() for name in (each.filename, f"{each.name}.npz")]
+    paths = [fetch.directory() / name for name in names] + [Path(named)]
+    return [file for path in paths for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file()]
+
+
+def result_size(content: Path, recipe: Recipe) -> tuple[int, int]:
+    """(height, width) of what a transfer will write; only the photograph's header is read."""
+    return pyramid.output_size(image.size(content), recipe)
+
+
+def record_of(picture: Path) -> Path:
+    """Where the record of a picture lies: its name with .json."""
+    return picture.with_suffix(".json")
+
+
+def preview_of(picture: Path, step: int) -> Path:
+    """Where the picture after so many steps lies: OUT-stepN."""
+    return picture.with_name(f"{picture.stem}-step{step:04d}{picture.suffix}")
+
+
+def write_result(picture: Path, run: pipeline.Run) -> dict[str, Any]:
+    """Writes a finished transfer, and then its record, each whole or not at all. Returns the record.
+
+    The record names its picture, so that the next run knows whose it is.
+    """
+    record = {"output": picture.name, **run.record}
+    text = streams.as_json(record)
+    image.write(picture, **run.photograph._asdict())
+    with image_encoding.replacing(record_of(picture)) as file:
+        file.write(text.encode())
+    return record
+
+
+def write_preview(picture: Path, now: Progress, every: int, photograph: tuple[int, int]) -> None:
+    """Writes the picture so far, where a multiple of so many steps was reached since the last report (0: never).
+
+    It has about as many pixels as the working picture, and the shape of the photograph of (height, width).
+    """
+    if every and now.step // every > (now.step - now.chunk) // every:
+        size = pixels.working_size(*photograph, max(now.level.content))
+        image.write(preview_of(picture, now.step), np.asarray(pixels.at_size(np.asarray(now.best), size)))
+
+
+def write_segmentation(labels: Path, overlay: Path | None, photograph: np.ndarray, found: Segmentation) -> None:
+    """Writes a photograph's label map and, where asked for, the photograph with its regions coloured in."""
+    image.write_labels(labels, found.labels, palette())
+    if overlay:
+        image.write(overlay, (photograph + palette()[found.labels] / np.float32(255)) / 2)
+
+
+def palette() -> np.ndarray:
+    """The colours of label maps: ADE20K's, uint8 [150, 3]."""
+    return np.array([each.colour for each in ade20k.CLASSES], np.uint8)
+
+
+def region_shares(found: Segmentation) -> list[tuple[int, str, float]]:
+    """(label, name, percent) of every region with pixels, the largest first."""
+    shares = 100 * np.bincount(found.labels.ravel(), minlength=len(found.names)) / found.labels.size
+    order = np.argsort(-shares, kind="stable").tolist()
+    return [(label, found.names[label], float(shares[label])) for label in order if shares[label] > 0]
+
+
+def _identity(path: Path) -> tuple[int, int] | str:
+    """What two paths of one file have in common, as `os.path.samefile` sees it; nothing is opened."""
+    try:
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    except OSError:
+        return os.path.realpath(path)
+
+
+def _check_picture(path: Path, size: tuple[int, int]) -> None:
+    _exists(path)
+    image.check_writable(path, size)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}). Choose another name.") from error
+
+
+def _check_place(path: Path) -> None:
+    """That a file can be put there, or in place of the one that is there."""
+    target, there = Path(os.path.realpath(path)), _exists(path)
+    if target.is_dir():
+        raise OutputError(f"{path}: is a folder, and a file is to be written there. Move it, or choose another name.")
+    if there and not target.is_file():
+        raise OutputError(f"{path}: is a device or a pipe, and a file is to be written there. Choose another name.")
+    if there and not os.access(target, os.W_OK):
+        raise OutputError(f"{path}: is there already and may not be written to. Choose another name.")
+    folder = next(parent for parent in target.parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: {folder} is no folder that may be written to. Choose another.")
+
+
+def _previews(picture: Path, steps: int) -> list[Path]:
+    """The previews of a run of so many steps that are there already, and the one with the longest name."""
+    prefix = f"{picture.stem}-step".lower()
+    ends = [path.stem[len(prefix) :] for path in picture.parent.iterdir() if path.stem.lower().startswith(prefix)]
+    numbers = {int(end) for end in ends if end.isascii() and end.isdigit() and len(end) < 10}
+    paths = [preview_of(picture, number) for number in sorted(numbers) if number <= steps]
+    return list(dict.fromkeys([*filter(os.path.lexists, paths), preview_of(picture, steps)]))
+
+
+def _check_record(picture: Path) -> None:
+    """That the record replaces none but the same picture's."""
+    record = record_of(picture)
+    if not record.exists():
+        return
+    told = _told_by(record)
+    if told == picture.name or (told and _identity(record.with_name(told)) == _identity(picture)):
+        return
+    found = f"is the record of {told}" if told else f"is there already, and is not jpst's record of {picture.name}"
+    raise OutputError(f"{record}: {found}; the new one would replace it. Choose another OUT, or move it.")
+
+
+def _told_by(record: Path) -> str | None:
+    """The file name of the picture that a record is of; None if it is no record."""
+    if record.stat().st_size > RECORD_BYTES:
+        return None
+    try:
+        told = json.loads(record.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    ours = isinstance(told, dict) and isinstance(told.get("versions"), dict) and "jpst" in told["versions"]
+    name = told.get("output") if ours else None
+    return name if isinstance(name, str) and name and Path(name).name == name and "\0" not in name else None
