@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from jpst import icc
-from jpst.image_decoding import ImageError, hushed
+from jpst.image_decoding import hushed
+from jpst.image_errors import ImageError
 
 
 def rounded(pixels: np.ndarray, alpha: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
@@ -36,8 +37,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
         os.replace(temporary, target)
     except Exception as error:  # encoders raise nearly anything, a full disk included
-        advice = "Check the free space, and the format: JPEG holds 65500 pixels a side, WebP 16383"
-        raise ImageError(f"{path}: could not be written ({error}). {advice}.") from error
+        raise ImageError(f"{path}: could not be written ({error}). Check the free space.") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

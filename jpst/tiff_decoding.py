@@ -1,0 +1,391 @@
+"""TIFF pages found and decoded by what they declare (TIFF 6.0, its supplements), for all that Pillow reads wrongly or
+not at all: floats, signed, packed and separate samples, grey with alpha, CIELAB."""
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from jpst import icc
+from jpst.image_errors import Refused
+
+PREFIXES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+REDUCED, MASK = 1, 4  # bits of NewSubfileType
+
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
+_COLOURS = {
+    4: "a transparency mask",
+    9: "ICC Lab colours",
+    10: "ITU Lab colours",
+    32803: "the mosaic of a camera's sensor",
+    32844: "LogL luminance",
+    32845: "LogLuv colours",
+    34892: "linear raw colours",
+}
+_UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
+_FORMATS = {4: "undefined", 5: "complex whole", 6: "complex floating-point"}
+_JPEG, _FAX = (6, 7), (2, 3, 4)
+_NONE, _LOSSLESS = 1, (5, 8, 32773, 32946, 34925, 50000)  # LZW, Deflate, PackBits, Deflate, LZMA, Zstandard
+_ASSOCIATED, _UNASSOCIATED = 1, 2
+_EXPORT = "Export it as TIFF of 8 or 16 bits, RGB, uncompressed or with LZW or Deflate"
+
+
+class Page(NamedTuple):
+    """The header of the first page that is a full picture."""
+
+    path: str
+    number: int
+    pictures: int
+    """how many pages of the file are full pictures, neither reduced copies nor masks"""
+    width: int
+    height: int
+    orientation: int
+    photometric: int
+    bits: tuple[int, ...]
+    formats: tuple[int, ...]
+    samples: int
+    extra: tuple[int, ...] | None
+    separate: bool
+    compression: int
+    compression_name: str
+    predictor: int
+    fill_order: int
+    subsampling: tuple[int, ...]
+    byte_order: str
+    segment: tuple[int, int]
+    """height and width of a tile, or of a strip"""
+    tiled: bool
+    offsets: tuple[int, ...]
+    lengths: tuple[int, ...]
+    profile: bytes | None
+    tags: frozenset[int]
+    """the tags that there are"""
+
+
+def first_picture(path: str) -> Page | None:
+    """The first page that is neither a reduced copy nor a mask (else the first), None if tifffile finds no sense."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            pages = list(file.pages)
+            full = [number for number, page in enumerate(pages) if not _subfile_type(page) & (REDUCED | MASK)]
+            number = full[0] if full else 0
+            return _header(path, number, len(full), pages[number], file.byteorder)
+    except Exception:  # at damaged headers it raises nearly anything; Pillow, asked next, says what it finds
+        return None
+
+
+def _subfile_type(page: Any) -> int:
+    old = {2: REDUCED}.get(page.tags.valueof(255, 0), 0)
+    return int(page.tags.valueof(254, old))
+
+
+def _header(path: str, number: int, pictures: int, page: Any, byte_order: str) -> Page:
+    def tag(code: int, default: Any) -> Any:
+        return page.tags.valueof(code, default)
+
+    def numbers(code: int, default: Any) -> tuple[int, ...]:
+        value = tag(code, default)
+        return tuple(int(each) for each in (value if isinstance(value, tuple) else (value,)))
+
+    width, height, samples = int(tag(256, 0)), int(tag(257, 0)), int(tag(277, 1))
+    tiled = page.is_tiled
+    compression = int(tag(259, 1))
+    return Page(
+        path=path,
+        number=number,
+        pictures=pictures,
+        width=width,
+        height=height,
+        orientation=turn if (turn := int(tag(274, 1))) in range(1, 9) else 1,
+        photometric=int(tag(262, _WHITE_IS_ZERO)),
+        bits=numbers(258, 1),
+        formats=numbers(339, 1),
+        samples=samples,
+        extra=None if tag(338, None) is None else numbers(338, 0),
+        separate=int(tag(284, 1)) == 2,
+        compression=compression,
+        compression_name=getattr(page.compression, "name", str(compression)).replace("_", " "),
+        predictor=int(tag(317, 1)),
+        fill_order=int(tag(266, 1)),
+        subsampling=numbers(530, (2, 2)),
+        byte_order=byte_order,
+        segment=(int(tag(323, 0)), int(tag(322, 0))) if tiled else (min(int(tag(278, height)), height), width),
+        tiled=tiled,
+        offsets=tuple(page.dataoffsets),
+        lengths=tuple(page.databytecounts),
+        profile=page.iccprofile,
+        tags=frozenset(page.tags.keys()),
+    )
+
+
+def pillow_reads(page: Page) -> bool:
+    """Whether the page is of a kind that Pillow reads, and reads right.
+
+    Raises `Refused` for what neither reads.
+    """
+    if page.compression in (*_JPEG, *_FAX):
+        if page.compression == _JPEG[1] and set(page.bits) != {8}:
+            raise Refused(f"is compressed as JPEG in a way that is not read ({_layout(page)}). {_EXPORT}.")
+        return True
+    if page.compression not in (_NONE, *_LOSSLESS):
+        raise Refused(f"is compressed as {page.compression_name}, which is not read in TIFF. {_EXPORT}.")
+    if page.photometric in _COLOURS or page.photometric > 10:
+        found = _COLOURS.get(page.photometric, f"colours of an unknown kind ({page.photometric})")
+        raise Refused(f"holds {found}, which are not read. {_EXPORT}.")
+    plain = set(page.formats) == {_UNSIGNED} and not page.separate
+    if page.photometric in (_PALETTE, _CMYK, _YCBCR):
+        depths = {_PALETTE: {1, 2, 4, 8}, _CMYK: {8, 16}, _YCBCR: {8}}[page.photometric]
+        subsampled = page.photometric == _YCBCR and page.compression == _NONE and set(page.subsampling) != {1}
+        if not plain or not depths >= set(page.bits) or subsampled:
+            kind = {_PALETTE: "a palette", _CMYK: "CMYK inks", _YCBCR: "YCbCr colours"}[page.photometric]
+            raise Refused(f"stores {kind} in a way that is not read ({_layout(page)}). {_EXPORT}.")
+        return True
+    grey = page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
+    if not plain or page.fill_order != 1 or page.photometric == CIELAB:
+        return False
+    if grey:
+        native = page.byte_order == "<" or page.photometric == _BLACK_IS_ZERO
+        return page.samples == 1 and (set(page.bits) <= {1, 2, 4, 8} or (page.bits == (16,) and native))
+    return page.samples in (3, 4) and set(page.bits) in ({8}, {16})
+
+
+def read(page: Page) -> tuple[np.ndarray, list[str]]:
+    """uint8 or uint16 [H, W, C] (C as in `image`), not yet turned, and what to know about it. Raises `Refused`.
+
+    Floats in [0, 1] become 16 bits, as do 9 to 64 bits; values that signed samples have below 0 become 0.
+    """
+    _check(page)
+    stored, notes = _stored(page), []
+    base = 1 if page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) else 3
+    alpha = _alpha_channel(page, base)
+    if page.photometric == CIELAB:
+        colours, notes = icc.lab_to_srgb(stored[..., :3])
+    else:
+        colours, notes = _unsigned(stored[..., :base], page)
+    if page.photometric == _WHITE_IS_ZERO:
+        colours = np.iinfo(colours.dtype).max - colours
+    if page.samples > base + (alpha is not None):
+        notes.append("Channels beside its colours are left out.")
+    if alpha is None:
+        return colours, notes
+    opacity, _ = _unsigned(stored[..., alpha : alpha + 1], page)
+    samples = np.concatenate([colours, opacity], -1)
+    if (page.extra or (_UNASSOCIATED,))[alpha - base] == _ASSOCIATED:
+        divide_by_alpha(samples)
+    return samples, notes
+
+
+def divide_by_alpha(samples: np.ndarray) -> None:
+    """Colours that came multiplied by alpha, the last channel, made straight; in place."""
+    top = np.iinfo(samples.dtype).max
+    for rows in icc.row_blocks(samples.shape):
+        colours = samples[rows, :, :-1] / np.maximum(samples[rows, :, -1:], np.float32(1))
+        samples[rows, :, :-1] = np.rint(np.minimum(colours, 1) * top)
+
+
+def _layout(page: Page) -> str:
+    """The storage in words, for messages."""
+    kind = {_UNSIGNED: "unsigned", _SIGNED: "signed", _FLOAT: "floating-point"}
+    formats = " and ".join(kind.get(each, _FORMATS.get(each, "unknown")) for each in sorted(set(page.formats)))
+    bits = ", ".join(map(str, page.bits if len(set(page.bits)) > 1 else page.bits[:1]))
+    return f"{page.samples} channels of {bits} bits, {formats}{', in separate planes' * page.separate}"
+
+
+def _check(page: Page) -> None:
+    """Refuses the storage that `_stored` cannot undo."""
+    lab = page.photometric == CIELAB
+    kind = page.formats[0]
+    bits = page.bits[0]
+    depths = {_UNSIGNED: {*range(1, 17), 24, 32, 64}, _SIGNED: {8, 16, 32}, _FLOAT: {16, 32, 64}}.get(kind, set())
+    mixed = len(set(page.bits)) > 1 or (len(set(page.formats)) > 1 and not lab)
+    predicted = {1: True, 2: bits in (8, 16, 32, 64), 3: kind == _FLOAT}.get(page.predictor, False)
+    base = 1 if page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) else 3
+    fits = base <= page.samples <= 16 and len(page.bits) in (1, page.samples)
+    if mixed or bits not in depths or not fits or (lab and bits not in (8, 16)):
+        raise Refused(f"stores its samples in a way that is not read ({_layout(page)}). {_EXPORT}.")
+    if not predicted:
+        raise Refused(f"uses a predictor ({page.predictor}) that is not read with {_layout(page)}. {_EXPORT}.")
+
+
+def _alpha_channel(page: Page, base: int) -> int | None:
+    """Which channel is alpha: as declared, or the fourth of RGB of which nothing is declared."""
+    if page.extra is None:
+        return 3 if base == 3 and page.samples == 4 else None
+    known = (kind in (_ASSOCIATED, _UNASSOCIATED) for kind in page.extra[: page.samples - base])
+    return next((base + place for place, is_alpha in enumerate(known) if is_alpha), None)
+
+
+def _unsigned(stored: np.ndarray, page: Page) -> tuple[np.ndarray, list[str]]:
+    """uint8 or uint16 from black to white."""
+    kind, bits = page.formats[0], page.bits[0]
+    if kind == _FLOAT:
+        return _of_floats(stored)
+    if kind == _SIGNED:
+        top, white = (255, 127) if bits == 8 else (65535, 32767)
+        low, high = int(stored.min()), int(stored.max())
+        note = f"Its samples are signed: 0 is taken as black, {white} as white; they run from {low} to {high}."
+        return _scaled(np.maximum(stored, 0), white, top), [note]
+    return _scaled(stored, 2 ** min(bits, 16) - 1, 255 if bits <= 8 else 65535), []
+
+
+def _scaled(stored: np.ndarray, white: int, top: int) -> np.ndarray:
+    dtype = np.uint8 if top == 255 else np.uint16
+    if white == top:
+        return stored.astype(dtype, copy=False)
+    table = np.rint(np.arange(white + 1) * (top / white)).astype(dtype)
+    return table[stored]
+
+
+def _of_floats(stored: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    low, high = float(stored.min()), float(stored.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise Refused("has floating-point samples that are NaN or infinite. Mend them, or export it as 16-bit TIFF.")
+    if high > 1 and _counts(stored):
+        found = f"has floating-point samples from {low:g} to {high:g}, and needed are samples in [0, 1]"
+        divisor = "255" if high <= 255.5 else "65535" if high <= 65535.5 else "their white"
+        raise Refused(f"{found}. Divide them by {divisor}, or export it as 16-bit TIFF.")
+    notes = []
+    for values, outside, extreme in (("below 0", stored < 0, low), ("above 1", stored > 1, high)):
+        if share := float(outside.any(-1).mean()):
+            notes.append(
+                f"Values {values} ({extreme:.4g} at most) were clipped, in {icc.percent(share)} of the pixels."
+            )
+    samples = np.empty(stored.shape, np.uint16)
+    for rows in icc.row_blocks(stored.shape):
+        samples[rows] = np.rint(np.clip(stored[rows], 0, 1) * np.float32(65535))
+    return samples, notes
+
+
+def _counts(stored: np.ndarray) -> bool:
+    """Whether samples that exceed 1 are levels rather than light: whole numbers, or most of what is not black."""
+    above = np.count_nonzero(stored > 1)
+    return bool(above > np.count_nonzero(stored > 0) / 2 or not np.any(stored % 1))
+
+
+def _stored(page: Page) -> np.ndarray:
+    """[H, W, samples] as stored: unsigned (more than 16 bits cut to 16), signed (to 16 likewise) or float32."""
+    kind = page.formats[0] if page.photometric != CIELAB else _UNSIGNED
+    narrow = page.bits[0] <= 8
+    dtype = {_FLOAT: np.float32, _SIGNED: np.int8 if narrow else np.int16}.get(kind, np.uint8 if narrow else np.uint16)
+    out = np.empty((page.height, page.width, page.samples), dtype)
+    high, wide = page.segment
+    in_one = 1 if page.separate else page.samples
+    with open(page.path, "rb") as file, silent_libtiff(), np.errstate(over="ignore"):
+        for place, (row, column, channel) in enumerate(_places(page)):
+            rows = high if page.tiled else min(high, page.height - row)
+            values = _values(_bytes_of(file, page, place, rows, _row_bytes(page)), page, (rows, wide, in_one))
+            part = out[row : row + rows, column : column + wide, channel : channel + in_one]
+            part[...] = _cut(values, dtype)[: part.shape[0], : part.shape[1]]
+    return out
+
+
+def _places(page: Page) -> Iterator[tuple[int, int, int]]:
+    """Row, column and first channel of each strip or tile, in their order."""
+    high, wide = page.segment
+    if not 0 < high * wide <= max(4 * page.width * page.height, 2**24):
+        raise OSError(f"strips or tiles of {wide} x {high} pixels")
+    for channel in range(page.samples if page.separate else 1):
+        for row in range(0, page.height, high):
+            for column in range(0, page.width, wide):
+                yield row, column, channel
+
+
+def _row_bytes(page: Page) -> int:
+    """Of a strip or tile; rows begin at whole bytes."""
+    return -(-page.segment[1] * (1 if page.separate else page.samples) * page.bits[0] // 8)
+
+
+def _bytes_of(file: BinaryIO, page: Page, place: int, rows: int, row_bytes: int) -> np.ndarray:
+    """uint8 [rows, row_bytes] of one strip or tile, unpacked."""
+    if place >= len(page.offsets) or place >= len(page.lengths):
+        raise OSError("strips or tiles are missing")
+    file.seek(page.offsets[place])
+    data = file.read(page.lengths[place])
+    if len(data) < page.lengths[place]:
+        raise OSError("its last strips are missing")
+    if page.fill_order == 2:
+        data = data.translate(_REVERSED)
+    if page.compression != _NONE:
+        return _decompressed(data, page.compression, rows, row_bytes)
+    if len(data) < rows * row_bytes:
+        raise OSError("its strips are too short")
+    return np.frombuffer(data, np.uint8, rows * row_bytes).reshape(rows, row_bytes)
+
+
+_REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+
+
+def _decompressed(data: bytes, compression: int, rows: int, row_bytes: int) -> np.ndarray:
+    """By libtiff, to which Pillow hands the packed bytes as an 8-bit grey TIFF of one strip."""
+    tags = {256: row_bytes, 257: rows, 258: 8, 259: compression, 262: 1, 273: 8, 277: 1, 278: rows, 279: len(data)}
+    packed = data + b"\0" * (len(data) % 2)
+    directory = b"".join(struct.pack("<HHII", code, 4, 1, value) for code, value in tags.items())
+    made = b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + struct.pack("<H", len(tags)) + directory + bytes(4)
+    with Image.open(BytesIO(made), formats=["TIFF"]) as image:
+        return np.asarray(image)
+
+
+def _values(data: np.ndarray, page: Page, shape: tuple[int, int, int]) -> np.ndarray:
+    """[rows, columns, channels] of the type that is stored, of bytes [rows, row_bytes]."""
+    bits, rows = page.bits[0], shape[0]
+    order = page.byte_order
+    if page.predictor == 3:
+        summed = np.cumsum(data.reshape(rows, -1, shape[2]), axis=1, dtype=np.uint8)
+        planes = summed.reshape(rows, bits // 8, -1)  # the high byte of all samples of a row, then the next
+        return planes.swapaxes(1, 2).copy().view(f">f{bits // 8}").reshape(shape)
+    if bits == 24:
+        three = data.reshape(*shape, 3)
+        high, low = (2, 1) if order == "<" else (0, 1)
+        return three[..., high].astype(np.uint32) << 24 | three[..., low].astype(np.uint32) << 16
+    if bits % 8:
+        return _unpacked(data, bits, shape)
+    values = data.view(f"{order}u{bits // 8}").reshape(shape)
+    native = f"=u{bits // 8}"
+    summed = np.cumsum(values, axis=1, dtype=native) if page.predictor == 2 else values.astype(native, copy=False)
+    kind = page.formats[0] if page.photometric != CIELAB else _UNSIGNED
+    letter = {_UNSIGNED: "u", _SIGNED: "i", _FLOAT: "f"}[kind]
+    return summed.view(f"={letter}{bits // 8}")
+
+
+def _unpacked(data: np.ndarray, bits: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """Whole numbers of any width, the high bit first, as TIFF packs them in either byte order."""
+    out = np.empty(shape, np.uint16)
+    count = shape[1] * shape[2]
+    weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.uint16)
+    for rows in icc.row_blocks((shape[0], count)):
+        ones = np.unpackbits(data[rows], axis=1, count=count * bits)
+        out[rows] = (ones.reshape(-1, shape[1], shape[2], bits) @ weights).astype(np.uint16)
+    return out
+
+
+def _cut(values: np.ndarray, dtype: Any) -> np.ndarray:
+    """The high 16 bits of wider whole numbers; floats as they are."""
+    excess = 8 * (values.dtype.itemsize - np.dtype(dtype).itemsize)
+    if values.dtype.kind == "f" or excess <= 0 or values.dtype.itemsize == 2:
+        return values
+    return values >> values.dtype.type(excess)
+
+
+@contextmanager
+def silent_libtiff() -> Iterator[None]:
+    """Standard error closed to libtiff, which writes its complaints there past Python."""
+    kept = None
+    with suppress(OSError):  # there may be none
+        kept = os.dup(2)
+    try:
+        if kept is not None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+        yield
+    finally:
+        if kept is not None:
+            os.dup2(kept, 2)
+            os.close(kept)
