@@ -31,6 +31,7 @@ _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _FORMATS = {4: "undefined", 5: "complex whole", 6: "complex floating-point"}
 _JPEG, _FAX = (6, 7), (2, 3, 4)
 _NONE, _LOSSLESS = 1, (5, 8, 32773, 32946, 34925, 50000)  # LZW, Deflate, PackBits, Deflate, LZMA, Zstandard
+_UNPREDICTED = (_NONE, 32773)
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _EXPORT = "Export it as TIFF of 8 or 16 bits, RGB, uncompressed or with LZW or Deflate"
 
@@ -140,6 +141,8 @@ def pillow_reads(page: Page) -> bool:
         found = _COLOURS.get(page.photometric, f"colours of an unknown kind ({page.photometric})")
         raise Refused(f"holds {found}, which are not read. {_EXPORT}.")
     plain = set(page.formats) == {_UNSIGNED} and not page.separate
+    if page.predictor != 1 and page.compression in _UNPREDICTED:  # libtiff would pass over what the page declares
+        plain = False
     if page.photometric in (_PALETTE, _CMYK, _YCBCR):
         depths = {_PALETTE: {1, 2, 4, 8}, _CMYK: {8, 16}, _YCBCR: {8}}[page.photometric]
         subsampled = page.photometric == _YCBCR and page.compression == _NONE and set(page.subsampling) != {1}
@@ -228,7 +231,7 @@ def _unsigned(stored: np.ndarray, page: Page) -> tuple[np.ndarray, list[str]]:
     if kind == _FLOAT:
         return _of_floats(stored)
     if kind == _SIGNED:
-        top, white = (255, 127) if bits == 8 else (65535, 32767)
+        top, white = 255 if bits == 8 else 65535, 2 ** (bits - 1) - 1
         low, high = int(stored.min()), int(stored.max())
         note = f"Its samples are signed: 0 is taken as black, {white} as white; they run from {low} to {high}."
         return _scaled(np.maximum(stored, 0), white, top), [note]
@@ -239,6 +242,8 @@ def _scaled(stored: np.ndarray, white: int, top: int) -> np.ndarray:
     dtype = np.uint8 if top == 255 else np.uint16
     if white == top:
         return stored.astype(dtype, copy=False)
+    if white > 65535:
+        return (stored * (top / white) + 0.5).astype(dtype)
     table = np.rint(np.arange(white + 1) * (top / white)).astype(dtype)
     return table[stored]
 
@@ -270,10 +275,11 @@ def _counts(stored: np.ndarray) -> bool:
 
 
 def _stored(page: Page) -> np.ndarray:
-    """[H, W, samples] as stored: unsigned (more than 16 bits cut to 16), signed (to 16 likewise) or float32."""
+    """[H, W, samples] as stored: unsigned (more than 16 bits cut to 16), signed or float32."""
     kind = page.formats[0] if page.photometric != CIELAB else _UNSIGNED
-    narrow = page.bits[0] <= 8
-    dtype = {_FLOAT: np.float32, _SIGNED: np.int8 if narrow else np.int16}.get(kind, np.uint8 if narrow else np.uint16)
+    bits = page.bits[0]
+    dtype = np.dtype(np.uint8 if bits <= 8 else np.uint16)
+    dtype = {_FLOAT: np.dtype(np.float32), _SIGNED: np.dtype(f"i{-(-bits // 8)}")}.get(kind, dtype)
     out = np.empty((page.height, page.width, page.samples), dtype)
     high, wide = page.segment
     in_one = 1 if page.separate else page.samples
@@ -365,9 +371,9 @@ def _unpacked(data: np.ndarray, bits: int, shape: tuple[int, int, int]) -> np.nd
     return out
 
 
-def _cut(values: np.ndarray, dtype: Any) -> np.ndarray:
+def _cut(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The high 16 bits of wider whole numbers; floats as they are."""
-    excess = 8 * (values.dtype.itemsize - np.dtype(dtype).itemsize)
+    excess = 8 * (values.dtype.itemsize - dtype.itemsize)
     if values.dtype.kind == "f" or excess <= 0 or values.dtype.itemsize == 2:
         return values
     return values >> values.dtype.type(excess)
