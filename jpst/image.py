@@ -48,6 +48,9 @@ MAX_PIXELS = 300_000_000
 WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
 WRITABLE |= {".webp": "WEBP", ".heic": "HEIF", ".heif": "HEIF"}
 
+MOST_LABELS = 24
+"""Grey values below this make a label map: the eye sees them all as black."""
+
 SIDE_LIMITS = {"JPEG": 65500, "WEBP": 16383}
 """The most pixels that these formats hold on a side."""
 
@@ -106,18 +109,21 @@ def read_colours(source: Source) -> np.ndarray:
 def read_indices(source: Source) -> tuple[np.ndarray, np.ndarray] | None:
     """Of an indexed picture without transparency its indices, int32 [H, W] upright, and its palette, uint8 [N, 3].
 
-    None of any other picture. Raises `ImageError`.
+    A grey picture (but JPEG) of values below `MOST_LABELS` counts as indexed, its palette being those greys. None of
+    any other picture. Raises `ImageError`.
     """
     if _is_array(source):
         return None
     with decoding.opened(source, MAX_PIXELS) as file:
-        if file.image is None or file.image.mode != "P" or "transparency" in file.image.info:
+        picture = file.image
+        if picture is None or picture.mode not in ("P", "L") or "transparency" in picture.info:
             return None
-        file.image.load()
-        palette = np.frombuffer(bytes(file.image.getpalette("RGB") or ()), np.uint8).reshape(-1, 3)
-        indices = np.asarray(file.image).astype(np.int32)
-        palette = np.pad(palette, ((0, max(0, indices.max() + 1 - len(palette))), (0, 0)))
-        return decoding.turned(indices, decoding.orientation(file.image)), palette
+        indices = decoding.turned(np.asarray(picture), decoding.orientation(picture)).astype(np.int32)
+        if picture.mode == "L":
+            labels = picture.format != "JPEG" and indices.max() < MOST_LABELS
+            return (indices, np.arange(MOST_LABELS, dtype=np.uint8).repeat(3).reshape(-1, 3)) if labels else None
+        palette = np.frombuffer(bytes(picture.getpalette("RGB") or ()), np.uint8).reshape(-1, 3)
+        return indices, np.pad(palette, ((0, max(0, indices.max() + 1 - len(palette))), (0, 0)))
 
 
 def size(source: Source) -> tuple[int, int]:
@@ -187,7 +193,7 @@ def left_out(path: str | os.PathLike[str], photograph: Photograph) -> tuple[str,
 
 
 def quantised(pixels: np.ndarray, dtype: DTypeLike) -> np.ndarray:
-    """Floats [H, W, 3], clipped to [0, 1], as the nearest values of an unsigned integer type; little memory beside."""
+    """Floats [H, W, C], clipped to [0, 1], as the nearest values of an unsigned integer type; little memory beside."""
     return encoding.rounded(pixels, None, np.dtype(dtype))
 
 

@@ -18,9 +18,9 @@ from jpst.image_errors import ImageError
 
 
 def rounded(pixels: np.ndarray, alpha: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
-    """The nearest integers [H, W, 3] or, with alpha, [H, W, 4]."""
+    """The nearest integers [H, W, C], alpha the last channel if it is given."""
     parts = [pixels] if alpha is None else [pixels, alpha]
-    samples = np.empty((*pixels.shape[:2], 3 if alpha is None else 4), dtype)
+    samples = np.empty((*pixels.shape[:2], sum(part.shape[-1] for part in parts)), dtype)
     for rows in icc.row_blocks(samples.shape):
         block = np.concatenate([part[rows] for part in parts], -1, dtype=np.float32)
         samples[rows] = np.rint(np.clip(block, 0, 1, out=block) * np.iinfo(dtype).max)

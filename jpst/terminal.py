@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from jpst import pipeline, pyramid, semantics
+from jpst import image, pipeline, pyramid, semantics
 from jpst.aesthetics import Score
 from jpst.estimate import Estimate
 from jpst.models import fetch as fetching
@@ -40,8 +40,8 @@ def show_job(job: pipeline.Job, absent: dict[str, str], console: Console) -> Non
         console.print(f"{name}: {width} x {height}, {photograph.bit_depth} bit", highlight=False)
     sizes = ", ".join(f"{width} x {height} ({steps} steps)" for (height, width), _, steps in job.levels)
     console.print(f"working sizes: {sizes}", highlight=False)
-    for note in (job.found.note, *(f"The {term} term is absent: {why}." for term, why in absent.items())):
-        console.print(note, highlight=False, soft_wrap=True)
+    for note in (*pipeline.notes(job), *(f"The {term} term is absent: {why}." for term, why in absent.items())):
+        console.print(Text(note), soft_wrap=True)  # as it stands: file names may look like markup
     if len(job.found.regions.names) > 1 or job.found.regions.moves:
         console.print(_regions(job.found.regions))
 
@@ -79,6 +79,8 @@ def show_run(run: pipeline.Run, output: Path, console: Console) -> None:
         console.print("Interrupted: this is the best picture so far.")
     elif run.record["status"] != Status.FINE.sentence:
         console.print(f"Note: {run.record['status']}", soft_wrap=True)
+    for note in image.left_out(output, run.photograph):
+        console.print(Text(note), soft_wrap=True)
     height, width = run.photograph.pixels.shape[:2]
     seconds = _duration(run.record["seconds"])
     console.print(f"{output} written, {width} x {height}, in {seconds}.", highlight=False, soft_wrap=True)
