@@ -16,6 +16,7 @@ from jpst.image_errors import Refused
 
 PREFIXES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
+BELOW = -1  # in place of a page's number
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
 _COLOURS = {
@@ -26,6 +27,11 @@ _COLOURS = {
     32844: "LogL luminance",
     32845: "LogLuv colours",
     34892: "linear raw colours",
+}
+_DEPTHS = {
+    _PALETTE: ("a palette", {1, 2, 4, 8}),
+    _CMYK: ("CMYK inks", {8, 16}),
+    _YCBCR: ("YCbCr colours", {8}),
 }
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _FORMATS = {4: "undefined", 5: "complex whole", 6: "complex floating-point"}
@@ -41,6 +47,7 @@ class Page(NamedTuple):
 
     path: str
     number: int
+    """from 0, or `BELOW`: not among the pages, but in a directory below one"""
     pictures: int
     """how many pages of the file are full pictures, neither reduced copies nor masks"""
     width: int
@@ -74,17 +81,20 @@ def first_picture(path: str) -> Page | None:
 
     try:
         with tifffile.TiffFile(path) as file:
-            pages = list(file.pages)
-            full = [number for number, page in enumerate(pages) if not _subfile_type(page) & (REDUCED | MASK)]
-            number = full[0] if full else 0
-            return _header(path, number, len(full), pages[number], file.byteorder)
+            pages = list(enumerate(file.pages))
+            full = [each for each in pages if _is_full(each[1])]
+            if not full:  # then it may be in a directory below that of its thumbnail
+                full = [(BELOW, sub) for _, page in pages for sub in page.pages or () if _is_full(sub)]
+            number, page = (full or pages)[0]
+            return _header(path, number, len(full), page, file.byteorder)
     except Exception:  # at damaged headers it raises nearly anything; Pillow, asked next, says what it finds
         return None
 
 
-def _subfile_type(page: Any) -> int:
-    old = {2: REDUCED}.get(page.tags.valueof(255, 0), 0)
-    return int(page.tags.valueof(254, old))
+def _is_full(page: Any) -> bool:
+    """Whether a page is neither a reduced copy nor a mask, by NewSubfileType or else by SubfileType."""
+    old = REDUCED if page.tags.valueof(255, 0) == 2 else 0
+    return not int(page.tags.valueof(254, old)) & (REDUCED | MASK)
 
 
 def _header(path: str, number: int, pictures: int, page: Any, byte_order: str) -> Page:
@@ -131,32 +141,35 @@ def pillow_reads(page: Page) -> bool:
 
     Raises `Refused` for what neither reads.
     """
-    if page.compression in (*_JPEG, *_FAX):
-        if page.compression == _JPEG[1] and set(page.bits) != {8}:
-            raise Refused(f"is compressed as JPEG in a way that is not read ({_layout(page)}). {_EXPORT}.")
-        return True
-    if page.compression not in (_NONE, *_LOSSLESS):
+    by_libtiff = page.compression in (*_JPEG, *_FAX)
+    if not by_libtiff and page.compression not in (_NONE, *_LOSSLESS):
         raise Refused(f"is compressed as {page.compression_name}, which is not read in TIFF. {_EXPORT}.")
     if page.photometric in _COLOURS or page.photometric > 10:
         found = _COLOURS.get(page.photometric, f"colours of an unknown kind ({page.photometric})")
-        raise Refused(f"holds {found}, which are not read. {_EXPORT}.")
-    plain = set(page.formats) == {_UNSIGNED} and not page.separate
-    if page.predictor != 1 and page.compression in _UNPREDICTED:  # libtiff would pass over what the page declares
-        plain = False
-    if page.photometric in (_PALETTE, _CMYK, _YCBCR):
-        depths = {_PALETTE: {1, 2, 4, 8}, _CMYK: {8, 16}, _YCBCR: {8}}[page.photometric]
-        subsampled = page.photometric == _YCBCR and page.compression == _NONE and set(page.subsampling) != {1}
-        if not plain or not depths >= set(page.bits) or subsampled:
-            kind = {_PALETTE: "a palette", _CMYK: "CMYK inks", _YCBCR: "YCbCr colours"}[page.photometric]
-            raise Refused(f"stores {kind} in a way that is not read ({_layout(page)}). {_EXPORT}.")
+        raise Refused(f"holds {found}, a kind that is not read. {_EXPORT}.")
+    if by_libtiff or page.photometric in _DEPTHS:
+        _check_for_pillow(page, by_libtiff)
         return True
-    grey = page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
-    if not plain or page.fill_order != 1 or page.photometric == CIELAB:
+    plain = set(page.formats) == {_UNSIGNED} and not page.separate and page.fill_order == 1 and page.number == 0
+    if page.predictor != 1 and page.compression in _UNPREDICTED:  # libtiff would pass over what the page declares
         return False
-    if grey:
-        native = page.byte_order == "<" or page.photometric == _BLACK_IS_ZERO
-        return page.samples == 1 and (set(page.bits) <= {1, 2, 4, 8} or (page.bits == (16,) and native))
-    return page.samples in (3, 4) and set(page.bits) in ({8}, {16})
+    if page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
+        known = page.byte_order == "<" or page.photometric == _BLACK_IS_ZERO
+        return plain and page.samples == 1 and (set(page.bits) <= {1, 2, 4, 8} or (page.bits == (16,) and known))
+    return plain and page.photometric == _RGB and page.samples in (3, 4) and set(page.bits) in ({8}, {16})
+
+
+def _check_for_pillow(page: Page, by_libtiff: bool) -> None:
+    """Refuses what only Pillow could read, and does not."""
+    kind, depths = _DEPTHS.get(page.photometric, ("its pixels", set()))
+    fits = set(page.formats) == {_UNSIGNED} and not page.separate and depths >= set(page.bits)
+    if by_libtiff:
+        fits = page.compression != _JPEG[1] or set(page.bits) == {8}
+    elif page.photometric == _YCBCR:
+        fits = fits and (page.compression != _NONE or set(page.subsampling) == {1})
+    if not fits or page.number == BELOW:
+        where = ", below its thumbnail" if page.number == BELOW else ""
+        raise Refused(f"stores {kind} in a way that is not read ({_layout(page)}{where}). {_EXPORT}.")
 
 
 def read(page: Page) -> tuple[np.ndarray, list[str]]:
@@ -257,11 +270,9 @@ def _of_floats(stored: np.ndarray) -> tuple[np.ndarray, list[str]]:
         divisor = "255" if high <= 255.5 else "65535" if high <= 65535.5 else "their white"
         raise Refused(f"{found}. Divide them by {divisor}, or export it as 16-bit TIFF.")
     notes = []
-    for values, outside, extreme in (("below 0", stored < 0, low), ("above 1", stored > 1, high)):
+    for values, outside in ((f"below 0 (down to {low:.4g})", stored < 0), (f"above 1 (up to {high:.4g})", stored > 1)):
         if share := float(outside.any(-1).mean()):
-            notes.append(
-                f"Values {values} ({extreme:.4g} at most) were clipped, in {icc.percent(share)} of the pixels."
-            )
+            notes.append(f"Values {values} were clipped, in {icc.percent(share)} of the pixels.")
     samples = np.empty(stored.shape, np.uint16)
     for rows in icc.row_blocks(stored.shape):
         samples[rows] = np.rint(np.clip(stored[rows], 0, 1) * np.float32(65535))
