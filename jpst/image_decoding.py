@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 
-from jpst import icc, image_metadata, png_chunks, profiles, tiff_decoding
+from jpst import icc, image_metadata, png_chunks, profiles, tiff_decoding, tiff_pages
 from jpst.image_errors import ImageError, Refused
 
 READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "HEIF", "AVIF", "BMP", "GIF", "JPEG2000", "PPM")
@@ -36,7 +36,7 @@ class Opened(NamedTuple):
     """as a PIL image, None for a TIFF page that Pillow does not read (right)"""
     file: str | BytesIO | None = None
     """what `image` was opened from, None if it came as a PIL image"""
-    page: tiff_decoding.Page | None = None
+    page: tiff_pages.Page | None = None
     chunks: png_chunks.Chunks | None = None
 
     def size(self) -> tuple[int, int]:
@@ -88,10 +88,10 @@ def _check_pixels(height: int, width: int, max_pixels: int) -> None:
 
 def _parsed(name: str, header: bytes, max_pixels: int, stack: ExitStack) -> Opened:
     """A file with its header read; closed by the stack."""
-    page = tiff_decoding.first_picture(name) if header.startswith(tiff_decoding.PREFIXES) else None
+    page = tiff_pages.first_picture(name) if header.startswith(tiff_pages.PREFIXES) else None
     if page and page.width and page.height:
         _check_pixels(page.height, page.width, max_pixels)
-        if not tiff_decoding.pillow_reads(page):
+        if not tiff_pages.pillow_reads(page):
             return Opened(None, page=page)
     chunks = png_chunks.checked(name) if header.startswith(png_chunks.SIGNATURE) else None
     file = chunks.file if chunks else name
@@ -111,7 +111,7 @@ def decoded(file: Opened, managed: bool) -> Decoded:
         assert file.page is not None
         samples, notes = tiff_decoding.read(file.page)
         # CIELAB needs no profile, and comes as sRGB
-        profile = None if file.page.photometric == tiff_decoding.CIELAB else file.page.profile
+        profile = None if file.page.photometric == tiff_pages.CIELAB else file.page.profile
         return Decoded(turned(samples, file.page.orientation), profile, notes + _left_out(file))
     samples, notes, converted = _pillows_samples(file, managed)
     samples = _with_transparent_colour(samples, file.image.info.get("transparency"))
