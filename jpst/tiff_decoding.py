@@ -107,10 +107,7 @@ def _counts(stored: np.ndarray) -> bool:
 
 def _stored(page: Page) -> np.ndarray:
     """[H, W, samples] as stored: unsigned (more than 16 bits cut to 16), signed or float32."""
-    kind = page.formats[0] if page.photometric != tiff_pages.CIELAB else tiff_pages.UNSIGNED
-    bits = page.bits[0]
-    dtype = np.dtype(np.uint8 if bits <= 8 else np.uint16)
-    dtype = {tiff_pages.FLOAT: np.dtype(np.float32), tiff_pages.SIGNED: np.dtype(f"i{-(-bits // 8)}")}.get(kind, dtype)
+    dtype = _stored_type(page)
     out = np.empty((page.height, page.width, page.samples), dtype)
     high, wide = page.segment
     in_one = 1 if page.separate else page.samples
@@ -121,6 +118,13 @@ def _stored(page: Page) -> np.ndarray:
             part = out[row : row + rows, column : column + wide, channel : channel + in_one]
             part[...] = _cut(values, dtype)[: part.shape[0], : part.shape[1]]
     return out
+
+
+def _stored_type(page: Page) -> np.dtype:
+    kind, bits = page.formats[0], page.bits[0]
+    if kind == tiff_pages.UNSIGNED or page.photometric == tiff_pages.CIELAB:
+        return np.dtype(np.uint8 if bits <= 8 else np.uint16)
+    return np.dtype(np.float32 if kind == tiff_pages.FLOAT else f"i{bits // 8}")
 
 
 def _places(page: Page) -> Iterator[tuple[int, int, int]]:

@@ -151,9 +151,10 @@ def pillow_reads(page: Page) -> bool:
 
 def _check_for_pillow(page: Page, by_libtiff: bool) -> None:
     """Refuses what only Pillow could read, and does not."""
-    kind, depths = _DEPTHS.get(page.photometric, ("its pixels", set()))
+    kind, depths = _DEPTHS.get(page.photometric, ("its samples", set()))
     fits = set(page.formats) == {UNSIGNED} and not page.separate and depths >= set(page.bits)
     if by_libtiff:
+        kind = f"{page.compression_name} data"
         fits = page.compression != _JPEG[1] or set(page.bits) == {8}
     elif page.photometric == YCBCR:
         fits = fits and (page.compression != NONE or set(page.subsampling) == {1})

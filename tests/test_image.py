@@ -18,6 +18,7 @@ from pictures import (
     P3,
     SRGB,
     TURN,
+    XYZ_TO_SRGB,
     as_pillow_reads,
     cmyk_profile,
     curv,
@@ -420,14 +421,7 @@ def test_16_bit_profile_conversion_is_smooth_and_agrees_with_lcms(tmp_path, name
 def test_16_bit_matrix_conversion_is_exact_to_16_bits(tmp_path):
     samples = gradient16()
     linear = (samples / 65535) ** (563 / 256) @ np.array(ADOBE)
-    to_srgb = np.array(
-        [
-            [3.1338561, -1.6168667, -0.4906146],
-            [-0.9787684, 1.9161415, 0.0334540],
-            [0.0719453, -0.2289914, 1.4052427],
-        ]
-    )
-    linear = np.clip(linear @ to_srgb.T, 0, 1)  # XYZ (D50) to sRGB after Lindbloom
+    linear = np.clip(linear @ np.array(XYZ_TO_SRGB).T, 0, 1)  # XYZ (D50) to sRGB after Lindbloom
     expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     path = png16(tmp_path / "a.png", samples, profile=matrix_profile())
     assert distance(read(path).pixels, expected) < 2e-4  # Lindbloom and lcms adapt D65 to D50 a little differently
