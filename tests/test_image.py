@@ -36,7 +36,7 @@ from pictures import (
     scene16,
     table_profile,
 )
-from PIL import Image, ImageCms, ImageFile, ImageOps, features
+from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps, features
 
 import jpst.icc as profiles
 import jpst.image as image
@@ -144,7 +144,20 @@ def test_first_frame_of_many(tmp_path):
         expected = as_pillow_reads(tmp_path / name, "RGB")
         np.testing.assert_array_equal(read_colours(tmp_path / name), expected)
         np.testing.assert_array_equal(np.rint(read(tmp_path / name).pixels * 255), expected)
+        kind = "page" if name == "a.tif" else "frame"
+        assert read(tmp_path / name).notes == (f"The first of its 3 {kind}s is taken; the others are left out.",)
     np.testing.assert_array_equal(read_colours(tmp_path / "a.tif"), scene(seed=0))
+
+
+def test_damaged_later_frames_do_not_cost_the_first(tmp_path):
+    frames = [Image.fromarray(scene(seed=seed)) for seed in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    whole = (tmp_path / "a.gif").read_bytes()
+    expected = as_pillow_reads(tmp_path / "a.gif", "RGB")
+    (tmp_path / "a.gif").write_bytes(whole[: len(whole) // 2])
+    photo = read(tmp_path / "a.gif")
+    np.testing.assert_array_equal(np.rint(photo.pixels * 255), expected)
+    assert "others are left out" in photo.notes[0]
 
 
 def test_camera_jpeg_with_a_second_picture_gives_the_first(tmp_path):
@@ -480,6 +493,93 @@ def test_cmyk_without_a_usable_profile(tmp_path, profile):
     path = save(tmp_path / "a.jpg", Image.fromarray(scene()).convert("CMYK"), icc_profile=profile, quality=95)
     assert b"Adobe" in path.read_bytes()[:200]
     assert np.abs(read(path).pixels * 255 - scene()).mean() < 6
+    assert [("profile is broken" in note) for note in read(path).notes] == [True] * (profile is not None)
+
+
+@pytest.mark.parametrize("profile", [None, cmyk_profile()])
+def test_cmyk_jpeg_without_adobes_marker_stores_ink_as_it_is(tmp_path, profile):
+    """Pillow inverts what it writes, as Adobe does; here that is undone before, and the marker left out."""
+    inks = Image.fromarray(scene()).convert("CMYK")
+    file = io.BytesIO()
+    ImageChops.invert(inks).save(file, "JPEG", quality=95)
+    whole = file.getvalue()
+    start = whole.index(b"\xff\xee")
+    (tmp_path / "a.jpg").write_bytes(whole[:start] + whole[start + 16 :])
+    assert whole[start + 4 : start + 9] == b"Adobe" and b"Adobe" not in (tmp_path / "a.jpg").read_bytes()
+    save(tmp_path / "b.jpg", inks, quality=95)
+    assert distance(read(tmp_path / "a.jpg").pixels, read(tmp_path / "b.jpg").pixels) < 4 / 255
+    assert distance(read_colours(tmp_path / "a.jpg"), read_colours(tmp_path / "b.jpg")) < 4
+    with Image.open(tmp_path / "a.jpg") as opened:
+        np.testing.assert_array_equal(read(opened).pixels, read(tmp_path / "a.jpg").pixels)
+
+
+def with_colour_space(path, space, index, **options):
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"  # Pillow leaves EXIF out of PNG if its first directory is empty
+    exif.get_ifd(0x8769)[0xA001] = space
+    if index:
+        exif.get_ifd(0x8769)[0xA005] = {1: index}
+    return save(path, scene() // 2 + 64, exif=exif, **options)
+
+
+@pytest.mark.parametrize(("space", "index"), [(0xFFFF, "R03"), (2, None)])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_adobe_rgb_by_exif_is_converted(tmp_path, name, space, index):
+    path = with_colour_space(tmp_path / name, space, index, **({"quality": 95} if name != "a.png" else {}))
+    decoded = as_pillow_reads(path, "RGB")
+    assert distance(read(path).pixels, decoded / 255) > 0.02
+    assert distance(read(path).pixels, lcms(decoded, matrix_profile())) < 4e-3
+    with_colour_space(path, space, index, icc_profile=matrix_profile(SRGB, CURVES["para3"]))
+    assert distance(read(path).pixels, as_pillow_reads(path, "RGB") / 255) < 2e-3, "a profile comes first"
+
+
+@pytest.mark.parametrize(("space", "index"), [(0xFFFF, "R98"), (0xFFFF, None), (1, "R98"), (1, "R03")])
+def test_other_colour_spaces_by_exif_change_nothing(tmp_path, space, index):
+    path = with_colour_space(tmp_path / "a.png", space, index)
+    np.testing.assert_array_equal(np.rint(read(path).pixels * 255), as_pillow_reads(path))
+
+
+def test_colours_outside_srgb_are_told(tmp_path):
+    samples = np.full((10, 10, 3), 128, np.uint8)
+    samples[:3] = (0, 255, 0)
+    photo = read(save(tmp_path / "a.png", samples, icc_profile=matrix_profile()))
+    assert photo.notes == ("Colours outside sRGB were cut, in 30% of the pixels.",)
+    samples[:3] = (120, 140, 120)
+    assert read(save(tmp_path / "a.png", samples, icc_profile=matrix_profile())).notes == ()
+
+
+def test_metadata_that_is_not_kept_is_told_where_asked(tmp_path):
+    exif = Image.Exif()
+    exif[0x0132], exif[0x010F], exif[0x8298] = "2001:02:03 04:05:06", "Camera", "nobody"
+    exif.get_ifd(0x8825)[2] = (1.0, 2.0, 3.0)
+    told = (
+        "Its metadata (EXIF date, EXIF camera, EXIF GPS position, EXIF copyright, XMP) is not kept in the result yet."
+    )
+    for name in ("a.jpg", "a.webp", "a.png"):
+        save(tmp_path / name, scene(), exif=exif, xmp=b"<x:xmpmeta/>")
+        assert read(tmp_path / name).notes == ()
+        found = read(tmp_path / name, metadata=True).notes
+        assert found == (told,) or (name == "a.png" and found == (told.replace(", XMP", ""),))
+    exif = Image.Exif()
+    exif[TURN] = 6
+    assert read(save(tmp_path / "b.jpg", scene(), exif=exif), metadata=True).notes == ()
+    tags = [(306, 2, 20, "2001:02:03 04:05:06", True), (700, 1, 12, b"<x:xmpmeta/>", True)]
+    for number, samples in enumerate((scene(), scene() / np.float32(255))):
+        form = {"photometric": "rgb", "metadata": None, "software": False}
+        tifffile.imwrite(tmp_path / f"{number}.tif", samples, extratags=tags, **form)
+        told = "Its metadata (EXIF date, XMP) is not kept in the result yet."
+        assert read(tmp_path / f"{number}.tif", metadata=True).notes == (told,)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_are_refused_as_such(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    reading, writing = os.pipe()
+    for path in (tmp_path / "a.jpg", f"/dev/fd/{reading}", "/dev/null"):
+        for call in (read, read_colours, size, read_labels):
+            fails("is a pipe or a device.*Save it in a file", call, path)
+    os.close(reading)
+    os.close(writing)
 
 
 @pytest.mark.parametrize(
@@ -501,6 +601,7 @@ def test_cmyk_without_a_usable_profile(tmp_path, profile):
 def test_a_broken_or_foreign_profile_counts_as_srgb(tmp_path, profile):
     path = save(tmp_path / "a.png", scene(), icc_profile=profile)
     np.testing.assert_array_equal(np.rint(read(path).pixels * 255), scene())
+    assert read(path).notes == ("Its colour profile is broken, or for another kind of picture; sRGB is assumed.",)
 
 
 def profile_name(opened):
@@ -641,6 +742,15 @@ def test_writing_through_a_link_keeps_the_link(tmp_path):
 def test_formats_that_cannot_hold_the_size_say_so(tmp_path):
     fails("16383", write, tmp_path / "a.webp", np.zeros((1, 16400, 3), np.float32))
     fails("65500", write, tmp_path / "a.jpg", np.zeros((1, 66000, 3), np.float32))
+    fails("20 x 16384 pixels, and WEBP holds 16383.*PNG", check_writable, tmp_path / "a.webp", (16384, 20))
+    fails("65501 x 20 pixels, and JPEG holds 65500", check_writable, tmp_path / "a.jpeg", (20, 65501))
+    for name, sides in {
+        "a.webp": (16383, 20),
+        "a.jpg": (65500, 65500),
+        "a.png": (10**6, 1),
+        "a.tif": (1, 10**6),
+    }.items():
+        check_writable(tmp_path / name, sides)
     assert os.listdir(tmp_path) == []
 
 
