@@ -91,9 +91,7 @@ def from_indexed(
     rather paintings than label maps: of many colours, mostly without solid ground, or with colours that differ a
     little between the two; `from_painted` is for those.
     """
-    used = np.union1d(content[0], style[0])
-    palettes = [palette[used[used < len(palette)]] for _, palette in (content, style)]
-    by_index = any(len(np.unique(palette, axis=0)) < len(palette) for palette in palettes)
+    by_index = _share_a_colour(content, style)
     images = [
         np.repeat(indices[..., None], 3, axis=-1).astype(np.uint8) if by_index else palette[indices]
         for indices, palette in (content, style)
@@ -105,6 +103,17 @@ def from_indexed(
         return None
     names = [f"label {int(colour[0])}" for colour in colours] if by_index else mask_colours.names_of(colours)
     return _by_value(indices, names)
+
+
+def _share_a_colour(*masks: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Whether indices in use have one colour: in one of the masks, or over both where their palettes agree."""
+    used = [np.unique(indices) for indices, _ in masks]
+    colours = [palette[own] for own, (_, palette) in zip(used, masks, strict=True)]
+    together = np.union1d(*used)
+    known = [palette[together[together < len(palette)]] for _, palette in masks]
+    if np.array_equal(known[0], known[1]):
+        colours.append(known[0])
+    return any(len(np.unique(each, axis=0)) < len(each) for each in colours)
 
 
 def fit(labels: np.ndarray, height: int, width: int, *, source: str | Path) -> np.ndarray:
