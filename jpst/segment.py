@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from jpst import mask_colours, pixels
 from jpst.errors import JpstError
-from jpst.mask_colours import COLOUR_RADIUS, MAXIMUM_REGIONS
+from jpst.mask_colours import COLOUR_RADIUS, MAXIMUM_REGIONS, SLOPE_REACH
 from jpst.mask_colours import USUAL_COLOURS as USUAL_COLOURS
 from jpst.programs import kept
 
@@ -20,6 +20,7 @@ WHOLE = "whole image"
 PURE_SHARE = 0.7  # of flat pixels that have a main colour: 85 % and more in masks, half or less in most photographs
 
 FLAT_RANGE = 32  # levels over 3 x 3 pixels; an edge between two regions spans far more
+NEAR_SHARE = 0.01  # of a mask, for a colour near another one to be a region and no noise
 MINIMUM_REGION_SHARE = 5e-4  # of solid pixels on one side; a quarter of the smallest region in use (0.2 %)
 
 ASPECT_TOLERANCE = 0.03
@@ -187,11 +188,21 @@ def _check_thick(has_region: np.ndarray, side: str) -> None:
 
 
 def _are_exact(colours: np.ndarray, indices: list[np.ndarray]) -> bool:
-    """Whether masks have no noise: few colours, all on solid ground, and the same ones on both sides."""
+    """Whether masks have no noise: few colours, all on solid ground, near ones on much, alike on both sides.
+
+    Antialiased edges that were enlarged lie on solid ground too, but on little.
+    """
     if len(colours) > MAXIMUM_REGIONS:
         return False
-    solid = np.unique(np.concatenate([_solid(index).ravel() for index in indices]))
-    return len(solid[solid >= 0]) == len(colours) and not _differ_a_little(colours, indices)
+    solids = [_solid(index) for index in indices]
+    shares = np.max([np.bincount(each[each >= 0], minlength=len(colours)) / each.size for each in solids], axis=0)
+    near = _within(colours, SLOPE_REACH).sum(axis=-1) > 1
+    return bool((shares > near * NEAR_SHARE).all()) and not _differ_a_little(colours, indices)
+
+
+def _within(colours: np.ndarray, radius: float) -> np.ndarray:
+    """Which colours [K, 3] are so near to which, themselves included: [K, K]."""
+    return np.square(colours[:, None] - colours).sum(axis=-1) <= radius**2
 
 
 def _differ_a_little(colours: np.ndarray, indices: list[np.ndarray]) -> bool:
@@ -199,7 +210,7 @@ def _differ_a_little(colours: np.ndarray, indices: list[np.ndarray]) -> bool:
 
     Not where all colours are near each other, as the first whole numbers are: one colour would be left.
     """
-    near = np.square(colours[:, None] - colours).sum(axis=-1) <= COLOUR_RADIUS**2
+    near = _within(colours, COLOUR_RADIUS)
     first, second = (np.isin(np.arange(len(colours)), index) for index in indices)
     return bool(near[np.ix_(first & ~second, second & ~first)].any() and not near.all())
 

@@ -283,6 +283,15 @@ def test_near_colours_that_both_sides_share_are_regions():
     np.testing.assert_array_equal(style.labels, content.labels[:, ::-1])
 
 
+def test_enlarged_antialiased_edges_are_no_exact_regions():
+    """They are solid, but little; the colours that noise would reach from others stay with these."""
+    soft = Image.fromarray(paint(BLACK, (WHITE, [(50, 20), (190, 50), (80, 140)]), resample=Image.Resampling.BOX))
+    mask = np.asarray(soft.resize((4 * WIDTH, 4 * HEIGHT), Image.Resampling.NEAREST))
+    assert len(np.unique(mask)) <= 24
+    content, _ = segment.from_painted(mask, mask)
+    assert len(content.names) <= 10 < len(np.unique(mask))
+
+
 PALETTE = np.array([[0, 0, 0], [0, 0, 0], [200, 20, 20], [205, 25, 20], [0, 0, 0]], np.uint8)
 
 
