@@ -9,6 +9,12 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+BROKEN = "Its colour profile is broken, or for another kind of picture; sRGB is assumed."
+BROKEN_INK = "Its colour profile is broken, or for another kind of picture; the inks are taken as plain cyan, magenta, \
+yellow and black."
+_VISIBLE = (-5e-4, 1.005)  # linear light further out than this is half an 8-bit level or more outside sRGB
+_WORTH_TELLING = 1e-3  # of the pixels
+
 
 def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
     """Row slices of about a megapixel, so that temporaries stay small beside the image."""
@@ -24,6 +30,11 @@ def unit(samples: np.ndarray, channels: int) -> np.ndarray:
     return np.divide(samples, np.float32(np.iinfo(samples.dtype).max), out=out)
 
 
+def percent(share: float) -> str:
+    """Of 0 to 1, for a sentence."""
+    return "all" if share == 1 else f"{share:.0%}" if 0.1 <= share < 0.995 else f"{max(share, 1e-4):.2%}"
+
+
 @functools.cache
 def srgb_profile() -> bytes:
     from PIL import ImageCms
@@ -31,6 +42,9 @@ def srgb_profile() -> bytes:
     made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     date = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)  # not today, so that equal images are equal files
     return made[:24] + date + made[36:]
+
+
+D50 = np.array([0.9642, 1, 0.8249], np.float32)
 
 
 def _by_lcms(image: Image.Image, profile: bytes) -> Image.Image:
@@ -45,53 +59,85 @@ def _by_lcms(image: Image.Image, profile: bytes) -> Image.Image:
     return converted
 
 
-def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """By the profile; without a usable one, (1 - ink)(1 - black)."""
+def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, list[str]]:
+    """By the profile; without a usable one, (1 - ink)(1 - black), with a note if there was one."""
     image.load()
     with suppress(OSError, ValueError):
         if profile:
-            return _by_lcms(image, profile)
-    return image.convert("RGB")
+            return _by_lcms(image, profile), []
+    return image.convert("RGB"), [BROKEN_INK] if profile is not None else []
 
 
-def to_srgb(samples: np.ndarray, profile: bytes | None) -> np.ndarray:
-    """float32 [H, W, 3], sRGB-encoded, of samples [H, W, 1 or 3] in the profile's colours."""
-    converted = None
+def to_srgb(samples: np.ndarray, profile: bytes | None) -> tuple[np.ndarray, list[str]]:
+    """float32 [H, W, 3], sRGB-encoded, of samples [H, W, 1 or 3] in the profile's colours; and what was lost."""
+    if profile is None:
+        return unit(samples, 3), []
     broken = (struct.error, LookupError, ValueError, ArithmeticError, OSError)
     with suppress(*broken), np.errstate(divide="raise", invalid="raise", over="raise"):
-        converted = _by_profile(samples, profile) if profile else None
-    return unit(samples, 3) if converted is None else converted
+        converted, cut = _by_profile(samples, profile)
+        return unit(samples, 3) if converted is None else converted, _cut_colours(cut)
+    return unit(samples, 3), [BROKEN]
 
 
-def _by_profile(samples: np.ndarray, profile: bytes) -> np.ndarray | None:
-    """`samples` converted to sRGB, or None where the profile says sRGB or is for another kind of image.
+def lab_to_srgb(samples: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """uint8 or uint16 [H, W, 3], sRGB-encoded, of CIELAB (D50) [H, W, 3] as TIFF stores it, in the same type.
+
+    L* goes over the range of the type; a* and b* are signed, of 16 bits in units of 1/256 (TIFF 6.0, section 23).
+    """
+    top = np.iinfo(samples.dtype).max
+    signed, step = (np.int8, 1) if samples.dtype == np.uint8 else (np.int16, 256)
+    out, cut = np.empty(samples.shape, samples.dtype), 0
+    for rows in row_blocks(samples.shape):
+        light = (samples[rows, :, :1] * np.float32(100 / top) + 16) / 116
+        chroma = np.ascontiguousarray(samples[rows, :, 1:]).view(signed) / np.float32(step)
+        cubes = np.concatenate([light + chroma[..., :1] / 500, light, light - chroma[..., 1:] / 200], -1)
+        xyz = np.where(cubes > 6 / 29, cubes**3, (cubes - 4 / 29) * np.float32(3 * (6 / 29) ** 2)) * D50
+        linear = xyz @ np.linalg.inv(_primaries(_tags(srgb_profile()))).T
+        cut += _outside(linear)
+        out[rows] = np.rint(_encoded(linear) * top)
+    return out, _cut_colours(cut / out[..., 0].size)
+
+
+def _cut_colours(share: float) -> list[str]:
+    return [f"Colours outside sRGB were cut, in {percent(share)} of the pixels."] if share >= _WORTH_TELLING else []
+
+
+def _outside(linear: np.ndarray) -> int:
+    """How many pixels of linear light are visibly outside sRGB."""
+    return int(((linear < _VISIBLE[0]) | (linear > _VISIBLE[1])).any(-1).sum())
+
+
+def _by_profile(samples: np.ndarray, profile: bytes) -> tuple[np.ndarray | None, float]:
+    """`samples` converted to sRGB, or None where the profile says sRGB; and the share of pixels cut to fit into it.
 
     Pillow gives access to lcms at 8 bits only. The profiles that cameras and raw developers write, three
-    curves and a matrix (ICC.1:2010, F.3), are therefore evaluated here, to 16-bit precision.
+    curves and a matrix (ICC.1:2010, F.3), are therefore evaluated here, to 16-bit precision. Of tables (and of greys)
+    none is known to be cut. Raises one of many errors where the profile is damaged or for another kind of image.
     """
     tags, top = _tags(profile), np.iinfo(samples.dtype).max
     if profile[16:24] == b"GRAYXYZ " and samples.shape[-1] == 1:
-        return np.repeat(_encoded(_curve(tags[b"kTRC"], top))[samples], 3, axis=-1)
+        return np.repeat(_encoded(_curve(tags[b"kTRC"], top))[samples], 3, axis=-1), 0.0
     if profile[16:20] != b"RGB ":
-        return None
+        raise ValueError("for another kind of image")
     samples = np.broadcast_to(samples, (*samples.shape[:2], 3))
     if b"A2B0" in tags:
-        return _by_lattice(samples, profile)
+        return _by_lattice(samples, profile), 0.0
     ramp = np.arange(0, 256, 17, dtype=np.uint8)
     probe = np.stack(np.meshgrid(ramp, ramp, ramp), -1).reshape(1, -1, 3)
-    if np.abs(_by_matrix(probe, tags) - probe / 255).max() < 0.5 / 255:
-        return None  # sRGB, of which many slightly rounded versions are about
+    if np.abs(_by_matrix(probe, tags)[0] - probe / 255).max() < 0.5 / 255:
+        return None, 0.0  # sRGB, of which many slightly rounded versions are about
     return _by_matrix(samples, tags)
 
 
-def _by_matrix(samples: np.ndarray, tags: dict[bytes, bytes]) -> np.ndarray:
+def _by_matrix(samples: np.ndarray, tags: dict[bytes, bytes]) -> tuple[np.ndarray, float]:
     curves = [_curve(tags[name], np.iinfo(samples.dtype).max) for name in (b"rTRC", b"gTRC", b"bTRC")]
     matrix = np.linalg.solve(_primaries(_tags(srgb_profile())), _primaries(tags)).astype(np.float32)
-    out = np.empty(samples.shape, np.float32)
+    out, cut = np.empty(samples.shape, np.float32), 0
     for rows in row_blocks(samples.shape):
-        linear = np.stack([curve[samples[rows, :, i]] for i, curve in enumerate(curves)], -1)
-        out[rows] = _encoded(linear @ matrix.T)
-    return out
+        linear = np.stack([curve[samples[rows, :, i]] for i, curve in enumerate(curves)], -1) @ matrix.T
+        cut += _outside(linear)
+        out[rows] = _encoded(linear)
+    return out, cut / out[..., 0].size
 
 
 def _by_lattice(samples: np.ndarray, profile: bytes) -> np.ndarray:

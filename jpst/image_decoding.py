@@ -2,51 +2,75 @@
 
 import logging
 import os
+import stat
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from struct import error as StructError
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 
-from jpst import icc
-from jpst.errors import JpstError
+from jpst import icc, image_metadata, png_chunks, profiles, tiff_decoding, tiff_pages
+from jpst.image_errors import ImageError, Refused
 
 READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "HEIF", "AVIF", "BMP", "GIF", "JPEG2000", "PPM")
 CAMERA_RAW = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw")
 
-_BITS, _PHOTOMETRIC, _STRIPS, _ORIENTATION, _STRIP_LENGTHS, _PLANES = 258, 262, 273, 274, 279, 284
+_PHOTOMETRIC, _STRIPS, _ORIENTATION, _STRIP_LENGTHS = 262, 273, 274, 279
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
-_PLAIN = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB"}
+_PLAIN = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "HEIF")
 _PILLOW_LOCK = threading.RLock()
 
 
-class ImageError(JpstError):
-    """An image that cannot be read or written; the text names it and says what to do."""
+class Opened(NamedTuple):
+    """An image with its header read."""
+
+    image: Any
+    """as a PIL image, None for a TIFF page that Pillow does not read (right)"""
+    file: str | BytesIO | None = None
+    """what `image` was opened from, None if it came as a PIL image"""
+    page: tiff_pages.Page | None = None
+    chunks: png_chunks.Chunks | None = None
+
+    def size(self) -> tuple[int, int]:
+        """(height, width), upright."""
+        if self.image is None:
+            assert self.page is not None
+            width, height, lies = self.page.width, self.page.height, self.page.orientation in range(5, 9)
+        else:
+            width, height = self.image.size
+            # Pillow has turned the size of a TIFF itself.
+            lies = self.image.format != "TIFF" and orientation(self.image, header_only=True) >= 5
+        return (width, height) if lies else (height, width)
 
 
-class Refused(Exception):
-    """Why an opened image is not taken, and what to do: `opened` makes it an `ImageError` that names the image."""
+class Decoded(NamedTuple):
+    """What an image stores."""
+
+    samples: np.ndarray
+    """upright [H, W, C] (C: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA) of uint8 or uint16"""
+    profile: bytes | None
+    """the ICC profile not yet applied; b"" if there is one that cannot be read"""
+    notes: list[str]
 
 
 @contextmanager
-def opened(source: Any, max_pixels: int) -> Iterator[Image.Image]:
+def opened(source: Any, max_pixels: int) -> Iterator[Opened]:
     """The image with its header read and its size checked; what Pillow raises becomes an ImageError."""
     in_memory = isinstance(source, Image.Image)
     name, header = ("PIL image", b"") if in_memory else _checked_file(source)
     with hushed(), ExitStack() as stack:
         try:
-            image = source if in_memory else stack.enter_context(Image.open(name, formats=_formats()))
-            if image.width * image.height > max_pixels:
-                found = f"{image.width} x {image.height} = {image.width * image.height / 1e6:.0f} megapixels"
-                raise Refused(f"declares {found}; the limit is {max_pixels / 1e6:g}. Scale it.")
-            if not in_memory:
-                _check_tiff(image, name)
-            yield image
+            file = Opened(source) if in_memory else _parsed(name, header, max_pixels, stack)
+            _check_pixels(*file.size(), max_pixels)
+            yield file
         except Refused as error:
             raise ImageError(f"{name}: {error}") from error
         except UnidentifiedImageError as error:
@@ -54,6 +78,110 @@ def opened(source: Any, max_pixels: int) -> Iterator[Image.Image]:
             raise ImageError(f"{name}: {found}. Convert it to one of {' '.join(READABLE)}.") from error
         except Exception as error:  # decoders raise nearly anything at damaged data
             raise ImageError(f"{name}: cut short or damaged ({error}). Copy or export it again.") from error
+
+
+def _check_pixels(height: int, width: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        found = f"{width} x {height} = {width * height / 1e6:.0f} megapixels"
+        raise Refused(f"declares {found}; the limit is {max_pixels / 1e6:g}. Scale it.")
+
+
+def _parsed(name: str, header: bytes, max_pixels: int, stack: ExitStack) -> Opened:
+    """A file with its header read; closed by the stack."""
+    page = tiff_pages.first_picture(name) if header.startswith(tiff_pages.PREFIXES) else None
+    if page and page.width and page.height:
+        _check_pixels(page.height, page.width, max_pixels)
+        if not tiff_pages.pillow_reads(page):
+            return Opened(None, page=page)
+    chunks = png_chunks.checked(name) if header.startswith(png_chunks.SIGNATURE) else None
+    file = chunks.file if chunks else name
+    image = stack.enter_context(Image.open(file, formats=_formats()))
+    if page and page.number:
+        image.seek(page.number)
+    _check_strips(image, name)
+    return Opened(image, file, page, chunks)
+
+
+def decoded(file: Opened, managed: bool) -> Decoded:
+    """The samples, upright, and unless colours are not `managed` the profile that says what they mean.
+
+    Raises `Refused` and many others.
+    """
+    if file.image is None:
+        assert file.page is not None
+        samples, notes = tiff_decoding.read(file.page)
+        # CIELAB needs no profile, and comes as sRGB
+        profile = None if file.page.photometric == tiff_pages.CIELAB else file.page.profile
+        return Decoded(turned(samples, file.page.orientation), profile, notes + _left_out(file))
+    samples, notes, converted = _pillows_samples(file, managed)
+    samples = _with_transparent_colour(samples, file.image.info.get("transparency"))
+    samples = turned(samples, orientation(file.image))
+    profile, remarks = (None, []) if converted or not managed else _profile(file)
+    notes += [*remarks, *(file.chunks.notes if file.chunks else ()), *_left_out(file)]
+    return Decoded(samples, profile, notes)
+
+
+def _pillows_samples(file: Opened, managed: bool) -> tuple[np.ndarray, list[str], bool]:
+    """[H, W, C], what to tell, and whether the colours are sRGB already."""
+    image = file.image
+    layout = _layout_of(image) if file.file is not None else ""
+    with tiff_decoding.silent_libtiff() if image.format == "TIFF" else ExitStack():
+        if ";16" in layout and image.mode in ("RGB", "RGBA"):
+            return _wide_samples(file, layout), [], False
+        if image.mode == "CMYK":
+            converted, notes = icc.cmyk_to_srgb(_inks(image), _icc_profile(file) if managed else None)
+            return np.asarray(converted), notes, True
+        if image.mode == "LAB":
+            return *icc.lab_to_srgb(np.asarray(image)), True
+        return _plain_samples(image), [], False
+
+
+def _left_out(file: Opened) -> list[str]:
+    """A note where a file holds more than the first picture."""
+    if file.page:
+        count, kind = file.page.pictures, "page"
+    elif file.file is not None and file.image.format in _ANIMATED:
+        count, kind = 2, "frame"
+        with suppress(Exception):  # of frames that are not needed, none may cost the photograph
+            count = int(getattr(file.image, "n_frames", 1))
+    else:
+        return []
+    return [f"The first of its {count} {kind}s is taken; the others are left out."] if count > 1 else []
+
+
+def _icc_profile(file: Opened) -> bytes | None:
+    """The ICC profile that the file holds; b"" if it is not whole."""
+    if file.chunks and file.chunks.profile is not None:
+        return file.chunks.profile
+    if file.page:
+        return file.page.profile
+    return file.image.info["icc_profile"] or b"" if "icc_profile" in file.image.info else None
+
+
+def _profile(file: Opened) -> tuple[bytes | None, list[str]]:
+    """The profile that the file holds, or one made from what else it says of its colours (PNG third edition, 4.3)."""
+    info, notes = file.image.info, []
+    if file.chunks and (cicp := file.chunks.cicp):
+        if hdr := profiles.HDR.get(cicp[1]):
+            raise Refused(f"holds HDR colours ({hdr}), of which sRGB is a small part. Export it for SDR, as sRGB.")
+        if found := profiles.of_code_points(cicp):
+            return found, []
+        notes = ["Its cICP chunk says nothing that is known, and is not used."]
+    if (found := _icc_profile(file)) is not None:
+        return found, notes
+    if "srgb" not in info and not {"gamma", "chromaticity"}.isdisjoint(info):
+        white_first = info.get("chromaticity")
+        pairs = tuple(zip(white_first[::2], white_first[1::2], strict=True)) if white_first else None
+        with suppress(ValueError, ArithmeticError, StructError):
+            return profiles.of_gamma(info.get("gamma"), pairs and (*pairs[1:], pairs[0])), notes
+        return b"", notes
+    return profiles.adobe_rgb() if image_metadata.says_adobe_rgb(file.image) else None, notes
+
+
+def _inks(image: Image.Image) -> Image.Image:
+    """CMYK, 255 being all ink. Pillow takes every JPEG for one of Adobe's, which store the opposite."""
+    inverted = image.format == "JPEG" and "adobe" not in image.info
+    return ImageChops.invert(image) if inverted else image
 
 
 def _checked_file(source: Any) -> tuple[str, bytes]:
@@ -66,6 +194,9 @@ def _checked_file(source: Any) -> tuple[str, bytes]:
     if Path(name).suffix.lower() in CAMERA_RAW:  # Pillow would read the thumbnail in it
         raise ImageError(f"{name}: is a camera raw file. Develop it to JPEG or 16-bit TIFF first.")
     try:
+        if not stat.S_ISREG(os.stat(name).st_mode):
+            found = "is a pipe or a device, not a file, and a photograph is read more than once"
+            raise ImageError(f"{name}: {found}. Save it in a file first.")
         with open(name, "rb") as file:
             header = file.read(64)
     except FileNotFoundError as error:
@@ -79,34 +210,35 @@ def _checked_file(source: Any) -> tuple[str, bytes]:
     return name, header
 
 
-def _check_tiff(image: Any, name: str) -> None:
-    """Pillow decodes noise from 16-bit planes, and lets libtiff print where the end is missing."""
-    if image.format != "TIFF":
+def _check_strips(image: Any, name: str) -> None:
+    """Pillow lets libtiff print where the end is missing."""
+    if image.format != "TIFF" or not image.use_load_libtiff:
         return
     tags = image.tag_v2
-    if tags.get(_PLANES) == 2 and 16 in tags.get(_BITS, ()):
-        raise Refused("stores 16-bit colours in separate planes. Save it interleaved.")
     ends = [sum(strip) for strip in zip(tags.get(_STRIPS, ()), tags.get(_STRIP_LENGTHS, ()), strict=False)]
-    if image.use_load_libtiff and max(ends, default=0) > os.path.getsize(name):
+    if max(ends, default=0) > os.path.getsize(name):
         raise OSError("its last strips are missing")
 
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Pillow silent, strict about truncated files, and without its own size limit, ours being checked.
+    """Pillow and tifffile silent, strict about truncated files, and without its own size limit, ours being checked.
 
     All of these are global to the process, hence the lock.
     """
-    logger = logging.getLogger("PIL")
+    loggers = [logging.getLogger(name) for name in ("PIL", "tifffile")]
     with _PILLOW_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        level, limit, lenient = logger.level, Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
-        logger.setLevel(logging.CRITICAL + 1)
+        limit, lenient = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+        levels = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = limit, lenient
 
 
@@ -124,7 +256,7 @@ def register_heif(path: str | os.PathLike[str]) -> None:
     pillow_heif.register_heif_opener()
 
 
-def layout_of(image: Any) -> str:
+def _layout_of(image: Any) -> str:
     """Pillow's name for the layout of the samples in a file not yet decoded, such as "RGB;16B"."""
     args = image.tile[0].args if getattr(image, "tile", None) else ""
     return str(args[0] if isinstance(args, tuple) and args else args)
@@ -137,29 +269,31 @@ def _decoded_as(image: Any, layout: str) -> np.ndarray:
     return np.asarray(image)
 
 
-def wide_samples(image: Any, layout: str) -> np.ndarray:
+def _wide_samples(file: Opened, layout: str) -> np.ndarray:
     """uint16 [H, W, C] of a 16-bit file, of which Pillow keeps the high byte of each sample.
 
     Pillow's 16-bit layouts differ in byte order only, and each takes the high byte. Decoding a second time
     with the order swapped yields exactly the low bytes, under every compression that Pillow knows.
     """
+    image = file.image
     if layout == "LA;16B":  # has no twin, but its four bytes a pixel pass for 8-bit RGBA
         return _decoded_as(image, "RGBA").view(">u2").astype(np.uint16)
     straight = layout.replace("RGBa", "RGBA")
     swapped = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[layout[-1]]
-    with Image.open(image.filename, formats=[image.format]) as second:
+    again = BytesIO(file.file.getvalue()) if isinstance(file.file, BytesIO) else image.filename
+    with Image.open(again, formats=[image.format]) as second:
+        if image.tell():
+            second.seek(image.tell())
         low = _decoded_as(second, straight[:-1] + swapped)
     samples = _decoded_as(image, straight).astype(np.uint16)
     samples <<= 8
     samples |= low
     if straight != layout:  # the colours came multiplied by alpha
-        for rows in icc.row_blocks(samples.shape):
-            colours = samples[rows, :, :3] / np.maximum(samples[rows, :, 3:], np.float32(1))
-            samples[rows, :, :3] = np.rint(np.minimum(colours, 1) * 65535)
+        tiff_decoding.divide_by_alpha(samples)
     return samples
 
 
-def plain_samples(image: Any) -> np.ndarray:
+def _plain_samples(image: Any) -> np.ndarray:
     """uint8 [H, W, C], or uint16 [H, W, 1] of 16-bit grey."""
     plain = _PLAIN.get(image.mode, image.mode)
     plain = "RGBA" if image.mode == "P" and "transparency" in image.info else plain
@@ -175,7 +309,7 @@ def plain_samples(image: Any) -> np.ndarray:
     return samples if samples.ndim == 3 else samples[..., None]
 
 
-def with_transparent_colour(samples: np.ndarray, colour: Any) -> np.ndarray:
+def _with_transparent_colour(samples: np.ndarray, colour: Any) -> np.ndarray:
     """Alpha in place of the one colour that a PNG without alpha may declare transparent."""
     if not isinstance(colour, int | tuple) or samples.shape[-1] not in (1, 3):
         return samples

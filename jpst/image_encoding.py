@@ -13,13 +13,14 @@ import numpy as np
 from PIL import Image
 
 from jpst import icc
-from jpst.image_decoding import ImageError, hushed
+from jpst.image_decoding import hushed
+from jpst.image_errors import ImageError
 
 
 def rounded(pixels: np.ndarray, alpha: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
-    """The nearest integers [H, W, 3] or, with alpha, [H, W, 4]."""
+    """The nearest integers [H, W, C], alpha the last channel if it is given."""
     parts = [pixels] if alpha is None else [pixels, alpha]
-    samples = np.empty((*pixels.shape[:2], 3 if alpha is None else 4), dtype)
+    samples = np.empty((*pixels.shape[:2], sum(part.shape[-1] for part in parts)), dtype)
     for rows in icc.row_blocks(samples.shape):
         block = np.concatenate([part[rows] for part in parts], -1, dtype=np.float32)
         samples[rows] = np.rint(np.clip(block, 0, 1, out=block) * np.iinfo(dtype).max)
@@ -36,8 +37,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
         os.replace(temporary, target)
     except Exception as error:  # encoders raise nearly anything, a full disk included
-        advice = "Check the free space, and the format: JPEG holds 65500 pixels a side, WebP 16383"
-        raise ImageError(f"{path}: could not be written ({error}). {advice}.") from error
+        raise ImageError(f"{path}: could not be written ({error}). Check the free space.") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -48,7 +48,8 @@ class Run:
     """A finished transfer."""
 
     image: PIL.Image.Image | np.ndarray
-    """the result, of the type that the content came in (a PIL image where it was a path)"""
+    """the result in the form that the content came in: an array of its dtype, with alpha as a fourth channel if it had
+    one; of a path or a PIL image a PIL image, RGB or RGBA, which has 8 bits a channel. `photograph` keeps 16."""
     photograph: Photograph
     """the result as `image.write` takes it: float32 pixels, the content's alpha, the content's bit depth"""
     interrupted: bool
@@ -105,19 +106,22 @@ def prepare_job(
     networks: Networks | None = None,
 ) -> Job:
     """Reads photographs and masks, finds and matches the regions and fixes the working sizes, before any optimising."""
+    pyramid.plan(image.size(content), image.size(style), recipe)  # refuses small ones before anything is loaded
     masks = regions.masks_to_use((content, style), (content_seg, style_seg), recipe)
     cluster = regions.choose(masks, recipe) == "cluster"
     with ThreadPoolExecutor() as pool:
         here = cluster or weights.find("vgg19") is not None
         coming = pool.submit(loading.load_vgg19, recipe) if here and networks is None else None
         reading = pool.submit(image.read, style)
-        photographs = _as_seen(content, image.read(content)), _as_seen(style, reading.result())
+        photographs = _as_seen(content, image.read(content, metadata=True)), _as_seen(style, reading.result())
         levels = pyramid.plan(photographs[0].pixels.shape[:2], photographs[1].pixels.shape[:2], recipe)
         if networks is not None:
             variables = networks.vgg19
         else:
             variables = coming.result().variables if coming and cluster else None
         found = regions.find(photographs, masks, recipe, variables)
+        if unused := regions.unused_mask((content, style), (content_seg, style_seg), recipe):
+            found = found._replace(note=f"{found.note} {unused}")
         neutral = pixels.is_neutral(photographs[1].pixels, photographs[1].alpha)
         return Job(content, style, *photographs, found, levels, coming and coming.result(), neutral)
 
@@ -211,13 +215,13 @@ def _alpha_at(alpha: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _like(source: Source, photograph: Photograph) -> PIL.Image.Image | np.ndarray:
-    """The result in the form that the content came in; arrays keep their dtype."""
-    pixels = photograph.pixels
-    if isinstance(source, np.ndarray) and not np.issubdtype(source.dtype, np.integer):
-        return pixels.astype(source.dtype)
-    dtype = source.dtype if isinstance(source, np.ndarray) else np.dtype(np.uint8)
-    levels = image.quantised(pixels, dtype)
-    return levels if isinstance(source, np.ndarray) else PIL.Image.fromarray(levels)
+    """The result in the form that the content came in; arrays keep their dtype, and both keep alpha."""
+    values = photograph.pixels if photograph.alpha is None else np.dstack([photograph.pixels, photograph.alpha])
+    if not isinstance(source, np.ndarray):
+        return PIL.Image.fromarray(image.quantised(values, np.uint8))
+    if np.issubdtype(source.dtype, np.integer):
+        return image.quantised(values, source.dtype)
+    return values.astype(source.dtype)
 
 
 def _settings(job: Job, recipe: Recipe, hyper: Hyperparameters, seed: int) -> dict[str, Any]:
@@ -246,8 +250,10 @@ def describe(job: Job) -> dict[str, Any]:
 
 
 def notes(job: Job) -> list[str]:
-    """What a user should know of a job, in sentences."""
-    return [job.found.note, *([BLACK_AND_WHITE] if job.neutral else [])]
+    """What to know of the regions, the two files and the result, a sentence or two each."""
+    photographs = {"content": job.content, "style": job.style}
+    told = [f"{name}: {note}" for name, each in photographs.items() for note in each.notes]
+    return [job.found.note, *told, *([BLACK_AND_WHITE] if job.neutral else [])]
 
 
 def _photograph(source: Source, photograph: Photograph) -> dict[str, Any]:

@@ -60,6 +60,16 @@ def masks_to_use(
     return content, style
 
 
+def unused_mask(photographs: tuple[Source, Source], given: tuple[Source | None, Source | None], recipe: Recipe) -> str:
+    """A sentence if a mask lies beside one photograph only and would be used, had the other one too; else nothing."""
+    if given != (None, None) or recipe.segmenter != "auto":
+        return ""
+    beside = [segment.beside(at) if isinstance(at, str | Path) else None for at in photographs]
+    found = [mask for mask in beside if mask]
+    missing = "style" if beside[0] else "content"
+    return f"The mask {found[0]} is not used: there is none for the {missing} photograph." if len(found) == 1 else ""
+
+
 def choose(masks: tuple[Source, Source] | None, recipe: Recipe) -> Segmenter:
     """What will find the regions. "auto" is masks where there are some, else PSPNet if it is here, else "cluster"."""
     if masks is not None:
@@ -96,16 +106,25 @@ def find(
 
 def _from_masks(photographs: tuple[Photograph, Photograph], masks: tuple[Source, Source]) -> Found:
     names = [str(mask) if isinstance(mask, str | Path) else "the mask given" for mask in masks]
-    painted = segment.from_painted(*(image.read_colours(mask) for mask in masks))
+    painted = _painted(masks)
     content, style = (
         each._replace(labels=segment.fit(each.labels, *photograph.pixels.shape[:2], source=name))
         for each, photograph, name in zip(painted, photographs, names, strict=True)
     )
+    single = " They show a single region." if len(content.names) == 1 else ""
     return Found(
         _by_appearance((photographs[0].pixels, photographs[1].pixels), content, style),
         "masks",
-        f"Regions from the masks {names[0]} and {names[1]}.",
+        f"Regions from the masks {names[0]} and {names[1]}.{single}",
     )
+
+
+def _painted(masks: tuple[Source, Source]) -> tuple[Segmentation, Segmentation]:
+    """By the indices of two label maps, by the colours of anything else."""
+    indexed = [image.read_indices(mask) for mask in masks]
+    if indexed[0] and indexed[1] and (found := segment.from_indexed(indexed[0], indexed[1])):
+        return found
+    return segment.from_painted(*(image.read_colours(mask) for mask in masks))
 
 
 def _from_scene(photographs: tuple[Photograph, Photograph], recipe: Recipe) -> Found:
@@ -125,7 +144,7 @@ def _from_clusters(photographs: tuple[Photograph, Photograph], recipe: Recipe, v
     regions = _by_appearance((content, style), *cosegment.cosegment(content, style, variables, alphas))
     note = "Regions from a clustering of both photographs' VGG19 features."
     if recipe.segmenter == "auto":
-        note += " No scene network is here (`jpst weights fetch pspnet50-ade20k` brings one), and no masks."
+        note += " No scene network is here (`jpst weights fetch pspnet50-ade20k` brings one), and no masks for both."
     return Found(regions, "cluster", note)
 
 

@@ -9,36 +9,19 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import ndimage
 
-from jpst import pixels
+from jpst import mask_colours, pixels
 from jpst.caching import cached
 from jpst.errors import JpstError
+from jpst.mask_colours import COLOUR_RADIUS, MAXIMUM_REGIONS, SLOPE_REACH
+from jpst.mask_colours import USUAL_COLOURS as USUAL_COLOURS
 
 WHOLE = "whole image"
 
-MAXIMUM_REGIONS = 24  # nobody paints more by hand; photographs have hundreds of colours that large
-
-# Distances between colours are Euclidean in 8-bit RGB.
-COLOUR_RADIUS = 24.0  # JPEG noise and soft brushes stay within this of the colour that was meant
-SLOPE_REACH = 64.0  # how far from a colour the slope of its own histogram peak is followed
-PURE_RADIUS = 12.0  # a pixel this near to a main colour was painted with it ...
-PURE_SHARE = 0.7  # ... as are 85 % and more of a mask's flat pixels, and half or less of most photographs'
-NAME_RADIUS = 48.0  # about 10 % of the range in each channel: "blue" need not be exactly 0, 0, 255
+PURE_SHARE = 0.7  # of flat pixels that have a main colour: 85 % and more in masks, half or less in most photographs
 
 FLAT_RANGE = 32  # levels over 3 x 3 pixels; an edge between two regions spans far more
-MINIMUM_COLOUR_SHARE = 1e-4  # of flat pixels, to be worth testing as a region's colour
+NEAR_SHARE = 0.01  # of a mask, for a colour near another one to be a region and no noise
 MINIMUM_REGION_SHARE = 5e-4  # of solid pixels on one side; a quarter of the smallest region in use (0.2 %)
-
-USUAL_COLOURS = {
-    "black": (0, 0, 0),
-    "white": (255, 255, 255),
-    "grey": (128, 128, 128),
-    "red": (255, 0, 0),
-    "green": (0, 255, 0),
-    "blue": (0, 0, 255),
-    "yellow": (255, 255, 0),
-    "light blue": (0, 255, 255),
-    "purple": (255, 0, 255),
-}
 
 ASPECT_TOLERANCE = 0.03
 
@@ -75,28 +58,63 @@ def beside(path: str | Path) -> Path | None:
 def from_painted(content_colours: np.ndarray, style_colours: np.ndarray) -> tuple[Segmentation, Segmentation]:
     """Two painted masks, uint8 [H, W, 3] each, as segmentations that share one sorted tuple of names.
 
-    A region is a colour that covers solid ground (blocks of 3 x 3 pixels) in at least one of the masks. What
-    else is in the files - antialiased edges, JPEG noise, lines one or two pixels wide - belongs to the region
-    of the nearest solid pixel, whatever its colour: the edge between black and white passes through grey.
+    Where there are few colours, each covering solid ground, the masks are exact, and each colour is a region however
+    near to another one: label maps are such. Otherwise a region is a colour, with those around it, that covers solid
+    ground (blocks of 3 x 3 pixels) in at least one of the masks. What else is in the files - antialiased edges, JPEG
+    noise, lines one or two pixels wide - belongs to the region of the nearest solid pixel, whatever its colour: the
+    edge between black and white passes through grey.
     A name may have no pixels on one side; `semantics.match` deals with that.
     """
     images = {"content": content_colours, "style": style_colours}
     for side, image in images.items():
         _check_array(image, side)
-    colours, indices = _distinct_colours(list(images.values()))
+    colours, indices = mask_colours.distinct(list(images.values()))
+    if _are_exact(colours, indices):
+        return _by_value(indices, mask_colours.names_of(colours))
     shares = [_flat_shares(image, index, len(colours)) for image, index in zip(images.values(), indices, strict=True)]
-    centres, regions = _main_colours(colours, np.sum(shares, axis=0))
-    labels, pure = _label_colours(colours, centres, regions)
+    centres, regions = mask_colours.main(colours, np.sum(shares, axis=0))
+    labels, pure = mask_colours.regions_of(colours, centres, regions)
     solids = [_solid(labels[index]) for index in indices]
     kept = _regions_kept(solids, len(centres))
     for side, share, solid in zip(images, shares, solids, strict=True):
         _check_painted(share, pure, side)
         _check_thick(np.isin(solid, kept), side)
     _check_count(len(kept))
-    names = _colour_names(centres[kept])
-    renumber = _renumbering(kept, names, len(centres))
-    content, style = (Segmentation(_spread(renumber[solid]), tuple(sorted(names))) for solid in solids)
-    return content, style
+    return _segmentations(solids, kept, mask_colours.names_of(centres[kept]), len(centres))
+
+
+def from_indexed(
+    content: tuple[np.ndarray, np.ndarray], style: tuple[np.ndarray, np.ndarray]
+) -> tuple[Segmentation, Segmentation] | None:
+    """Two indexed masks (indices [H, W], palette uint8 [N, 3]), each colour in use a region, however near to another.
+
+    Where a palette gives several indices in use one colour, each index is a region ("label 3"). None where they are
+    rather paintings than label maps: of many colours, mostly without solid ground, or with colours that differ a
+    little between the two; `from_painted` is for those.
+    """
+    by_index = _share_a_colour(content, style)
+    images = [
+        np.repeat(indices[..., None], 3, axis=-1).astype(np.uint8) if by_index else palette[indices]
+        for indices, palette in (content, style)
+    ]
+    colours, indices = mask_colours.distinct(images)
+    solid = [float((_solid(index) >= 0).mean()) for index in indices]
+    sloppy = not by_index and _differ_a_little(colours, indices)
+    if len(colours) > MAXIMUM_REGIONS or min(solid) < PURE_SHARE or sloppy:
+        return None
+    names = [f"label {int(colour[0])}" for colour in colours] if by_index else mask_colours.names_of(colours)
+    return _by_value(indices, names)
+
+
+def _share_a_colour(*masks: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Whether indices in use have one colour: in one of the masks, or over both where their palettes agree."""
+    used = [np.unique(indices) for indices, _ in masks]
+    colours = [palette[own] for own, (_, palette) in zip(used, masks, strict=True)]
+    together = np.union1d(*used)
+    known = [palette[together[together < len(palette)]] for _, palette in masks]
+    if np.array_equal(known[0], known[1]):
+        colours.append(known[0])
+    return any(len(np.unique(each, axis=0)) < len(each) for each in colours)
 
 
 def fit(labels: np.ndarray, height: int, width: int, *, source: str | Path) -> np.ndarray:
@@ -169,13 +187,50 @@ def _check_thick(has_region: np.ndarray, side: str) -> None:
         raise MaskError(f"The {side} mask has no region that is at least 3 pixels thick. {_ADVICE}")
 
 
-def _distinct_colours(images: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """All colours of the images, float [U, 3], and for each image the index [H, W] of its pixels' colours."""
-    codes = [image.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32) for image in images]
-    values, index = np.unique(np.concatenate([code.ravel() for code in codes]), return_inverse=True)
-    colours = np.stack([values >> 16, (values >> 8) & 255, values & 255], axis=-1).astype(np.float64)
-    parts = np.split(index, np.cumsum([code.size for code in codes])[:-1])
-    return colours, [part.reshape(code.shape) for part, code in zip(parts, codes, strict=True)]
+def _are_exact(colours: np.ndarray, indices: list[np.ndarray]) -> bool:
+    """Whether masks have no noise: few colours, all on solid ground, near ones on much, alike on both sides.
+
+    Antialiased edges that were enlarged lie on solid ground too, but on little.
+    """
+    if len(colours) > MAXIMUM_REGIONS:
+        return False
+    solids = [_solid(index) for index in indices]
+    shares = np.max([np.bincount(each[each >= 0], minlength=len(colours)) / each.size for each in solids], axis=0)
+    near = _within(colours, SLOPE_REACH).sum(axis=-1) > 1
+    return bool((shares > near * NEAR_SHARE).all()) and not _differ_a_little(colours, indices)
+
+
+def _within(colours: np.ndarray, radius: float) -> np.ndarray:
+    """Which colours [K, 3] are so near to which, themselves included: [K, K]."""
+    return np.square(colours[:, None] - colours).sum(axis=-1) <= radius**2
+
+
+def _differ_a_little(colours: np.ndarray, indices: list[np.ndarray]) -> bool:
+    """Whether one mask has a colour, and the other in its place one that is near.
+
+    Not where all colours are near each other, as the first whole numbers are: one colour would be left.
+    """
+    near = _within(colours, COLOUR_RADIUS)
+    first, second = (np.isin(np.arange(len(colours)), index) for index in indices)
+    return bool(near[np.ix_(first & ~second, second & ~first)].any() and not near.all())
+
+
+def _by_value(indices: list[np.ndarray], names: list[str]) -> tuple[Segmentation, Segmentation]:
+    """Exact masks: each value that covers solid ground a region, specks and slivers to what is nearest."""
+    solids = [_solid(index) for index in indices]
+    kept = _regions_kept(solids, len(names))
+    for side, solid in zip(("content", "style"), solids, strict=True):
+        _check_thick(np.isin(solid, kept), side)
+    return _segmentations(solids, kept, [names[number] for number in kept], len(names))
+
+
+def _segmentations(
+    solids: list[np.ndarray], kept: np.ndarray, names: list[str], count: int
+) -> tuple[Segmentation, Segmentation]:
+    """Of `count` values on solid ground those `kept`, in the order of their `names`, spread over the rest."""
+    renumber = _renumbering(kept, names, count)
+    content, style = (Segmentation(_spread(renumber[solid]), tuple(sorted(names))) for solid in solids)
+    return content, style
 
 
 def _flat_shares(image: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
@@ -184,60 +239,6 @@ def _flat_shares(image: np.ndarray, index: np.ndarray, count: int) -> np.ndarray
     spread = ndimage.maximum_filter(image, size) - ndimage.minimum_filter(image, size)
     flat = (spread <= FLAT_RANGE).all(axis=-1)
     return np.bincount(index[flat], minlength=count) / index.size
-
-
-def _main_colours(colours: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The commonest flat colours [K, 3], and for each the number [K] of the one whose region it belongs to.
-
-    Greedy: the commonest colour takes all within COLOUR_RADIUS, and so on. JPEG noise and shading leave
-    shells around a strong colour; the lack of a valley in between tells them from colours of their own.
-    """
-    colours, shares = colours[shares > 0], shares[shares > 0]
-    left = shares.copy()
-    centres: list[np.ndarray] = []
-    regions: list[int] = []
-    for _ in range(4 * MAXIMUM_REGIONS):  # a photograph could go on for long
-        if not left.any():
-            break
-        centre = colours[left.argmax()]
-        near = _within(colours, centre, COLOUR_RADIUS)
-        if left[near].sum() >= MINIMUM_COLOUR_SHARE:
-            slope = _downhill_of(centre, centres, colours, shares)
-            regions.append(len(centres) if slope is None else regions[slope])
-            centres.append(centre)
-        left[near] = 0
-    return np.reshape(centres, (-1, 3)), np.array(regions, int)
-
-
-def _downhill_of(centre: np.ndarray, stronger: list[np.ndarray], colours: np.ndarray, shares: np.ndarray) -> int | None:
-    """The nearest of the stronger colours on the slope of whose histogram peak the centre lies, if any."""
-    distances = [float(np.linalg.norm(other - centre)) for other in stronger]
-    for number in np.argsort(distances, kind="stable"):
-        radius = distances[number] / 4
-        if 4 * radius > SLOPE_REACH:
-            break
-        between = _within(colours, (centre + stronger[number]) / 2, radius)
-        if shares[between].sum() >= shares[_within(colours, centre, radius)].sum():
-            return int(number)
-    return None
-
-
-def _within(colours: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:
-    return np.square(colours - centre).sum(axis=-1) <= radius**2
-
-
-def _label_colours(colours: np.ndarray, centres: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each distinct colour its region or -1, and whether it all but equals a region's main colour."""
-    labels = np.full(len(colours), -1)
-    pure = np.zeros(len(colours), bool)
-    nearest = np.full(len(colours), np.inf)
-    for number, (centre, region) in enumerate(zip(centres, regions, strict=True)):
-        distances = np.square(colours - centre).sum(axis=-1)
-        closer = (distances < nearest) & (distances <= COLOUR_RADIUS**2)
-        labels[closer], nearest[closer] = region, distances[closer]
-        if region == number:  # its own and not a shell of a stronger colour
-            pure |= distances <= PURE_RADIUS**2
-    return labels, pure
 
 
 def _solid(labels: np.ndarray) -> np.ndarray:
@@ -262,16 +263,6 @@ def _check_count(count: int) -> None:
             f"The masks have at least {count} colours that cover solid ground, and {MAXIMUM_REGIONS} is "
             f"the most allowed: this looks like a photograph and not like a painted mask. {_ADVICE}"
         )
-
-
-def _colour_names(centres: np.ndarray) -> list[str]:
-    """The usual name of each colour or '#rrggbb'; of two that could have a name the nearer one gets it."""
-    names = ["#{:02x}{:02x}{:02x}".format(*centre.astype(int)) for centre in centres]
-    for name, colour in USUAL_COLOURS.items():
-        distances = np.linalg.norm(centres - colour, axis=-1)
-        if distances.min() <= NAME_RADIUS:
-            names[int(distances.argmin())] = name
-    return names
 
 
 def _renumbering(kept: np.ndarray, names: list[str], count: int) -> np.ndarray:

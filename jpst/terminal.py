@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from jpst import caching, pipeline, pyramid, semantics, streams
+from jpst import caching, image, pipeline, pyramid, semantics, streams
 from jpst.aesthetics import Score
 from jpst.estimate import Estimate
 from jpst.models import fetch as fetching
@@ -84,6 +84,8 @@ def show_run(run: pipeline.Run, output: Path, console: Console) -> None:
         console.print("Interrupted: this is the best picture so far.")
     elif run.record["status"] != Status.FINE.sentence:
         console.print(f"Note: {run.record['status']}", soft_wrap=True)
+    for note in image.left_out(output, run.photograph):
+        console.print(note, soft_wrap=True)
     height, width = run.photograph.pixels.shape[:2]
     seconds = _duration(run.record["seconds"])
     console.print(f"{output} written, {width} x {height}, in {seconds}.", soft_wrap=True)

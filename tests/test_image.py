@@ -13,153 +13,34 @@ from itertools import product
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms, ImageFile, ImageOps, features
+from pictures import (
+    ADOBE,
+    P3,
+    SRGB,
+    TURN,
+    XYZ_TO_SRGB,
+    as_pillow_reads,
+    cmyk_profile,
+    curv,
+    distance,
+    exif_turn,
+    fails,
+    gradient16,
+    icc,
+    lcms,
+    matrix_profile,
+    para,
+    png16,
+    save,
+    scene,
+    scene16,
+    table_profile,
+)
+from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps, features
 
 import jpst.icc as profiles
 import jpst.image as image
-from jpst.image import ImageError, Photograph, check_writable, read, read_colours, read_labels, size, write
-
-ADOBE = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
-SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
-P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
-TURN = 0x0112
-
-
-def scene(height=24, width=36, channels=3, seed=0):
-    """Smooth colours over nearly the whole range, and some noise: uint8 [height, width, channels]."""
-    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-    smooth = np.stack([x, y, (x + y) / 2, 1 - x], -1)[..., :channels] * 200 + 20
-    noise = np.random.default_rng(seed).integers(-15, 16, smooth.shape)
-    return (smooth + noise).astype(np.uint8)
-
-
-def scene16(height=24, width=36, channels=3):
-    return np.random.default_rng(1).integers(0, 65536, (height, width, channels)).astype(np.uint16)
-
-
-def gradient16(width=4096):
-    """Muted colours that change smoothly, in far finer steps than 8 bits hold: uint16 [4, width, 3]."""
-    ramp = np.linspace(0, 1, width)
-    row = np.stack([0.3 + 0.5 * ramp, 0.35 + 0.4 * ramp, 0.6 - 0.2 * ramp], -1)
-    return np.rint(np.broadcast_to(row, (4, width, 3)) * 65535).astype(np.uint16)
-
-
-def png_chunk(name, data):
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def png16(path, samples, *, profile=None, exif=None, transparent=None, size=None):
-    """A 16-bit PNG straight from the specification, rows unfiltered; `size` overrules the declared one."""
-    height, width, channels = samples.shape
-    declared = size or (height, width)
-    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    rows = np.insert(samples.astype(">u2").view(np.uint8).reshape(height, -1), 0, 0, axis=1)
-    parts = [png_chunk(b"IHDR", struct.pack(">2I5B", declared[1], declared[0], 16, colour_type, 0, 0, 0))]
-    parts += [png_chunk(b"iCCP", b"x\0\0" + zlib.compress(profile))] if profile else []
-    parts += [png_chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent))] if transparent else []
-    parts += [png_chunk(b"eXIf", exif)] if exif else []
-    parts += [png_chunk(b"IDAT", zlib.compress(rows.tobytes())), png_chunk(b"IEND", b"")]
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
-    return path
-
-
-def exif_turn(orientation):
-    exif = Image.Exif()
-    exif[TURN] = orientation
-    return exif.tobytes()[6:]  # without the "Exif\0\0" of JPEG
-
-
-def xyz(values):
-    return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
-
-
-def curv(*points):
-    return b"curv\0\0\0\0" + struct.pack(f">I{len(points)}H", len(points), *points)
-
-
-def para(kind, *values):
-    return b"para\0\0\0\0" + struct.pack(f">Hxx{len(values)}i", kind, *(round(v * 65536) for v in values))
-
-
-def lut8(inputs, corners):
-    """A lut8 tag with straight curves and a grid of two nodes along each input: corners [2 ** inputs, 3]."""
-    head = b"mft1\0\0\0\0" + bytes([inputs, 3, 2, 0]) + xyz(np.eye(3)[0])[8:] + xyz(np.eye(3)[1])[8:]
-    straight = bytes(range(256))
-    return head + xyz(np.eye(3)[2])[8:] + straight * inputs + bytes(np.uint8(corners).ravel()) + straight * 3
-
-
-def icc(space, tags, connection=b"XYZ ", kind=b"mntr", version=0x02400000):
-    """An ICC profile, byte by byte (ICC.1:2001-04)."""
-    name = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78)
-    tags = {b"desc": name, b"cprt": b"text\0\0\0\0none\0", b"wtpt": xyz((0.9642, 1, 0.8249)), **tags}
-    table, body, start = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
-    for key, value in tags.items():
-        table += struct.pack(">4s2I", key, start + len(body), len(value))
-        body += value + bytes(-len(value) % 4)
-    head = struct.pack(">I4sI4s4s4s", start + len(body), b"jpst", version, kind, space, connection)
-    head += struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + xyz((0.9642, 1, 0.8249))[8:]
-    return head.ljust(128, b"\0") + table + body
-
-
-def matrix_profile(primaries=ADOBE, curve=None):
-    curve = curve or curv(563)  # 563/256 is Adobe RGB's 2.2
-    colours = dict(zip((b"rXYZ", b"gXYZ", b"bXYZ"), map(xyz, primaries), strict=True))
-    return icc(b"RGB ", colours | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve))
-
-
-def table_profile():
-    """RGB by look-up table: red and blue change places; the corners of the grid are in Lab."""
-    lab = ImageCms.createProfile("LAB")
-    corners = np.array([[b, g, r] for r, g, b in product((0, 255), repeat=3)], np.uint8)
-    as_lab = ImageCms.profileToProfile(
-        Image.fromarray(corners[None]), ImageCms.createProfile("sRGB"), lab, outputMode="LAB"
-    )
-    encoded = np.asarray(as_lab).astype(np.int16)[0]
-    encoded[:, 1:] = (encoded[:, 1:] + 128) % 256  # Pillow's Lab is signed, the profile's is offset by 128
-    return icc(b"RGB ", {b"A2B0": lut8(3, encoded)}, b"Lab ", b"scnr")
-
-
-def cmyk_profile():
-    """Inks that darken: L from the sum of inks, a and b from the differences."""
-    inks = np.array(list(product((0, 1), repeat=4)))
-    light = 255 * (1 - inks @ [0.2, 0.25, 0.1, 0.45])
-    lab = np.stack([light, 128 + 40 * (inks[:, 1] - inks[:, 0]), 128 + 60 * (inks[:, 2] - inks[:, 0])], -1)
-    return icc(b"CMYK", {b"A2B0": lut8(4, lab)}, b"Lab ", b"prtr")
-
-
-def lcms(samples, profile, intent=ImageCms.Intent.RELATIVE_COLORIMETRIC):
-    """8-bit conversion to sRGB by lcms through Pillow: float [H, W, 3]."""
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    pillow = Image.fromarray(samples) if isinstance(samples, np.ndarray) else samples
-    srgb = ImageCms.createProfile("sRGB")
-    return np.asarray(ImageCms.profileToProfile(pillow, source, srgb, intent, outputMode="RGB")) / 255
-
-
-def as_pillow_reads(path, mode=None):
-    """Upright samples as Pillow reads them."""
-    with Image.open(path) as opened:
-        turned = ImageOps.exif_transpose(opened)
-        return np.asarray(turned.convert(mode) if mode else turned)
-
-
-def distance(a, b):
-    return float(np.abs(np.asarray(a, np.float64) - np.asarray(b)).max())
-
-
-def save(path, samples, mode=None, **options):
-    pillow = samples if isinstance(samples, Image.Image) else Image.fromarray(samples)
-    pillow.save(path, **options)
-    return path
-
-
-def fails(match, call, *args, **kwargs):
-    """The call raises ImageError with these words, says what to do, and lets nothing else out."""
-    with warnings.catch_warnings(record=True) as caught, pytest.raises(ImageError, match=match) as error:
-        warnings.simplefilter("always")
-        call(*args, **kwargs)
-    assert not caught
-    assert str(error.value).count(". ") >= 1, "a finding and an advice"
-    return str(error.value)
+from jpst.image import Photograph, check_writable, read, read_colours, read_labels, size, write
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.gif", "a.ppm", "a.webp", "a.jp2", "a.jpg"])
@@ -263,7 +144,20 @@ def test_first_frame_of_many(tmp_path):
         expected = as_pillow_reads(tmp_path / name, "RGB")
         np.testing.assert_array_equal(read_colours(tmp_path / name), expected)
         np.testing.assert_array_equal(np.rint(read(tmp_path / name).pixels * 255), expected)
+        kind = "page" if name == "a.tif" else "frame"
+        assert read(tmp_path / name).notes == (f"The first of its 3 {kind}s is taken; the others are left out.",)
     np.testing.assert_array_equal(read_colours(tmp_path / "a.tif"), scene(seed=0))
+
+
+def test_damaged_later_frames_do_not_cost_the_first(tmp_path):
+    frames = [Image.fromarray(scene(seed=seed)) for seed in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    whole = (tmp_path / "a.gif").read_bytes()
+    expected = as_pillow_reads(tmp_path / "a.gif", "RGB")
+    (tmp_path / "a.gif").write_bytes(whole[: len(whole) // 2])
+    photo = read(tmp_path / "a.gif")
+    np.testing.assert_array_equal(np.rint(photo.pixels * 255), expected)
+    assert "others are left out" in photo.notes[0]
 
 
 def test_camera_jpeg_with_a_second_picture_gives_the_first(tmp_path):
@@ -361,13 +255,6 @@ def test_16_bit_tiff_with_premultiplied_alpha(tmp_path):
     np.testing.assert_array_equal(np.rint(photo.alpha * 65535), samples[..., 3])
     error = np.abs(photo.pixels - samples[..., :3] / 65535)
     assert (error <= 1 / np.maximum(samples[..., 3:], 1) + 1e-5)[samples[..., 3] > 0].all()
-
-
-def test_16_bit_tiff_in_planes_is_refused(tmp_path):
-    tifffile.imwrite(
-        tmp_path / "a.tif", scene16(channels=3).transpose(2, 0, 1), photometric="rgb", planarconfig="separate"
-    )
-    fails("separate planes.*interleaved", read, tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -547,14 +434,7 @@ def test_16_bit_profile_conversion_is_smooth_and_agrees_with_lcms(tmp_path, name
 def test_16_bit_matrix_conversion_is_exact_to_16_bits(tmp_path):
     samples = gradient16()
     linear = (samples / 65535) ** (563 / 256) @ np.array(ADOBE)
-    to_srgb = np.array(
-        [
-            [3.1338561, -1.6168667, -0.4906146],
-            [-0.9787684, 1.9161415, 0.0334540],
-            [0.0719453, -0.2289914, 1.4052427],
-        ]
-    )
-    linear = np.clip(linear @ to_srgb.T, 0, 1)  # XYZ (D50) to sRGB after Lindbloom
+    linear = np.clip(linear @ np.array(XYZ_TO_SRGB).T, 0, 1)  # XYZ (D50) to sRGB after Lindbloom
     expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     path = png16(tmp_path / "a.png", samples, profile=matrix_profile())
     assert distance(read(path).pixels, expected) < 2e-4  # Lindbloom and lcms adapt D65 to D50 a little differently
@@ -613,6 +493,93 @@ def test_cmyk_without_a_usable_profile(tmp_path, profile):
     path = save(tmp_path / "a.jpg", Image.fromarray(scene()).convert("CMYK"), icc_profile=profile, quality=95)
     assert b"Adobe" in path.read_bytes()[:200]
     assert np.abs(read(path).pixels * 255 - scene()).mean() < 6
+    assert [("profile is broken" in note) for note in read(path).notes] == [True] * (profile is not None)
+
+
+@pytest.mark.parametrize("profile", [None, cmyk_profile()])
+def test_cmyk_jpeg_without_adobes_marker_stores_ink_as_it_is(tmp_path, profile):
+    """Pillow inverts what it writes, as Adobe does; here that is undone before, and the marker left out."""
+    inks = Image.fromarray(scene()).convert("CMYK")
+    file = io.BytesIO()
+    ImageChops.invert(inks).save(file, "JPEG", quality=95)
+    whole = file.getvalue()
+    start = whole.index(b"\xff\xee")
+    (tmp_path / "a.jpg").write_bytes(whole[:start] + whole[start + 16 :])
+    assert whole[start + 4 : start + 9] == b"Adobe" and b"Adobe" not in (tmp_path / "a.jpg").read_bytes()
+    save(tmp_path / "b.jpg", inks, quality=95)
+    assert distance(read(tmp_path / "a.jpg").pixels, read(tmp_path / "b.jpg").pixels) < 4 / 255
+    assert distance(read_colours(tmp_path / "a.jpg"), read_colours(tmp_path / "b.jpg")) < 4
+    with Image.open(tmp_path / "a.jpg") as opened:
+        np.testing.assert_array_equal(read(opened).pixels, read(tmp_path / "a.jpg").pixels)
+
+
+def with_colour_space(path, space, index, **options):
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"  # Pillow leaves EXIF out of PNG if its first directory is empty
+    exif.get_ifd(0x8769)[0xA001] = space
+    if index:
+        exif.get_ifd(0x8769)[0xA005] = {1: index}
+    return save(path, scene() // 2 + 64, exif=exif, **options)
+
+
+@pytest.mark.parametrize(("space", "index"), [(0xFFFF, "R03"), (2, None)])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_adobe_rgb_by_exif_is_converted(tmp_path, name, space, index):
+    path = with_colour_space(tmp_path / name, space, index, **({"quality": 95} if name != "a.png" else {}))
+    decoded = as_pillow_reads(path, "RGB")
+    assert distance(read(path).pixels, decoded / 255) > 0.02
+    assert distance(read(path).pixels, lcms(decoded, matrix_profile())) < 4e-3
+    with_colour_space(path, space, index, icc_profile=matrix_profile(SRGB, CURVES["para3"]))
+    assert distance(read(path).pixels, as_pillow_reads(path, "RGB") / 255) < 2e-3, "a profile comes first"
+
+
+@pytest.mark.parametrize(("space", "index"), [(0xFFFF, "R98"), (0xFFFF, None), (1, "R98"), (1, "R03")])
+def test_other_colour_spaces_by_exif_change_nothing(tmp_path, space, index):
+    path = with_colour_space(tmp_path / "a.png", space, index)
+    np.testing.assert_array_equal(np.rint(read(path).pixels * 255), as_pillow_reads(path))
+
+
+def test_colours_outside_srgb_are_told(tmp_path):
+    samples = np.full((10, 10, 3), 128, np.uint8)
+    samples[:3] = (0, 255, 0)
+    photo = read(save(tmp_path / "a.png", samples, icc_profile=matrix_profile()))
+    assert photo.notes == ("Colours outside sRGB were cut, in 30% of the pixels.",)
+    samples[:3] = (120, 140, 120)
+    assert read(save(tmp_path / "a.png", samples, icc_profile=matrix_profile())).notes == ()
+
+
+def test_metadata_that_is_not_kept_is_told_where_asked(tmp_path):
+    exif = Image.Exif()
+    exif[0x0132], exif[0x010F], exif[0x8298] = "2001:02:03 04:05:06", "Camera", "nobody"
+    exif.get_ifd(0x8825)[2] = (1.0, 2.0, 3.0)
+    told = (
+        "Its metadata (EXIF date, EXIF camera, EXIF GPS position, EXIF copyright, XMP) is not kept in the result yet."
+    )
+    for name in ("a.jpg", "a.webp", "a.png"):
+        save(tmp_path / name, scene(), exif=exif, xmp=b"<x:xmpmeta/>")
+        assert read(tmp_path / name).notes == ()
+        found = read(tmp_path / name, metadata=True).notes
+        assert found == (told,) or (name == "a.png" and found == (told.replace(", XMP", ""),))
+    exif = Image.Exif()
+    exif[TURN] = 6
+    assert read(save(tmp_path / "b.jpg", scene(), exif=exif), metadata=True).notes == ()
+    tags = [(306, 2, 20, "2001:02:03 04:05:06", True), (700, 1, 12, b"<x:xmpmeta/>", True)]
+    for number, samples in enumerate((scene(), scene() / np.float32(255))):
+        form = {"photometric": "rgb", "metadata": None, "software": False}
+        tifffile.imwrite(tmp_path / f"{number}.tif", samples, extratags=tags, **form)
+        told = "Its metadata (EXIF date, XMP) is not kept in the result yet."
+        assert read(tmp_path / f"{number}.tif", metadata=True).notes == (told,)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_are_refused_as_such(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    reading, writing = os.pipe()
+    for path in (tmp_path / "a.jpg", f"/dev/fd/{reading}", "/dev/null"):
+        for call in (read, read_colours, size, read_labels):
+            fails("is a pipe or a device.*Save it in a file", call, path)
+    os.close(reading)
+    os.close(writing)
 
 
 @pytest.mark.parametrize(
@@ -634,6 +601,7 @@ def test_cmyk_without_a_usable_profile(tmp_path, profile):
 def test_a_broken_or_foreign_profile_counts_as_srgb(tmp_path, profile):
     path = save(tmp_path / "a.png", scene(), icc_profile=profile)
     np.testing.assert_array_equal(np.rint(read(path).pixels * 255), scene())
+    assert read(path).notes == ("Its colour profile is broken, or for another kind of picture; sRGB is assumed.",)
 
 
 def profile_name(opened):
@@ -691,12 +659,21 @@ def test_alpha_is_kept_beside_the_colours(tmp_path, name):
     assert distance(np.rint(photo.pixels * 255), samples[..., :3]) <= tolerance
 
 
-def test_jpeg_drops_alpha_and_composites_nothing(tmp_path):
-    pixels = np.full((8, 8, 3), 0.75)
-    write(tmp_path / "a.jpg", pixels, alpha=np.zeros((8, 8)))
+def test_jpeg_shows_what_is_transparent_on_white(tmp_path):
+    """As Pillow composites it; colours under alpha 0 do not show."""
+    samples = np.full((16, 48, 4), (255, 0, 255, 0), np.uint8)
+    samples[:, 16:32], samples[:, 32:] = (30, 120, 60, 128), (30, 120, 60, 255)
+    write(tmp_path / "a.jpg", samples[..., :3] / 255, alpha=samples[..., 3] / 255)
     photo = read(tmp_path / "a.jpg")
     assert photo.alpha is None
-    assert distance(photo.pixels, 0.75) < 2 / 255
+    white = Image.new("RGBA", (48, 16), "white")
+    expected = np.asarray(Image.alpha_composite(white, Image.fromarray(samples)).convert("RGB"))
+    assert distance(photo.pixels * 255, expected) < 3
+    transparent, opaque = Photograph(samples[..., :3] / 255, samples[..., 3] / 255, 8), Photograph(*photo[:3])
+    assert image.left_out("a.jpg", transparent) == ("JPEG holds no transparency: the picture is laid on white.",)
+    assert image.left_out("a.png", transparent) == image.left_out("a.jpg", opaque) == ()
+    assert image.left_out("a.jpg", opaque._replace(alpha=np.ones((16, 48)))) == ()
+    assert "8 bits" in image.left_out("a.webp", opaque._replace(bit_depth=16))[0]
 
 
 def test_other_float_types_and_layouts_are_written(tmp_path):
@@ -765,6 +742,15 @@ def test_writing_through_a_link_keeps_the_link(tmp_path):
 def test_formats_that_cannot_hold_the_size_say_so(tmp_path):
     fails("16383", write, tmp_path / "a.webp", np.zeros((1, 16400, 3), np.float32))
     fails("65500", write, tmp_path / "a.jpg", np.zeros((1, 66000, 3), np.float32))
+    fails("20 x 16384 pixels, and WEBP holds 16383.*PNG", check_writable, tmp_path / "a.webp", (16384, 20))
+    fails("65501 x 20 pixels, and JPEG holds 65500", check_writable, tmp_path / "a.jpeg", (20, 65501))
+    for name, sides in {
+        "a.webp": (16383, 20),
+        "a.jpg": (65500, 65500),
+        "a.png": (10**6, 1),
+        "a.tif": (1, 10**6),
+    }.items():
+        check_writable(tmp_path / name, sides)
     assert os.listdir(tmp_path) == []
 
 
@@ -971,11 +957,6 @@ def test_images_without_pixels(tmp_path):
     fails("not an image, damaged, or of a kind", read, png16(tmp_path / "a.png", scene16(), size=(0, 1)))
     fails("not an image, damaged, or of a kind", size, png16(tmp_path / "a.png", scene16(), size=(1, 0)))
     fails("0 x 5 pixels", read, Image.new("RGB", (0, 5)))
-
-
-def test_varieties_that_are_not_read_say_so(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", (scene() / 255).astype(np.float32), photometric="rgb")
-    fails("of a kind that is not read.*Convert", read, tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("extent", [(40_000, 40_000), (2**31 - 1, 2**31 - 1)])

@@ -1,14 +1,16 @@
 """From sources of every kind to a finished run, with a narrow network in place of the real one."""
 
 import gc
+import io
 import json
 
 import jax
 import numpy as np
 import PIL.Image
 import pytest
+import rich.console
 
-from jpst import estimate, image, loading, pipeline
+from jpst import estimate, image, loading, pipeline, terminal
 from jpst.errors import JpstError
 from jpst.models import weights
 from jpst.optimise import Networks
@@ -63,6 +65,89 @@ def test_paths_and_pil_images_come_back_as_pil_images_of_the_same_size(stylize, 
         run = stylize(content, files[1])
         assert isinstance(run.image, PIL.Image.Image)
         assert run.image.size == (80, 60)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.uint16])
+def test_alpha_of_an_array_comes_back_as_its_fourth_channel(stylize, arrays, dtype):
+    top = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    alpha = np.linspace(0, 1, 80)[None].repeat(60, 0)
+    content = np.rint(np.dstack([arrays[0], alpha]) * top) if top > 1 else np.dstack([arrays[0], alpha])
+    run = stylize(content.astype(dtype), arrays[1])
+    assert isinstance(run.image, np.ndarray)
+    assert run.image.dtype == dtype and run.image.shape == (60, 80, 4)
+    np.testing.assert_allclose(run.image[..., 3], content[..., 3].astype(dtype), atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_alpha_of_a_picture_comes_back(stylize, arrays, tmp_path, mode):
+    alpha = np.uint8(255 * np.linspace(0, 1, 80)[None].repeat(60, 0))
+    picture = PIL.Image.fromarray(np.uint8(255 * arrays[0])).convert("L" if mode == "LA" else "RGB").convert(mode)
+    picture.putalpha(PIL.Image.fromarray(alpha))
+    if mode != "PA":
+        picture.save(tmp_path / "a.png")
+        picture = tmp_path / "a.png"
+    run = stylize(picture, arrays[1])
+    assert isinstance(run.image, PIL.Image.Image)
+    assert run.image.mode == "RGBA"
+    np.testing.assert_array_equal(np.asarray(run.image)[..., 3], alpha)
+
+
+def test_16_bits_of_a_file_are_in_the_photograph_and_8_in_the_picture(stylize, arrays, tmp_path):
+    image.write(tmp_path / "a.png", arrays[0], bit_depth=16)
+    run = stylize(tmp_path / "a.png", arrays[1])
+    assert run.photograph.bit_depth == 16
+    assert isinstance(run.image, PIL.Image.Image)
+    np.testing.assert_allclose(np.asarray(run.image) / 255, run.photograph.pixels, atol=0.51 / 255)
+    image.write(tmp_path / "out.png", **run.photograph._asdict())
+    assert image.read(tmp_path / "out.png").bit_depth == 16
+
+
+@pytest.fixture
+def told_of(tmp_path, arrays):
+    """A job of two animations with metadata, one named like markup, and what is printed of it."""
+    exif = PIL.Image.Exif()
+    exif[0x010F] = "Camera"
+    for name, pixels in zip(("a", "b"), arrays, strict=True):
+        frames = [PIL.Image.fromarray(np.uint8(255 * each)) for each in (pixels, pixels / 2)]
+        options = {"exif": exif, "lossless": True}
+        frames[0].save(tmp_path / f"{name} [red].webp", save_all=True, append_images=frames[1:], **options)
+        paint(tmp_path / f"{name} [red]_seg.png", *pixels.shape[:2], [(255, 0, 0), (0, 0, 0)])
+    job = pipeline.prepare_job(tmp_path / "a [red].webp", tmp_path / "b [red].webp", RECIPE)
+    shown = io.StringIO()
+    terminal.show_job(job, {}, rich.console.Console(file=shown, width=40))
+    return job, shown.getvalue().splitlines()
+
+
+def test_notes_on_the_files_are_recorded_and_shown_one_a_line(told_of, tmp_path):
+    job, shown = told_of
+    notes = pipeline.describe(job)["notes"]
+    assert notes[0] == f"Regions from the masks {tmp_path / 'a [red]_seg.png'} and {tmp_path / 'b [red]_seg.png'}."
+    assert notes[1:] == [
+        "content: The first of its 2 frames is taken; the others are left out.",
+        "content: Its metadata (EXIF camera) is not kept in the result yet.",
+        "style: The first of its 2 frames is taken; the others are left out.",
+    ]
+    assert set(notes) <= set(shown), "unbroken, and brackets as they are"
+
+
+def test_a_picture_with_alpha_written_as_jpeg_is_told(stylize, arrays, tmp_path):
+    run = stylize(np.dstack([arrays[0], np.zeros((60, 80), np.float32)]), arrays[1])
+    shown = io.StringIO()
+    terminal.show_run(run, tmp_path / "out.jpg", rich.console.Console(file=shown, width=40))
+    assert "JPEG holds no transparency: the picture is laid on white.\n" in shown.getvalue()
+
+
+@pytest.mark.parametrize("which", ["content", "style"])
+@pytest.mark.parametrize("shape", [(4000, 2), (1, 800), (1, 1)])
+def test_photographs_too_small_end_before_a_network_is_loaded(arrays, monkeypatch, shape, which):
+    def load(*args, **kwargs):
+        pytest.fail("a network was loaded")
+
+    monkeypatch.setattr(weights, "load", load)
+    small = np.zeros((*shape, 3), np.float32)
+    pair = (small, arrays[0]) if which == "content" else (arrays[0], small)
+    with pytest.raises(JpstError, match=rf"{which} photograph, {shape[1]} x {shape[0]} pixels.*at least 16 pixels"):
+        pipeline.prepare_job(*pair, Recipe(size=64, size_multiple=1, iterations=(1,)))
 
 
 def test_the_working_size_can_be_asked_for(stylize, arrays):

@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 import reference
 
-from jpst import ade20k, pixels, regions, segment
+from jpst import ade20k, image, pixels, regions, segment
 from jpst.image import Photograph
 from jpst.models import pspnet, weights
 from jpst.models.weights import Loaded, Provenance
@@ -92,6 +92,71 @@ def test_masks_beside_the_photographs_do_not_hinder_another_segmenter(tmp_path):
     pair = tmp_path / "a.jpg", tmp_path / "b.jpg"
     assert regions.masks_to_use(pair, (None, None), Recipe()) == (tmp_path / "a_seg.png", tmp_path / "b_seg.png")
     assert regions.masks_to_use(pair, (None, None), Recipe(segmenter="cluster")) is None
+
+
+def halves(path, low, high, mode="L", palette=None):
+    """A mask of two halves of such values, 60 x 80."""
+    values = np.full((60, 80), low, np.uint8)
+    values[:, 40:] = high
+    mask = PIL.Image.fromarray(values)
+    if mode == "P":
+        mask.putpalette(bytes(palette))
+    mask.save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "mode", "palette"),
+    [
+        (0, 1, "L", None),
+        (0, 255, "L", None),
+        (0, 1, "P", bytes(768)),
+        (7, 9, "P", bytes(768)),
+        (0, 1, "P", b"\0\0\0\3\3\3"),
+    ],
+)
+def test_masks_of_two_values_are_two_regions(photographs, tmp_path, low, high, mode, palette):
+    masks = [halves(tmp_path / f"{name}.png", low, high, mode, palette) for name in "ab"]
+    photographs = photographs[0], photographs[0]
+    found = regions.find(photographs, (masks[0], masks[1]), Recipe())
+    assert found.regions.content_share == found.regions.style_share == (0.5, 0.5)
+    assert "single region" not in found.note
+
+
+def test_an_indexed_map_and_a_grey_one_are_matched_by_value(photographs, tmp_path):
+    masks = halves(tmp_path / "a.png", 0, 1, "P", bytes(768)), halves(tmp_path / "b.png", 1, 0)
+    found = regions.find((photographs[0], photographs[0]), masks, Recipe())
+    assert found.regions.names == ("label 0", "label 1")
+    np.testing.assert_array_equal(found.regions.content, found.regions.style[:, ::-1])
+
+
+def test_own_label_maps_are_taken_exactly(photographs, tmp_path):
+    labels = np.arange(80)[None].repeat(60, 0) // 20 * 7  # 0, 7, 14, 21
+    palette = np.array([each.colour for each in ade20k.CLASSES], np.uint8)
+    image.write_labels(tmp_path / "a.png", labels, palette)
+    found = regions.find((photographs[0], photographs[0]), (tmp_path / "a.png",) * 2, Recipe())
+    assert found.regions.content_share == (0.25,) * 4
+    np.testing.assert_array_equal(
+        np.unique(found.regions.content + 100 * labels), np.unique(found.regions.content[0] + 100 * labels[0])
+    )
+
+
+def test_masks_of_a_single_region_say_so(photographs, tmp_path):
+    masks = halves(tmp_path / "a.png", 9, 9), halves(tmp_path / "b.png", 9, 9)
+    assert "They show a single region." in regions.find((photographs[0], photographs[0]), masks, Recipe()).note
+
+
+def test_a_mask_beside_one_photograph_only_is_told(tmp_path):
+    pair = tmp_path / "a.jpg", tmp_path / "b.jpg"
+    assert regions.unused_mask(pair, (None, None), Recipe()) == ""
+    mask = halves(tmp_path / "a_seg.png", 0, 1)
+    told = regions.unused_mask(pair, (None, None), Recipe())
+    assert told == f"The mask {mask} is not used: there is none for the style photograph."
+    assert "none for the content photograph" in regions.unused_mask(pair[::-1], (None, None), Recipe())
+    assert regions.unused_mask(pair, (None, None), Recipe(segmenter="none")) == ""
+    assert regions.unused_mask(pair, (mask, mask), Recipe()) == ""
+    halves(tmp_path / "b_seg.png", 0, 1)
+    assert regions.unused_mask(pair, (None, None), Recipe()) == ""
 
 
 def edge(position: int, height: int = 24, width: int = 32) -> np.ndarray:

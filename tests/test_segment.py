@@ -245,6 +245,94 @@ def test_of_two_colours_the_nearer_gets_the_usual_name():
     assert segment.from_painted(mask, mask)[0].names == ("#1e1ee1", "blue")
 
 
+def values(*bands, width=40):
+    """Horizontal bands of six rows each, of whole numbers: int [H, W]."""
+    return np.repeat(np.array(bands), 6)[:, None].repeat(width, axis=1)
+
+
+@pytest.mark.parametrize("labels", [(0, 1), (0, 1, 2, 3), (3, 4, 7), (0, 255), (110, 111, 3), tuple(range(20))])
+def test_label_maps_saved_as_grey_are_taken_exactly(labels):
+    content_map, style_map = values(*labels), values(*labels[::-1], labels[0])
+    content, style = segment.from_painted(
+        *(np.repeat(each[..., None], 3, -1).astype(np.uint8) for each in (content_map, style_map))
+    )
+    assert len(content.names) == len(labels)
+    for found, truth in ((content.labels, content_map), (style.labels, style_map)):
+        assert (
+            len(np.unique(found)) == len({(a, b) for a, b in zip(found.flat, truth.flat, strict=True)}) == len(labels)
+        )
+    same = {
+        (int(a), int(b))
+        for found, truth in ((content, content_map), (style, style_map))
+        for a, b in zip(found.labels.flat, truth.flat, strict=True)
+    }
+    assert len(same) == len(labels), "one number for one value on both sides"
+
+
+def test_first_whole_numbers_that_only_one_side_has_are_regions_too():
+    content, style = segment.from_painted(
+        *(np.repeat(each[..., None], 3, -1).astype(np.uint8) for each in (values(0, 1), values(0, 2)))
+    )
+    assert content.names == style.names == ("#010101", "#020202", "black")
+
+
+def test_near_colours_that_both_sides_share_are_regions():
+    mask = paint((4, 250, 153), ((8, 255, 143), rectangle(0, 0, 100, HEIGHT)))
+    content, style = segment.from_painted(mask, mask[:, ::-1])
+    np.testing.assert_array_equal(content.labels != content.labels[0, 0], np.arange(WIDTH) >= np.full((HEIGHT, 1), 100))
+    np.testing.assert_array_equal(style.labels, content.labels[:, ::-1])
+
+
+def test_enlarged_antialiased_edges_are_no_exact_regions():
+    """They are solid, but little; the colours that noise would reach from others stay with these."""
+    soft = Image.fromarray(paint(BLACK, (WHITE, [(50, 20), (190, 50), (80, 140)]), resample=Image.Resampling.BOX))
+    mask = np.asarray(soft.resize((4 * WIDTH, 4 * HEIGHT), Image.Resampling.NEAREST))
+    assert len(np.unique(mask)) <= 24
+    content, _ = segment.from_painted(mask, mask)
+    assert len(content.names) <= 10 < len(np.unique(mask))
+
+
+PALETTE = np.array([[0, 0, 0], [0, 0, 0], [200, 20, 20], [205, 25, 20], [0, 0, 0]], np.uint8)
+
+
+def test_indices_of_one_colour_are_regions():
+    content, style = segment.from_indexed((values(0, 1, 4), PALETTE), (values(4, 1), PALETTE[[0, 0, 0, 0, 0]]))
+    assert content.names == style.names == ("label 0", "label 1", "label 4")
+    np.testing.assert_array_equal(content.labels, values(0, 1, 2))
+    np.testing.assert_array_equal(style.labels, values(2, 1))
+
+
+def test_indices_of_one_colour_count_over_both_masks():
+    content, style = segment.from_indexed((values(0, 0), PALETTE), (values(1, 1), PALETTE))
+    assert content.names == style.names == ("label 0", "label 1")
+    assert content.labels.max() == 0 and style.labels.min() == 1
+
+
+def test_indexed_colours_are_matched_by_colour_and_not_by_index():
+    content, style = segment.from_indexed((values(1, 2, 3), PALETTE), (values(0, 1), PALETTE[[3, 2]]))
+    assert content.names == style.names == ("#c81414", "#cd1914", "black")
+    np.testing.assert_array_equal(content.labels, values(2, 0, 1))
+    np.testing.assert_array_equal(style.labels, values(1, 0))
+
+
+def test_specks_and_slivers_of_an_indexed_map_go_to_what_is_nearest():
+    labels = values(2, 3)
+    labels[3, 3], labels[:, 20] = 3, 0
+    content, _ = segment.from_indexed((labels, PALETTE), (values(2, 3), PALETTE))
+    np.testing.assert_array_equal(content.labels, values(*content.labels[[0, 11], 0]))
+
+
+def test_indexed_paintings_are_no_label_maps():
+    many = np.arange(40 * 6).reshape(40, 6).repeat(6, axis=1)
+    wide = np.random.default_rng(0).permutation(256 * 3).reshape(256, 3).astype(np.uint8)
+    assert segment.from_indexed((many, wide), (many, wide)) is None, "of many colours"
+    stripes = values(2, 3)[:, ::6].repeat(2, axis=1)
+    stripes[:, ::2] = 0
+    assert segment.from_indexed((stripes, PALETTE), (stripes, PALETTE)) is None, "without solid ground"
+    other = PALETTE + np.uint8(1)
+    assert segment.from_indexed((values(0, 2), PALETTE), (values(0, 2), other)) is None, "a little different"
+
+
 def test_neither_the_order_of_the_sides_nor_repetition_matters():
     one = jpeg(paint(BLUE, *SCENE, resample=Image.Resampling.LANCZOS), 75)
     other = jpeg(paint(BLACK, *SCENE[:2], resample=Image.Resampling.BICUBIC), 90)
