@@ -19,11 +19,13 @@ ORDER = (
     "models.pickles",
     "models.crc32c",
     "models.npy_files",
+    "models.hdf5_files",
     "models.tf_bundle",
     "models.tflite",
     "models.torch_files",
     "models.readers",
     "models.registry",
+    "models.unfinished",
     "models.fetch",
     "models.weights",
     "models.pspnet_tables",
@@ -90,6 +92,7 @@ NOTHING_BUT = {
     "models.tensors": {"errors"},
     "models.pickles": {"models.tensors"},
     "models.npy_files": {"models.pickles", "models.tensors"},
+    "models.hdf5_files": {"models.tensors"},
     "models.torch_files": {"models.pickles", "models.tensors"},
     "models.crc32c": set(),
     "models.tf_bundle": {"models.crc32c", "models.tensors"},
@@ -97,8 +100,9 @@ NOTHING_BUT = {
     "memory": set(),
     "models.convolution": set(),
     "models.registry": {"models.readers"},
-    "models.fetch": {"errors", "models.readers", "models.registry"},
-    "models.weights": {"errors", "models.readers", "models.registry", "models.fetch"},
+    "models.unfinished": {"models.tensors"},
+    "models.fetch": {"errors", "models.readers", "models.registry", "models.tensors", "models.unfinished"},
+    "models.weights": {"errors", "models.readers", "models.registry", "models.fetch", "models.unfinished"},
 }
 DRAWERS = {"utils", "util", "helpers", "types", "config", "common", "misc", "core"}
 # Large or optional packages: imported where they are used, so that the rest works and starts without them.
