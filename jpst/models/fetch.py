@@ -36,7 +36,7 @@ _NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
 # What pip and uv say when it is the connection that fails. pip goes on to call the package itself unknown.
 _UNREACHED = re.compile(
-    r"after connection broken by (.*)|(.*(?:Failed to establish|Max retries|error sending request|dns error).*)"
+    r"after connection broken by (.+)|((?:Failed to establish|Max retries|error sending request|dns error).*)"
 )
 
 
@@ -225,7 +225,7 @@ def _download(requirement: str, folder: Path, quiet: bool) -> None:
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         if unreached := _UNREACHED.search(done.stderr):
-            raise UnreachedError((unreached[1] or unreached[2]).strip()[:200])
+            raise UnreachedError(re.sub(r"<[^>]*>[:,]? *", "", unreached[1] or unreached[2])[:200])
         reason = lines[-1] if lines else f"exit status {done.returncode}"
         raise SourceError(f"pip failed, {reason}")
 

@@ -43,9 +43,10 @@ def _keras(layer: str, kind: str) -> str:
     return rf"(?:.*/)?(?:{layer})/(?:.*/)?(?:{kind})(?::\d+)?"
 
 
+# By these Keras 3's files are known, before `_spelled` names the others.
 _KERAS_DENSE = (
-    Rule(_keras(r"dense(?:_\d+)?", "kernel"), "params/classifier/kernel"),
-    Rule(_keras(r"dense(?:_\d+)?", "bias"), "params/classifier/bias"),
+    Rule(_keras(r"dense(?:_\d+)?", "kernel|vars/0"), "params/classifier/kernel"),
+    Rule(_keras(r"dense(?:_\d+)?", "bias|vars/1"), "params/classifier/bias"),
 )
 
 

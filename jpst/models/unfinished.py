@@ -68,13 +68,12 @@ def unwritable(path: Path, error: OSError) -> CheckpointError:
 
 def remove_leftovers(folder: Path) -> None:
     """Removes what ended processes left in `folder` and its folders; what cannot be removed stays."""
-    for path in [*folder.glob("*.part"), *folder.glob("*/*.part")]:
-        if _left_over(path):
+    with suppress(OSError):
+        for path in filter(_left_over, [*folder.glob("*.part"), *folder.glob("*/*.part")]):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                with suppress(OSError):
-                    path.unlink()
+                path.unlink(missing_ok=True)
 
 
 def _mark() -> str:
