@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from jpst.models.tensors import MOST_TENSORS, CheckpointError, Room, Tensors, damage_explained
+from jpst.models.zip_members import read_member
 
 KERAS_WEIGHTS = "model.weights.h5"
 """The member of a `.keras` archive that holds the weights."""
@@ -43,48 +44,42 @@ def read_keras(path: str | Path) -> Tensors:
 
     with damage_explained(path, "a Keras archive"), zipfile.ZipFile(path) as archive:
         member, size = archive.getinfo(KERAS_WEIGHTS), Path(path).stat().st_size
-        # Other ways to compress give all that they hold at once, however much was asked for.
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{KERAS_WEIGHTS} is compressed as Keras never does")
         Room(path, size).take(KERAS_WEIGHTS, (member.file_size,), 1)
-        with h5py.File(io.BytesIO(archive.read(member)), "r") as file:
+        with h5py.File(io.BytesIO(read_member(archive, member)), "r") as file:
             return _tensors(file, path, size)
 
 
 def _tensors(file: Any, path: str | Path, size: int) -> Tensors:
     root = _own_group(file, "model_weights") or file
-    datasets = _datasets(root, path)
-    room, chunks = Room(path, size), 0
-    for name, dataset in datasets.items():
-        # A chunk may be larger than its dataset, and is read whole.
-        shape = max(dataset.shape, dataset.chunks or (), key=math.prod)
-        room.take(name, shape, dataset.dtype.itemsize)
-        chunks += _chunks(dataset)
-    if chunks > _MOST_CHUNKS:
-        raise ValueError(f"{chunks} chunks, where at most {_MOST_CHUNKS} are read")
-    order = [name for name in _keras_order(root) if name in datasets]
-    return {name: _values(datasets[name]) for name in dict.fromkeys([*order, *datasets])}
+    places = _places(root, path, Room(path, size))
+    order = [name for name in _keras_order(root) if name in places]
+    return {name: _values(root[places[name]]) for name in dict.fromkeys([*order, *places])}
 
 
-def _datasets(root: Any, path: str | Path) -> dict[str, Any]:
-    """Numeric datasets inside the file by name; `visititems` follows neither soft nor external links."""
+def _places(root: Any, path: str | Path, room: Room) -> dict[str, str]:
+    """Where the numeric datasets inside the file are, by name; `visititems` follows neither soft nor external links."""
     import h5py
 
-    datasets: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    chunks = 0
 
     def visit(place: str, item: Any) -> None:
+        nonlocal chunks
         if not isinstance(item, h5py.Dataset) or not _numeric(item) or _state(place):
             return
         # External and virtual datasets take their bytes from other files of the reader's disk.
         if item.external or item.is_virtual:
             raise CheckpointError(f"{path}: dataset {place} lies in another file; refused.")
         name = _keras_3_name(place, item) or place
-        if name in datasets or len(datasets) == MOST_TENSORS:
-            raise ValueError(f"{name} is there twice, or beside {MOST_TENSORS} others")
-        datasets[name] = item
+        # A chunk may be larger than its dataset, and is read whole.
+        room.take(name, max(item.shape, item.chunks or (), key=math.prod), item.dtype.itemsize)
+        chunks += _chunks(item)
+        if chunks > _MOST_CHUNKS or name in places:
+            raise ValueError(f"more than {_MOST_CHUNKS} chunks, or {name} twice")
+        places[name] = place
 
     root.visititems(visit)
-    return datasets
+    return places
 
 
 def _numeric(dataset: Any) -> bool:

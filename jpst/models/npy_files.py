@@ -16,6 +16,7 @@ import numpy as np
 
 from jpst.models.pickles import Call, Names, Unpickler, inert_name, leaves, refusal
 from jpst.models.tensors import MOST_AXES, CheckpointError, Room, Tensors, damage_explained, whole
+from jpst.models.zip_members import read_member
 
 _NUMBERS = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f2", "f4", "f8", "b1"}
 _HEADER = 1 << 16  # bytes of a member that its header lies in; those of numbers have about a hundred
@@ -24,21 +25,16 @@ _HEADER = 1 << 16  # bytes of a member that its header lies in; those of numbers
 def read_npz(path: str | Path) -> Tensors:
     """Arrays of a NumPy archive, of any kind but pickled objects."""
     with damage_explained(path, "an .npz archive"), zipfile.ZipFile(path) as archive:
-        room = Room(path, Path(path).stat().st_size)
-        tensors: Tensors = {}
-        for member in archive.infolist():
-            name = member.filename.removesuffix(".npy")
-            # Other ways to compress give all that they hold at once, however much was asked for.
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or name in tensors:
-                raise ValueError(f"{name} is there twice, or compressed as NumPy never does")
-            room.take(name, (member.file_size,), 1)
-            tensors[name] = _member(archive, member, path)
-        return tensors
+        room, members = Room(path, Path(path).stat().st_size), archive.infolist()
+        for member in members:
+            room.take(member.filename, (member.file_size,), 1)
+        if len({member.filename for member in members}) < len(members):
+            raise ValueError("two members of one name")
+        return {member.filename.removesuffix(".npy"): _member(archive, member, path) for member in members}
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: str | Path) -> np.ndarray:
-    # Of a member no more comes out than the archive says of it.
-    data = archive.read(member)
+    data = read_member(archive, member)
     header = io.BytesIO(data[:_HEADER])
     shape, fortran, dtype = _header(header)
     if dtype.hasobject:
@@ -72,14 +68,14 @@ def read_npy(path: str | Path) -> Tensors:
         # Pickles of Python 2 keep raw bytes as text; latin1 gives them back as they were.
         root = Unpickler(file, _NAMES, encoding="latin1").load()
         tree = root.items[0] if isinstance(root, _Array) and root.items else root
-        tensors: Tensors = {}
+        arrays: dict[str, _Array] = {}
         for name, node in leaves(tree, "/"):
             if asked := inert_name(node):
                 raise refusal(path, asked)
             if isinstance(node, _Array):
                 room.take(name, (len(node.data),), 1)
-                tensors[name] = node.array()
-        return tensors
+                arrays[name] = node
+        return {name: array.array() for name, array in arrays.items()}
 
 
 class _Type:

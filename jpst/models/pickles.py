@@ -25,7 +25,7 @@ from jpst.models.tensors import LONGEST_NAME, CheckpointError
 Names = Mapping[tuple[str, str], Any]
 """Stand-ins by (module, name). Adding one must never add a way to run or read anything."""
 
-MOST_NODES = 1_000_000
+MOST_NODES = 500_000
 """Steps of a pickle, and entries of the dicts that it makes."""
 _REPEATED = 4  # times that a dict may be met: an average of the weights may be the weights, a nest without end is none
 _DEEPEST = 50

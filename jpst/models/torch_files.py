@@ -18,6 +18,7 @@ import numpy as np
 
 from jpst.models.pickles import MOST_NODES, Call, Dict, Names, Unpickler, inert_name, leaves, refusal
 from jpst.models.tensors import MOST_AXES, CheckpointError, Room, Tensors, damage_explained, small_enough
+from jpst.models.zip_members import read_member
 
 # Beside the tensors, at the top level of training checkpoints: not read, whatever they hold.
 _NOTES = ("args", "callbacks", "cfg", "config", "epoch", "hyper_parameters", "loops", "message_hub", "meta")
@@ -33,7 +34,7 @@ def read_torch(path: str | Path) -> Tensors:
         if "byteorder" in names and _stored(archive, names["byteorder"], room) != b"little":
             raise CheckpointError(f"{path}: found big-endian data; save it again on a little-endian machine.")
         tree = _Unpickler(io.BytesIO(_stored(archive, names["data.pkl"], room)), path).load()
-        return _tensors(tree, _zip_storages(archive, names, room), path)
+        return _read(_claims(tree, path), _zip_storages(archive, names, room))
 
 
 def read_torch_legacy(path: str | Path) -> Tensors:
@@ -48,10 +49,10 @@ def read_torch_legacy(path: str | Path) -> Tensors:
         if not system["little_endian"]:
             raise CheckpointError(f"{path}: found big-endian data; save it again on a little-endian machine.")
         unpickler = _Unpickler(file, path)
-        tree = unpickler.load()
+        claims = _claims(unpickler.load(), path)
         keys = [_key(key) for key in _Unpickler(file, path).load()]
         storages = {key: _legacy_storage(file, unpickler.dtypes[key]) for key in keys}
-        return _tensors(tree, lambda storage: storages[storage.key], path)
+        return _read(claims, lambda storage: storages[storage.key])
 
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -65,8 +66,19 @@ _STORAGE_DTYPES: dict[str, Any] = {
 _STORAGE_DTYPES |= {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "<i1", "Byte": "<u1", "Bool": "?"}
 
 
+_OTHER_STORAGES = {
+    "ComplexFloatStorage": "a tensor of complex numbers",
+    "ComplexDoubleStorage": "a tensor of complex numbers",
+    **dict.fromkeys(("QInt8Storage", "QUInt8Storage", "QInt32Storage"), "a quantised tensor"),
+    **dict.fromkeys(("QUInt4x2Storage", "QUInt2x4Storage"), "a quantised tensor"),
+    "UntypedStorage": "a tensor of one of PyTorch's newer number types",
+}
+
+
 class _StorageType(NamedTuple):
     dtype: np.dtype
+    other: str = ""
+    """What tensors of it are, where they are not read."""
 
 
 class _Storage(NamedTuple):
@@ -76,6 +88,7 @@ class _Storage(NamedTuple):
     dtype: np.dtype
     start: int
     numel: int
+    other: str
 
 
 class _Tensor(NamedTuple):
@@ -85,12 +98,10 @@ class _Tensor(NamedTuple):
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
-    marked: bool
-    """Whether its numbers are to be negated, or conjugated, when they are read."""
 
 
 class _Other(NamedTuple):
-    """A tensor that is no strided view of a storage."""
+    """A tensor that is no strided view of real numbers."""
 
     kind: str
 
@@ -108,15 +119,17 @@ _OTHERS = {
 }
 
 
-def _rebuild_tensor(
-    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any = None, _hooks: Any = None, marks: Any = None, *_: Any
-) -> _Tensor:
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> _Tensor | _Other:
     # What is wrong is not shown: printing a nest of tuples can take for ever.
     if not isinstance(storage, _Storage) or len(size) != len(stride) or len(size) > MOST_AXES:
         raise ValueError("a tensor that is no view of a storage")
     if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
         raise ValueError("a tensor with a negative offset, size or stride")
-    return _Tensor(storage, offset, tuple(size), tuple(stride), bool(marks))
+    if storage.other:
+        return _Other(storage.other)
+    if rest[2:] and rest[2]:  # beside whether it has a gradient, and hooks
+        return _Other("a view that negates or conjugates its numbers (resolve_neg() and resolve_conj() give them)")
+    return _Tensor(storage, offset, tuple(size), tuple(stride))
 
 
 def _size(sides: Any = ()) -> tuple[Any, ...]:
@@ -149,6 +162,11 @@ class _Unpickler(Unpickler):
             ("torch._utils", "_rebuild_tensor"): rebuild,
             ("torch._utils", "_rebuild_tensor_v2"): rebuild,
             **{("torch._utils", name): Call(lambda *_args, kind=kind: _Other(kind)) for name, kind in _OTHERS.items()},
+            **{
+                (module, name): _StorageType(np.dtype("u1"), other)
+                for name, other in _OTHER_STORAGES.items()
+                for module in ("torch", "torch.storage")
+            },
             **{("torch", f"{name}Storage"): _StorageType(np.dtype(dtype)) for name, dtype in _STORAGE_DTYPES.items()},
         }
 
@@ -182,34 +200,33 @@ class _Unpickler(Unpickler):
         self.dtypes[key] = kind.dtype
         if view and view[0] is not None:
             _view_key, start, length = view[0]
-            return _Storage(key, kind.dtype, int(start), int(length))
-        return _Storage(key, kind.dtype, 0, numel)
+            return _Storage(key, kind.dtype, int(start), int(length), kind.other)
+        return _Storage(key, kind.dtype, 0, numel, kind.other)
 
 
-def _tensors(tree: Any, read_storage: Callable[[_Storage], np.ndarray], path: str | Path) -> Tensors:
+def _claims(tree: Any, path: str | Path) -> dict[str, _Tensor]:
     """The tensors of nested dicts; notes and other leaves are left, a stand-in in a tensor's place is refused."""
-    claimed: dict[str, _Tensor] = {}
+    claims: dict[str, _Tensor] = {}
     room = Room(path, Path(path).stat().st_size)
     for name, node in leaves(tree, ".", _NOTES):
         if asked := inert_name(node):
             raise refusal(path, asked)
         if isinstance(node, _Other):
-            raise CheckpointError(f"{path}: {name} is {node.kind}; needed are plain, dense tensors.")
+            raise CheckpointError(f"{path}: {name} is {node.kind}; needed are plain, dense tensors of real numbers.")
         if isinstance(node, _Tensor):
-            if node.marked:
-                raise CheckpointError(
-                    f"{path}: {name} is a view that negates or conjugates its numbers; needed are the numbers "
-                    "themselves (tensor.resolve_neg().resolve_conj())."
-                )
             _check_view(node, node.storage.numel)
             room.take(name, node.size, node.storage.dtype.itemsize)
-            claimed[name] = node
-    return {name: _strided(tensor, read_storage(tensor.storage)) for name, tensor in claimed.items()}
+            claims[name] = node
+    return claims
+
+
+def _read(claims: dict[str, _Tensor], read_storage: Callable[[_Storage], np.ndarray]) -> Tensors:
+    return {name: _strided(tensor, read_storage(tensor.storage)) for name, tensor in claims.items()}
 
 
 def _strided(tensor: _Tensor, root: np.ndarray) -> np.ndarray:
     """A contiguous copy of a strided view."""
-    _, _, start, numel = tensor.storage
+    start, numel = tensor.storage.start, tensor.storage.numel
     data = root[start : start + numel] if min(start, numel) >= 0 else root[:0]
     _check_view(tensor, len(data))
     if not math.prod(tensor.size):
@@ -249,7 +266,7 @@ def _stored(archive: zipfile.ZipFile, name: str, room: Room) -> bytes:
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")
     room.take(name, (archive.getinfo(name).file_size,), 1)
-    return archive.read(name)
+    return read_member(archive, archive.getinfo(name))
 
 
 @contextmanager
