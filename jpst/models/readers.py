@@ -132,14 +132,15 @@ def _sniff(path: Path) -> Callable[[Path], Tensors]:
         return _sniff_zip(path)
     if head[4:8] == IDENTIFIER:
         return read_tflite
-    if head[:1] == b"\x80":
-        return read_torch_legacy
     if head.startswith(b"\x93NUMPY"):
         return read_npy
     if path.suffix == ".index" or _tail(path) == TABLE_MAGIC:
         return read_tf_bundle
+    # Before pickles, as the length that it begins with may begin as they do; theirs would be longer than any file.
     if head[8:9] == b"{" and 8 + int.from_bytes(head[:8], "little") <= path.stat().st_size:
         return read_safetensors
+    if head[:1] == b"\x80":
+        return read_torch_legacy
     raise CheckpointError(f"{path}: found {_described(head)}; needed is one of {FORMATS}.")
 
 
