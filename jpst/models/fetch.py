@@ -56,13 +56,12 @@ def directory() -> Path:
         return root / "checkpoints"
     import platformdirs
 
-    folder = Path(configured or platformdirs.user_cache_path("jpst") / "checkpoints")
     try:
-        return folder.expanduser()
+        return Path(configured or platformdirs.user_cache_path("jpst") / "checkpoints").expanduser()
     except RuntimeError as error:
         raise CheckpointError(
-            f"{folder}: there is no such home folder; needed is a folder for network weights: set JPST_CHECKPOINTS "
-            "to one, without ~."
+            f"{configured or 'the cache of this user'}: there is no such home folder; needed is a folder for network "
+            "weights: set JPST_CHECKPOINTS to one, without ~."
         ) from error
 
 
