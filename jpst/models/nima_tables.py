@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jpst.models import vgg16
+from jpst.models import mobilenet, vgg16
 from jpst.models.inception_resnet_v2 import NORMALISED
 from jpst.models.readers import Tensors
 from jpst.models.weights import OIHW, Preprocessing, Rule, Table
@@ -171,9 +171,27 @@ _INCEPTION_TIMM = Table(
 
 # ---- MobileNet
 
+_COUNTED = {
+    "conv2d": [name for name in mobilenet.CONVOLUTIONS if "dw" not in name],
+    "depthwise_conv2d": [name for name in mobilenet.CONVOLUTIONS if "dw" in name],
+    "batch_normalization": [f"{name}_bn" for name in mobilenet.CONVOLUTIONS],
+}
+
+
+def _named(tensors: Tensors) -> Tensors:
+    """Layers of Keras 3 by name, also from its first files: those have none, but count the layers of a class."""
+    renamed: Tensors = {}
+    for name, tensor in tensors.items():
+        if match := re.fullmatch(rf"(?:.*/)?layers/({'|'.join(_COUNTED)})(?:_(\d+))?/vars/(\d+)", name):
+            layers = dict(enumerate(_COUNTED[match[1]]))
+            name = f"{layers.get(int(match[2] or 0), match[0])}/vars/{match[3]}"
+        renamed[name] = tensor
+    return _spelled(renamed)
+
+
 _MOBILENET_KERAS = Table(
     "MobileNet of Keras",
-    prepare=_spelled,
+    prepare=_named,
     rules=(
         Rule(_keras(r"(conv1|conv_pw_\d+)", "kernel"), r"params/\1/kernel"),
         Rule(_keras(r"(conv_dw_\d+)", "(?:depthwise_)?kernel"), r"params/\1/kernel", (0, 1, 3, 2)),
@@ -182,7 +200,7 @@ _MOBILENET_KERAS = Table(
     ),
     preprocessing=_HALF,
     first_kernel="params/conv1/kernel",
-    when=lambda tensors: any(re.search(r"(?:^|/)conv_(dw|pw)_\d+/", name) for name in tensors),
+    when=lambda tensors: any(re.search(r"(?:^|/)(?:conv_(dw|pw)_\d+|depthwise_conv2d)/", name) for name in tensors),
 )
 
 

@@ -8,7 +8,8 @@ trained with travel beside its kernels in the collection `preprocessing`. Batch 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -261,6 +262,15 @@ def _from_caffe(tensors: Tensors) -> bool:
     return any(len(bias) >= 4 and np.allclose(bias[:4], _CAFFE_BIAS, atol=1e-3) for bias in biases)
 
 
+# Keras 3 at first wrote no names of layers, but counted those of a class.
+_NUMBERED = r"(?:.*/)?layers/conv2d(?:_(\d+))?"
+
+
+def _numbered(kind: str) -> Callable[[re.Match[str]], str]:
+    names = dict(enumerate(CONVOLUTIONS))
+    return lambda found: f"params/{names[i]}/{kind}" if (i := int(found[1] or 0)) in names else found[0]
+
+
 TABLES = (
     Table(
         "codebook",
@@ -279,8 +289,10 @@ TABLES = (
             Rule(r".*/block(\d)_conv(\d)(?:_b_\d+|_b|/bias)(?::0)?", r"params/conv\1_\2/bias"),
             Rule(r"block(\d)_conv(\d)/vars/0", r"params/conv\1_\2/kernel"),
             Rule(r"block(\d)_conv(\d)/vars/1", r"params/conv\1_\2/bias"),
+            Rule(rf"{_NUMBERED}/vars/0", _numbered("kernel")),
+            Rule(rf"{_NUMBERED}/vars/1", _numbered("bias")),
         ),
-        ignore=r"(fc\d|predictions|dense.*)/.*",
+        ignore=r"(?:.*/)?(fc\d|predictions|dense.*)/.*",
         preprocessing=_CAFFE,
         first_kernel=_FIRST_KERNEL,
     ),
