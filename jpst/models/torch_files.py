@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from jpst.models.pickles import Call, Dict, Names, Unpickler, inert_name, leaves, refusal
-from jpst.models.tensors import CheckpointError, Tensors, damage_explained
+from jpst.models.pickles import MOST_NODES, Call, Dict, Names, Unpickler, inert_name, leaves, refusal
+from jpst.models.tensors import MOST_AXES, CheckpointError, Room, Tensors, damage_explained, small_enough
+from jpst.models.zip_members import read_member
 
 # Beside the tensors, at the top level of training checkpoints: not read, whatever they hold.
 _NOTES = ("args", "callbacks", "cfg", "config", "epoch", "hyper_parameters", "loops", "message_hub", "meta")
@@ -28,10 +29,12 @@ def read_torch(path: str | Path) -> Tensors:
     """Tensors of a `torch.save` zip archive, without torch; nested names are joined by '.'."""
     with damage_explained(path, "a PyTorch archive"), zipfile.ZipFile(path) as archive:
         names = {name.partition("/")[2]: name for name in archive.namelist()}
-        if "byteorder" in names and _stored(archive, names["byteorder"]) != b"little":
+        # Members may share their bytes, so they are counted as tensors are.
+        room = Room(path, Path(path).stat().st_size)
+        if "byteorder" in names and _stored(archive, names["byteorder"], room) != b"little":
             raise CheckpointError(f"{path}: found big-endian data; save it again on a little-endian machine.")
-        tree = _Unpickler(io.BytesIO(_stored(archive, names["data.pkl"])), path).load()
-        return _tensors(tree, _zip_storages(archive, names), path)
+        tree = _Unpickler(io.BytesIO(_stored(archive, names["data.pkl"], room)), path).load()
+        return _read(_claims(tree, path), _zip_storages(archive, names, room))
 
 
 def read_torch_legacy(path: str | Path) -> Tensors:
@@ -46,10 +49,10 @@ def read_torch_legacy(path: str | Path) -> Tensors:
         if not system["little_endian"]:
             raise CheckpointError(f"{path}: found big-endian data; save it again on a little-endian machine.")
         unpickler = _Unpickler(file, path)
-        tree = unpickler.load()
-        keys = [str(key) for key in _Unpickler(file, path).load()]
+        claims = _claims(unpickler.load(), path)
+        keys = [_key(key) for key in _Unpickler(file, path).load()]
         storages = {key: _legacy_storage(file, unpickler.dtypes[key]) for key in keys}
-        return _tensors(tree, lambda storage: storages[storage.key], path)
+        return _read(claims, lambda storage: storages[storage.key])
 
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -63,8 +66,19 @@ _STORAGE_DTYPES: dict[str, Any] = {
 _STORAGE_DTYPES |= {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "<i1", "Byte": "<u1", "Bool": "?"}
 
 
+_OTHER_STORAGES = {
+    "ComplexFloatStorage": "a tensor of complex numbers",
+    "ComplexDoubleStorage": "a tensor of complex numbers",
+    **dict.fromkeys(("QInt8Storage", "QUInt8Storage", "QInt32Storage"), "a quantised tensor"),
+    **dict.fromkeys(("QUInt4x2Storage", "QUInt2x4Storage"), "a quantised tensor"),
+    "UntypedStorage": "a tensor of one of PyTorch's newer number types",
+}
+
+
 class _StorageType(NamedTuple):
     dtype: np.dtype
+    other: str = ""
+    """What tensors of it are, where they are not read."""
 
 
 class _Storage(NamedTuple):
@@ -74,6 +88,7 @@ class _Storage(NamedTuple):
     dtype: np.dtype
     start: int
     numel: int
+    other: str
 
 
 class _Tensor(NamedTuple):
@@ -85,33 +100,83 @@ class _Tensor(NamedTuple):
     stride: tuple[int, ...]
 
 
-def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> _Tensor:
+class _Other(NamedTuple):
+    """A tensor that is no strided view of real numbers."""
+
+    kind: str
+
+
+_OTHERS = {
+    "_rebuild_sparse_tensor": "a sparse tensor",
+    "_rebuild_sparse_csr_tensor": "a sparse tensor",
+    "_rebuild_nested_tensor": "a nested tensor",
+    "_rebuild_qtensor": "a quantised tensor",
+    "_rebuild_meta_tensor_no_storage": "a tensor without values (of the device meta)",
+    "_rebuild_device_tensor_from_numpy": "a tensor of another device's own format",
+    "_rebuild_device_tensor_from_cpu_tensor": "a tensor of another device's own format",
+    "_rebuild_tensor_v3": "a tensor of one of PyTorch's newer number types",
+    "_rebuild_wrapper_subclass": "a tensor of a class of its own",
+}
+
+
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> _Tensor | _Other:
     # What is wrong is not shown: printing a nest of tuples can take for ever.
-    if not isinstance(storage, _Storage) or len(size) != len(stride):
+    if not isinstance(storage, _Storage) or len(size) != len(stride) or len(size) > MOST_AXES:
         raise ValueError("a tensor that is no view of a storage")
     if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
         raise ValueError("a tensor with a negative offset, size or stride")
+    if storage.other:
+        return _Other(storage.other)
+    if rest[2:] and rest[2]:  # beside whether it has a gradient, and hooks
+        return _Other("a view that negates or conjugates its numbers (resolve_neg() and resolve_conj() give them)")
     return _Tensor(storage, offset, tuple(size), tuple(stride))
 
 
+def _size(sides: Any = ()) -> tuple[Any, ...]:
+    if len(sides) > MOST_AXES:
+        raise ValueError(f"a size of more than {MOST_AXES} axes")
+    return tuple(sides)
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str | int):
+        raise ValueError("a storage without a name")
+    return str(key)
+
+
 class _Unpickler(Unpickler):
-    """Tensors become `_Tensor`."""
+    """Tensors become `_Tensor`, or `_Other`."""
 
     def __init__(self, file: io.BytesIO | mmap.mmap, path: str | Path) -> None:
         super().__init__(file, self._names_of_torch())
         self._path = path
+        self._copied = 0
         self.dtypes: dict[str, np.dtype] = {}
 
     def _names_of_torch(self) -> Names:
         rebuild = Call(self._known(_rebuild_tensor))
         return {
-            ("collections", "OrderedDict"): Call(Dict),
-            ("torch", "Size"): Call(tuple),
+            ("collections", "OrderedDict"): Call(self._ordered),
+            ("torch", "Size"): Call(_size),
             ("torch._utils", "_rebuild_parameter"): Call(lambda tensor, *_rest: tensor),
             ("torch._utils", "_rebuild_tensor"): rebuild,
             ("torch._utils", "_rebuild_tensor_v2"): rebuild,
+            **{("torch._utils", name): Call(lambda *_args, kind=kind: _Other(kind)) for name, kind in _OTHERS.items()},
+            **{
+                (module, name): _StorageType(np.dtype("u1"), other)
+                for name, other in _OTHER_STORAGES.items()
+                for module in ("torch", "torch.storage")
+            },
             **{("torch", f"{name}Storage"): _StorageType(np.dtype(dtype)) for name, dtype in _STORAGE_DTYPES.items()},
         }
+
+    def _ordered(self, pairs: Any = ()) -> Dict:
+        """A dict of pairs, as Python 2 kept one. The same pairs may be asked for again and again: so many, no more."""
+        self._copied += len(pairs)
+        if self._copied > MOST_NODES:
+            raise ValueError(f"more than {MOST_NODES} entries in ordered dicts")
+        pairs = pairs.items() if isinstance(pairs, dict) else pairs
+        return Dict((key, value) for key, value in pairs if isinstance(key, str | int))
 
     def _known(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, for arguments of which none stands for an unknown name."""
@@ -131,61 +196,83 @@ class _Unpickler(Unpickler):
             raise refusal(self._path, name)
         if tag != "storage" or not isinstance(kind, _StorageType) or type(numel) is not int:
             raise ValueError("a storage of no known type")
-        self.dtypes[str(key)] = kind.dtype
+        key = _key(key)
+        self.dtypes[key] = kind.dtype
         if view and view[0] is not None:
             _view_key, start, length = view[0]
-            return _Storage(str(key), kind.dtype, int(start), int(length))
-        return _Storage(str(key), kind.dtype, 0, numel)
+            return _Storage(key, kind.dtype, int(start), int(length), kind.other)
+        return _Storage(key, kind.dtype, 0, numel, kind.other)
 
 
-def _tensors(tree: Any, read_storage: Callable[[_Storage], np.ndarray], path: str | Path) -> Tensors:
+def _claims(tree: Any, path: str | Path) -> dict[str, _Tensor]:
     """The tensors of nested dicts; notes and other leaves are left, a stand-in in a tensor's place is refused."""
-    tensors: Tensors = {}
+    claims: dict[str, _Tensor] = {}
+    room = Room(path, Path(path).stat().st_size)
     for name, node in leaves(tree, ".", _NOTES):
         if asked := inert_name(node):
             raise refusal(path, asked)
+        if isinstance(node, _Other):
+            raise CheckpointError(f"{path}: {name} is {node.kind}; needed are plain, dense tensors of real numbers.")
         if isinstance(node, _Tensor):
-            tensors[name] = _strided(node, read_storage(node.storage))
-    return tensors
+            _check_view(node, node.storage.numel)
+            room.take(name, node.size, node.storage.dtype.itemsize)
+            claims[name] = node
+    return claims
+
+
+def _read(claims: dict[str, _Tensor], read_storage: Callable[[_Storage], np.ndarray]) -> Tensors:
+    return {name: _strided(tensor, read_storage(tensor.storage)) for name, tensor in claims.items()}
 
 
 def _strided(tensor: _Tensor, root: np.ndarray) -> np.ndarray:
-    """A contiguous copy of a strided view, refused if it would leave its storage or repeat it."""
-    _, _, start, numel = tensor.storage
+    """A contiguous copy of a strided view."""
+    start, numel = tensor.storage.start, tensor.storage.numel
     data = root[start : start + numel] if min(start, numel) >= 0 else root[:0]
-    count = math.prod(tensor.size)
-    last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.size, tensor.stride, strict=True))
-    # as_strided checks nothing: past the end it reads whatever lies in memory. A zero stride stays inside,
-    # but lets a file of a few bytes ask for terabytes.
-    if count > len(data) or (count and last >= len(data)):
-        raise ValueError(
-            f"a tensor {tensor.size} with offset {tensor.offset} and strides {tensor.stride} leaves "
-            f"its storage of {len(data)} elements"
-        )
-    if not count:
+    _check_view(tensor, len(data))
+    if not math.prod(tensor.size):
         return np.zeros(tensor.size, data.dtype)
     strides = [step * data.itemsize for step in tensor.stride]
     return np.lib.stride_tricks.as_strided(data[tensor.offset :], tensor.size, strides).copy()
 
 
-def _zip_storages(archive: zipfile.ZipFile, names: dict[str, str]) -> Callable[[_Storage], np.ndarray]:
+def _check_view(tensor: _Tensor, length: int) -> None:
+    """Refuses a view that would leave its storage of `length` elements, or repeat some of them."""
+    count = math.prod(tensor.size)
+    last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.size, tensor.stride, strict=True))
+    # as_strided checks nothing: past the end it reads whatever lies in memory. A zero stride stays inside,
+    # but lets a file of a few bytes ask for terabytes.
+    if count > length or (count and last >= length):
+        raise ValueError(
+            f"a tensor {tensor.size} with offset {tensor.offset} and strides {tensor.stride} leaves "
+            f"its storage of {length} elements"
+        )
+    reach = 0  # of the axes with shorter steps
+    for step, side in sorted(zip(tensor.stride, tensor.size, strict=True)):
+        if count and side > 1 and step <= reach:
+            raise ValueError(f"a tensor {tensor.size} with strides {tensor.stride} repeats elements of its storage")
+        reach += step * (side - 1)
+
+
+def _zip_storages(archive: zipfile.ZipFile, names: dict[str, str], room: Room) -> Callable[[_Storage], np.ndarray]:
     @cache
     def read_storage(key: str, dtype: np.dtype) -> np.ndarray:
-        return np.frombuffer(_stored(archive, names[f"data/{key}"]), dtype)
+        return np.frombuffer(_stored(archive, names[f"data/{key}"], room), dtype)
 
     return lambda storage: read_storage(storage.key, storage.dtype)
 
 
-def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
+def _stored(archive: zipfile.ZipFile, name: str, room: Room) -> bytes:
     # torch.save never compresses; a compressed member could unfold to any size.
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")
-    return archive.read(name)
+    room.take(name, (archive.getinfo(name).file_size,), 1)
+    return read_member(archive, archive.getinfo(name))
 
 
 @contextmanager
 def _mapped(path: str | Path) -> Iterator[mmap.mmap]:
     """The file in memory. Unlike an open file's, its `read` sets nothing aside for bytes that are not there."""
+    small_enough(path)
     with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         yield mapped
 

@@ -8,7 +8,8 @@ trained with travel beside its kernels in the collection `preprocessing`. Batch 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -248,19 +249,22 @@ _CAFFE_BIAS = (0.7301776, 0.06493629, 0.03428847, 0.8260386)
 
 
 def _expand_codebook(tensors: Tensors) -> Tensors:
-    """Replaces the indices `X_q` by their values in `X_table`."""
+    """Replaces the indices `X_q` by their values in `X_table`. Other indices stay, for `merge` to refuse."""
     expanded: Tensors = {}
     for name, tensor in tensors.items():
-        if name.endswith("_q"):
+        if name.endswith("_q") and tensor.ndim == 4 and tensor.size <= _LARGEST_KERNEL:
             table = tensors.get(f"{name[:-2]}_table", np.empty(0, np.float32))
-            if tensor.dtype.kind != "u" or tensor.max(initial=0) >= len(table):
+            if tensor.dtype.kind != "u" or table.ndim != 1 or tensor.max(initial=0) >= len(table):
                 raise CheckpointError(
-                    f"{name}: found indices beyond its table of {len(table)} values; the file is damaged."
+                    f"{name}: found indices beyond its table of {table.size} values; the file is damaged."
                 )
             expanded[name] = table[tensor]
         elif not name.endswith("_table"):
             expanded[name] = tensor
     return expanded
+
+
+_LARGEST_KERNEL = 9 * CHANNELS[-1] ** 2
 
 
 def _from_caffe(tensors: Tensors) -> bool:
@@ -272,7 +276,17 @@ def _from_caffe(tensors: Tensors) -> bool:
     if any(name.endswith("classifier.1.weight") for name in tensors):
         return True
     biases = [tensor for name, tensor in tensors.items() if name.endswith("features.0.bias")]
+    biases = [bias for bias in biases if bias.ndim == 1 and jnp.issubdtype(bias.dtype, jnp.floating)]
     return any(len(bias) >= 4 and np.allclose(bias[:4], _CAFFE_BIAS, atol=1e-3) for bias in biases)
+
+
+# Keras 3 at first wrote no names of layers, but counted those of a class.
+_NUMBERED = r"(?:.*/)?layers/conv2d(?:_(\d+))?"
+
+
+def _numbered(kind: str) -> Callable[[re.Match[str]], str]:
+    names = dict(enumerate(CONVOLUTIONS))
+    return lambda found: f"params/{names[i]}/{kind}" if (i := int(found[1] or 0)) in names else found[0]
 
 
 TABLES = (
@@ -291,8 +305,12 @@ TABLES = (
         rules=(
             Rule(r".*/block(\d)_conv(\d)(?:_W_\d+|_W|/kernel)(?::0)?", r"params/conv\1_\2/kernel"),
             Rule(r".*/block(\d)_conv(\d)(?:_b_\d+|_b|/bias)(?::0)?", r"params/conv\1_\2/bias"),
+            Rule(r"block(\d)_conv(\d)/vars/0", r"params/conv\1_\2/kernel"),
+            Rule(r"block(\d)_conv(\d)/vars/1", r"params/conv\1_\2/bias"),
+            Rule(rf"{_NUMBERED}/vars/0", _numbered("kernel")),
+            Rule(rf"{_NUMBERED}/vars/1", _numbered("bias")),
         ),
-        ignore=r"(fc\d|predictions|dense.*)/.*",
+        ignore=r"(?:.*/)?(fc\d|predictions|dense.*)/.*",
         preprocessing=_CAFFE,
         first_kernel=_FIRST_KERNEL,
     ),

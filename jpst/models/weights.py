@@ -21,9 +21,10 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jpst.models import readers
-from jpst.models.fetch import check, digest, directory, fetch, replacing
+from jpst.models.fetch import check, digest, directory, fetch
 from jpst.models.readers import CheckpointError, Tensors
 from jpst.models.registry import AUTOMATIC, REGISTRY, Checkpoint, licences
+from jpst.models.unfinished import replacing
 
 __all__ = [
     "REGISTRY",
@@ -180,9 +181,9 @@ def merge(expected: Mapping[str, Any], found: Mapping[str, Any], *, source: str 
     problems = [f"  - {path} {spec.shape}" for path, spec in wanted.items() if path not in have]
     problems += [f"  + {path} {tensor.shape}" for path, tensor in have.items() if path not in wanted]
     problems += [
-        f"  ! {path} found {have[path].dtype} {have[path].shape}, needed {spec.dtype} {spec.shape}"
+        f"  ! {path} found {misfit}, needed {spec.dtype} {spec.shape}"
         for path, spec in wanted.items()
-        if path in have and not _fits(have[path], spec)
+        if path in have and (misfit := _misfit(have[path], spec))
     ]
     if problems:
         lines = "\n".join(problems)
@@ -195,10 +196,17 @@ def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     return dict(flatten_dict(dict(tree), sep="/"))
 
 
-def _fits(tensor: Any, spec: Any) -> bool:
+def _misfit(tensor: Any, spec: Any) -> str | None:
+    """What a tensor is, where it does not fit its place."""
+    found = f"{tensor.dtype} {tensor.shape}"
     # Whole numbers where fractions belong are indices or 8-bit codes; taken as they are, they run silently.
-    whole = jnp.issubdtype(tensor.dtype, jnp.integer) and jnp.issubdtype(spec.dtype, jnp.floating)
-    return tensor.shape == spec.shape and not whole
+    kind = jnp.floating if jnp.issubdtype(spec.dtype, jnp.floating) else jnp.integer
+    if tensor.shape != spec.shape or not jnp.issubdtype(tensor.dtype, kind):
+        return found
+    with np.errstate(all="ignore"):
+        odd = np.size(tensor) - np.isfinite(np.asarray(tensor, dtype=spec.dtype)).sum()
+        why = "NaN or infinite" if not np.isfinite(tensor).all() else f"too large for {spec.dtype}"
+    return f"{found} with {odd} values that are {why}" if odd else None
 
 
 _PROVENANCE = "provenance/"
@@ -223,7 +231,13 @@ def _module(network: str) -> _Module:
 def _present(checkpoint: Checkpoint) -> list[Path]:
     """A checkpoint's files in `directory()`: as published, and as converted by us."""
     names = (checkpoint.filename, f"{checkpoint.name}.npz")
-    return [path for name in names if (path := directory() / name).exists()]
+    try:
+        return [path for name in names if (path := directory() / name).exists()]
+    except OSError as error:
+        raise CheckpointError(
+            f"{directory()}: could not be looked into ({error}); needed is a folder for network weights: set "
+            "JPST_CHECKPOINTS to one."
+        ) from error
 
 
 def _size(path: Path) -> int:
@@ -264,12 +278,17 @@ def _variables(network: str, tensors: Tensors, source: Path) -> dict[str, Any]:
     module = _module(network)
     if f"{_PROVENANCE}network" not in tensors:
         found = _converted(_recognised(module.TABLES, network, tensors, source), tensors, source)
-    elif (theirs := str(tensors[f"{_PROVENANCE}network"])) == network:
+    elif (theirs := _note(tensors, "network")) == network:
         found = {name: tensor for name, tensor in tensors.items() if not name.startswith(_PROVENANCE)}
     else:
         raise CheckpointError(f"{source}: found weights of {theirs}; needed are weights of {network}.")
     expected = cast(Any, module).template_of(found) if hasattr(module, "template_of") else module.template()
     return merge(expected, found, source=source)
+
+
+def _note(tensors: Tensors, kind: str) -> str:
+    """A text of ours in a file of ours; what somebody else put there, as one short line."""
+    return " ".join(str(tensors[f"{_PROVENANCE}{kind}"]).split())[:200]
 
 
 def _recognised(tables: tuple[Table, ...], network: str, tensors: Tensors, source: Path) -> Table:
@@ -317,7 +336,7 @@ def _provenance(path: Path, tensors: Tensors) -> Provenance:
     parts = readers.files(path)
     sha256 = digest(parts, "sha256")
     if f"{_PROVENANCE}name" in tensors:
-        return Provenance(str(tensors[f"{_PROVENANCE}name"]), sha256)
+        return Provenance(_note(tensors, "name"), sha256)
     for checkpoint in REGISTRY.values():
         if checkpoint.hash and checkpoint.size in (None, sum(part.stat().st_size for part in parts)):
             algorithm, published = checkpoint.hash.algorithm, checkpoint.hash.hexdigest
