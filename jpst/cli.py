@@ -137,8 +137,8 @@ class Segment:
 
         console = terminal.console(quiet=self.json)
         outputs.check_segmentation(self.output, self.overlay, self.photograph)
-        photograph = image.read(self.photograph).pixels
-        used = regions.without_masks() if self.segmenter == "auto" else self.segmenter
+        photograph = image.seen(image.read(self.photograph))
+        used = regions.chosen_alone() if self.segmenter == "auto" else self.segmenter
         if used == "cluster":
             terminal.fetch_if_missing("vgg19", console)
         found = regions.alone(photograph, used)
@@ -178,7 +178,7 @@ class Score:
         scores, errors = [], {}
         for path in self.images:
             try:
-                scores.append((path, aesthetics.score(loaded.variables, image.read(path).pixels, self.size)))
+                scores.append((path, aesthetics.score(loaded.variables, image.seen(image.read(path)), self.size)))
             except (JpstError, OSError) as error:
                 errors[str(path)] = str(error)
         if scores:

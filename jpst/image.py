@@ -37,6 +37,7 @@ __all__ = [
     "read_colours",
     "read_indices",
     "read_labels",
+    "seen",
     "size",
     "write",
     "write_labels",
@@ -181,6 +182,11 @@ def on_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     for rows in icc.row_blocks(pixels.shape):
         out[rows] = 1 - np.clip(alpha[rows, :, None], 0, 1) * (1 - np.clip(pixels[rows], 0, 1))
     return out
+
+
+def seen(photograph: Photograph) -> np.ndarray:
+    """float32 [H, W, 3] in [0, 1]: a photograph as it is shown, on white where it is transparent."""
+    return photograph.pixels if photograph.alpha is None else on_white(photograph.pixels, photograph.alpha)
 
 
 def left_out(path: str | os.PathLike[str], photograph: Photograph) -> tuple[str, ...]:

@@ -131,8 +131,8 @@ class Recipe:
     """form of the matting Laplacian: a 5x5 stencil, or a sparse matrix (the same operator, slower on a CPU)"""
     segmenter: Literal["auto", "pspnet", "cluster", "none"] = "auto"
     """regions: auto takes the masks given or lying beside both photographs (NAME_seg.png), else the scene network
-    PSPNet where its checkpoint is here, else cluster: a joint clustering of both photographs; none: the whole picture
-    is one region"""
+    PSPNet where its checkpoint is here, else none; cluster: a joint clustering of both photographs, which finds more to
+    carry over and is wrong more often; none: the whole picture is one region"""
     scene_mode: Literal["refined", "paper"] = "refined"
     """how PSPNet is run: refined as its authors test it, and to the picture's edges; paper as the reference does"""
     similarity: Literal["li", "wpath", "jcn", "lin", "wup", "res", "path"] = "li"

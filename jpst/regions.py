@@ -71,15 +71,15 @@ def unused_mask(photographs: tuple[Source, Source], given: tuple[Source | None, 
 
 
 def choose(masks: tuple[Source, Source] | None, recipe: Recipe) -> Segmenter:
-    """What will find the regions. "auto" is masks where there are some, else PSPNet if it is here, else "cluster"."""
+    """What will find the regions. "auto" is masks where there are some, else PSPNet if it is here, else "none".
+
+    Not "cluster": on ordinary pairs a wrong region costs more than a right one gains.
+    """
     if masks is not None:
         return "masks"
-    return without_masks() if recipe.segmenter == "auto" else recipe.segmenter
-
-
-def without_masks() -> Literal["pspnet", "cluster"]:
-    """What finds the regions where nobody painted or named them."""
-    return "pspnet" if weights.find("pspnet") else "cluster"
+    if recipe.segmenter != "auto":
+        return recipe.segmenter
+    return "pspnet" if weights.find("pspnet") else "none"
 
 
 def find(
@@ -101,7 +101,10 @@ def find(
     if segmenter == "cluster":
         return _from_clusters(photographs, recipe, vgg19)
     whole = semantics.match(segment.whole(1, 1), segment.whole(1, 1), lambda *_: 1.0)
-    return Found(whole, "none", "No regions are looked for: each photograph is one.")
+    note = "Each photograph is one region."
+    if recipe.segmenter == "auto":
+        note += " There are no masks and no scene network (see --segmenter for what else finds regions)."
+    return Found(whole, "none", note)
 
 
 def _from_masks(photographs: tuple[Photograph, Photograph], masks: tuple[Source, Source]) -> Found:
@@ -173,6 +176,11 @@ def by_scene(
     refined = segment.refine(jnp.asarray(kept), small, EDGE_RADIUS, EDGE_EPSILON)
     labels = present.astype(np.int32)[np.asarray(jnp.argmax(refined, axis=0))]
     return Segmentation(segment.resized(labels, height, width), ade20k.NAMES)
+
+
+def chosen_alone() -> Literal["pspnet", "cluster"]:
+    """What finds the regions of one photograph, unless the user says."""
+    return "pspnet" if weights.find("pspnet") else "cluster"
 
 
 def alone(photograph: Float[np.ndarray, "h w 3"], segmenter: Literal["pspnet", "cluster"]) -> Segmentation:

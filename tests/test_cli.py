@@ -30,7 +30,7 @@ def test_transfer_writes_the_picture_and_its_record(jpst, folder):
     assert record["recipe"]["size"] == 32
     assert record["checkpoints"]["vgg19"] == {"name": "tiny", "sha256": "0" * 64}
     assert "out.png written, 80 x 60" in text
-    assert "clustering" in text
+    assert "Each photograph is one region" in text
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp", "tif"])
@@ -62,6 +62,14 @@ def test_a_photograph_is_segmented_into_a_label_map_and_a_table(jpst, folder):
     assert labels.shape == (60, 80)
     assert "segmenter: cluster" in text
     assert f"region {labels.max() + 1}" in text and f"region {labels.max() + 2}" not in text
+
+
+def test_what_is_transparent_is_white_in_an_overlay(jpst, folder):
+    pixels = np.full((48, 64, 3), (1.0, 0.0, 1.0), np.float32)
+    image.write(folder / "cut.png", pixels, alpha=np.zeros((48, 64)))
+    status, text, _ = jpst("segment", "cut.png", "-o", "labels.png", "--overlay", "seen.png")
+    assert status == 0, text
+    assert image.read(folder / "seen.png").pixels[..., 1].min() >= 0.5
 
 
 def test_segment_json_lists_the_regions_with_their_shares(jpst):

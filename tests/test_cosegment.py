@@ -1,5 +1,6 @@
 """Regions without labels: shared, deterministic, blind to which photograph comes first, and at edges."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -112,4 +113,6 @@ def test_what_is_transparent_takes_no_part(vgg19_tiny, photograph):
         covered.append(cosegment.cosegment(pixels.filled(content, alpha), pictures[1], vgg19_tiny, (alpha, None)))
     for one, other in zip(*covered, strict=True):
         np.testing.assert_array_equal(one.labels, other.labels)
-    np.testing.assert_array_equal(cosegment._visible(alpha, np.zeros((96, 128, 3)))[0, [0, 6, 12]], [True, False, True])
+    np.testing.assert_array_equal(
+        cosegment._visible(alpha, jnp.zeros((96, 128, 3)))[0, [0, 6, 12]], [True, False, True]
+    )

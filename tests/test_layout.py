@@ -1,8 +1,11 @@
 """The house rules that a reader would otherwise have to remember: who may import whom, and who may speak."""
 
 import ast
+import importlib.metadata
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,6 +228,19 @@ def test_what_the_command_line_needs_first_imports_nothing_heavy(name):
 def test_large_and_optional_packages_are_imported_where_they_are_used(name):
     packages = {dotted.split(".")[0] for dotted in imported(name, at_import(TREES[name]))}
     assert not packages & LAZY
+
+
+def test_every_package_that_is_imported_is_declared():
+    """Not only brought by another one, or by what the tests need: a newcomer would lack it."""
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["heic"]]
+    declared = {re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-") for requirement in requirements}
+    distributions = importlib.metadata.packages_distributions()
+    for name, tree in TREES.items():
+        packages = {dotted.split(".")[0] for dotted in imported(name, ast.walk(tree))} - {"jpst", ""}
+        for package in packages - sys.stdlib_module_names:
+            owners = {owner.lower().replace("_", "-") for owner in distributions[package]}
+            assert owners & declared, f"{name} imports {package}, of {owners}: declare it in pyproject.toml"
 
 
 @pytest.mark.parametrize("name", MODULES)

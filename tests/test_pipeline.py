@@ -1,5 +1,6 @@
 """From sources of every kind to a finished run, with a narrow network in place of the real one."""
 
+import dataclasses
 import gc
 import io
 import json
@@ -10,7 +11,7 @@ import PIL.Image
 import pytest
 import rich.console
 
-from jpst import estimate, image, loading, pipeline, terminal
+from jpst import estimate, image, loading, pipeline, pixels, terminal
 from jpst.errors import JpstError
 from jpst.models import weights
 from jpst.optimise import Networks
@@ -37,8 +38,8 @@ def stylize(vgg19_tiny):
 def files(tmp_path, arrays):
     """content.png and style.png in a folder."""
     paths = tmp_path / "content.png", tmp_path / "style.png"
-    for path, pixels in zip(paths, arrays, strict=True):
-        image.write(path, pixels)
+    for path, array in zip(paths, arrays, strict=True):
+        image.write(path, array)
     return paths
 
 
@@ -107,11 +108,11 @@ def told_of(tmp_path, arrays):
     """A job of two animations with metadata, one named like markup, and what is printed of it."""
     exif = PIL.Image.Exif()
     exif[0x010F] = "Camera"
-    for name, pixels in zip(("a", "b"), arrays, strict=True):
-        frames = [PIL.Image.fromarray(np.uint8(255 * each)) for each in (pixels, pixels / 2)]
+    for name, array in zip(("a", "b"), arrays, strict=True):
+        frames = [PIL.Image.fromarray(np.uint8(255 * each)) for each in (array, array / 2)]
         options = {"exif": exif, "lossless": True}
         frames[0].save(tmp_path / f"{name} [red].webp", save_all=True, append_images=frames[1:], **options)
-        paint(tmp_path / f"{name} [red]_seg.png", *pixels.shape[:2], [(255, 0, 0), (0, 0, 0)])
+        paint(tmp_path / f"{name} [red]_seg.png", *array.shape[:2], [(255, 0, 0), (0, 0, 0)])
     job = pipeline.prepare_job(tmp_path / "a [red].webp", tmp_path / "b [red].webp", RECIPE)
     shown = io.StringIO()
     terminal.show_job(job, {}, rich.console.Console(file=shown, width=40))
@@ -131,7 +132,7 @@ def test_notes_on_the_files_are_recorded_and_shown_one_a_line(told_of, tmp_path)
 
 
 def test_a_picture_with_alpha_written_as_jpeg_is_told(stylize, arrays, tmp_path):
-    run = stylize(np.dstack([arrays[0], np.zeros((60, 80), np.float32)]), arrays[1])
+    run = stylize(np.dstack([arrays[0], np.full((60, 80), 0.5, np.float32)]), arrays[1])
     shown = io.StringIO()
     terminal.show_run(run, tmp_path / "out.jpg", rich.console.Console(file=shown, width=40))
     assert "JPEG holds no transparency: the picture is laid on white.\n" in shown.getvalue()
@@ -185,7 +186,7 @@ def test_a_term_without_its_network_is_reported_as_absent(stylize, arrays):
 
 def test_masks_lying_beside_both_photographs_are_used(stylize, files, tmp_path):
     paint(tmp_path / "content_seg.png", 60, 80, [(0, 0, 255), (0, 255, 0)])
-    assert stylize(*files).record["segmenter"] == "cluster", "one mask alone says nothing"
+    assert stylize(*files).record["segmenter"] == "none", "one mask alone says nothing"
     paint(tmp_path / "style_seg.png", 48, 64, [(0, 255, 0), (0, 0, 255), (0, 255, 0), (0, 255, 0)])
     record = stylize(*files).record
     assert record["segmenter"] == "masks"
@@ -308,7 +309,69 @@ def test_vgg19_is_loaded_once_though_the_regions_need_it_too(arrays, vgg19_tiny,
 
     monkeypatch.setattr(weights, "load", load)
     monkeypatch.setattr(weights, "find", lambda name: None)
-    record = pipeline.stylize(*arrays, recipe=RECIPE).record
+    record = pipeline.stylize(*arrays, recipe=dataclasses.replace(RECIPE, segmenter="cluster")).record
     assert record["segmenter"] == "cluster"
     assert record["checkpoints"]["vgg19"]["name"] == "tiny"
     assert loads == ["vgg19"]
+
+
+HIDDEN = [(1.0, 0.0, 1.0), (0.5, 0.5, 0.5)]  # what lies under alpha 0, where nobody sees it
+
+
+def cut_out(photograph, colour):
+    """[H, W, 4]: the photograph's left half, another colour under the rest, and a soft edge between them."""
+    alpha = np.clip(0.5 - np.linspace(-8, 8, photograph.shape[1]), 0, 1)[None].repeat(len(photograph), 0)
+    colours = np.where(alpha[..., None] > 0, photograph, np.float32(colour))
+    return np.dstack([colours, alpha]).astype(np.float32)
+
+
+@pytest.mark.parametrize("segmenter", ["none", "cluster"])
+def test_what_a_style_hides_under_its_alpha_has_no_influence(stylize, arrays, segmenter):
+    recipe = dataclasses.replace(RECIPE, segmenter=segmenter)
+    first, second = (stylize(arrays[0], cut_out(arrays[1], colour), recipe).image for colour in HIDDEN)
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("segmenter", ["none", "cluster"])
+def test_what_a_content_hides_under_its_alpha_has_no_influence(stylize, arrays, segmenter):
+    recipe = dataclasses.replace(RECIPE, segmenter=segmenter)
+    contents = [cut_out(arrays[0], colour) for colour in HIDDEN]
+    first, second = (stylize(content, arrays[1], recipe).image for content in contents)
+    np.testing.assert_allclose(first[..., 3], contents[0][..., 3], atol=1e-6)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_style_counts_by_its_alpha(stylize, arrays):
+    """What is half transparent counts by half: a style with its lower half in red, at ever less alpha."""
+    style = np.dstack([arrays[1], np.ones(arrays[1].shape[:2])]).astype(np.float32)
+    style[24:, :, :3] = (1, 0, 0)
+    reds = []
+    for alpha in (1.0, 0.5, 0.1):
+        style[24:, :, 3] = alpha
+        image = stylize(arrays[0], style, dataclasses.replace(RECIPE, iterations=(0,))).image
+        reds.append((image[..., 0] - image[..., 1]).mean())
+    assert reds[0] > reds[1] > reds[2]
+
+
+def test_a_photograph_that_is_transparent_everywhere_is_refused(stylize, arrays):
+    nothing = np.dstack([arrays[1], np.zeros(arrays[1].shape[:2])]).astype(np.float32)
+    with pytest.raises(JpstError, match="transparent everywhere"):
+        stylize(arrays[0], nothing)
+
+
+@pytest.mark.parametrize("content_in_colour", [True, False])
+def test_a_black_and_white_style_gives_a_black_and_white_picture_and_says_so(stylize, arrays, content_in_colour):
+    content = arrays[0] if content_in_colour else pixels.neutral(arrays[0])
+    noise = np.random.default_rng(0).integers(-1, 2, arrays[1].shape) / 255  # as compression leaves it
+    run = stylize(content, np.clip(pixels.neutral(arrays[1]) + noise, 0, 1).astype(np.float32))
+    assert np.ptp(run.image, axis=-1).max() < 1e-6
+    assert np.ptp(run.image) > 0.1
+    assert pipeline.BLACK_AND_WHITE in run.record["notes"]
+
+
+def test_a_style_with_a_little_colour_is_not_black_and_white(stylize, arrays):
+    style = pixels.neutral(arrays[1])
+    style[:6, :8] = (0.8, 0.2, 0.2)  # 1.6 % of the picture
+    run = stylize(arrays[0], style)
+    assert np.ptp(run.image, axis=-1).max() > 0.05
+    assert pipeline.BLACK_AND_WHITE not in run.record["notes"]

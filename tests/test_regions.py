@@ -34,20 +34,27 @@ def no_scene_network(monkeypatch, vgg19_tiny):
     monkeypatch.setattr(weights, "load", lambda network, path=None: {"vgg19": loaded}[network])
 
 
-def test_auto_takes_masks_then_the_scene_network_then_clusters(monkeypatch):
+def test_auto_takes_masks_then_the_scene_network_then_the_whole_picture(monkeypatch):
     recipe, masks = Recipe(), (np.zeros((4, 4, 3), np.uint8),) * 2
     monkeypatch.setattr(weights, "find", lambda network: object())
     assert regions.choose(masks, recipe) == "masks"
     assert regions.choose(None, recipe) == "pspnet"
     monkeypatch.setattr(weights, "find", lambda network: None)
-    assert regions.choose(None, recipe) == "cluster"
+    assert regions.choose(None, recipe) == "none"
+    assert regions.choose(None, Recipe(segmenter="cluster")) == "cluster"
     assert regions.choose(None, Recipe(segmenter="pspnet")) == "pspnet", "asked for by name it is never replaced"
 
 
 def test_the_fallback_says_so_and_what_would_avoid_it(photographs, no_scene_network):
     found = regions.find(photographs, None, Recipe())
+    assert found.segmenter == "none"
+    assert "no scene network" in found.note and "--segmenter" in found.note
+    assert found.regions.content_share == found.regions.style_share == (1.0,)
+
+
+def test_clusters_are_regions_that_both_photographs_have(photographs, no_scene_network):
+    found = regions.find(photographs, None, Recipe(segmenter="cluster"))
     assert found.segmenter == "cluster"
-    assert "jpst weights fetch pspnet50-ade20k" in found.note
     assert len(found.regions.content_share) == len(found.regions.style_share) == len(found.regions.names)
     assert min(found.regions.content_share + found.regions.style_share) > 0
 
