@@ -115,7 +115,7 @@ def told_of(tmp_path, arrays):
         paint(tmp_path / f"{name} [red]_seg.png", *array.shape[:2], [(255, 0, 0), (0, 0, 0)])
     job = pipeline.prepare_job(tmp_path / "a [red].webp", tmp_path / "b [red].webp", RECIPE)
     shown = io.StringIO()
-    terminal.show_job(job, {}, rich.console.Console(file=shown, width=40))
+    terminal.show_job(job, {}, rich.console.Console(file=shown, width=40, markup=False, highlight=False))
     return job, shown.getvalue().splitlines()
 
 
