@@ -274,6 +274,12 @@ def _trim(root: Path) -> None:
             total -= size
 
 
+@functools.cache
+def _find_lapack() -> None:
+    """JAX looks LAPACK up when it lowers the first function that needs it; a loaded program would crash without."""
+    jax.jit(jnp.linalg.eigh).lower(jax.ShapeDtypeStruct((2, 2), jnp.float32))
+
+
 def _read(path: Path, device: Any) -> Callable[..., Any] | None:
     """A program; None where the file is absent, damaged or of no use here."""
     try:
@@ -281,6 +287,7 @@ def _read(path: Path, device: Any) -> Callable[..., Any] | None:
         header, packed = content[: len(_FORMAT) + 32], content[len(_FORMAT) + 32 :]
         if header != _FORMAT + hashlib.sha256(packed).digest():
             return None
+        _find_lapack()
         parts = pickle.loads(zlib.decompress(packed))
         program = serialize_executable.deserialize_and_load(*parts, execution_devices=[device])
         with suppress(OSError):

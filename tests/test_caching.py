@@ -90,6 +90,33 @@ def test_a_second_run_traces_and_compiles_nothing(root, no_compilation):
     assert len(programs(root)) == 1
 
 
+LINEAR_ALGEBRA = """
+import jax, jax.numpy as jnp
+from jpst import caching
+
+@caching.cached
+def powers(matrix):
+    print("traced")
+    values, vectors = jnp.linalg.eigh(matrix)
+    return vectors * values @ vectors.T, jnp.linalg.solve(matrix, matrix), jnp.fft.rfft(matrix)
+
+caching.enable()
+print([float(each.real.sum()) for each in powers(jnp.diag(jnp.arange(1.0, 4.0)))], caching.problem())
+"""
+
+
+def test_a_process_that_traces_nothing_finds_the_libraries_that_its_programs_call(tmp_path):
+    environment = {**os.environ, "JPST_CACHE": str(tmp_path / "cache")}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", LINEAR_ALGEBRA], capture_output=True, text=True, env=environment, check=True
+        ).stdout.splitlines()
+        for _ in range(2)
+    ]
+    assert told == [["traced", "[6.0, 3.0, 4.5] None"], ["[6.0, 3.0, 4.5] None"]]
+
+
 def test_what_comes_out_goes_in_without_another_compilation(root, no_compilation):
     traced = Traced()
     once = traced.run(PAIR, 2.0, 1)
