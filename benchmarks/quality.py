@@ -44,6 +44,8 @@ class Arguments:
     preset: Preset = "balanced"
     segmenter: Literal["auto", "cluster", "pspnet", "none"] = "auto"
     """auto takes the hand-made masks; the others do not look at them"""
+    shape: Literal["common", "own"] = "common"
+    """of the working pictures"""
     weight: Literal["style_weight", "regularization_weight", "coherence_weight", "edge_weight"] = "style_weight"
     """which one is swept"""
     sweep: tuple[float, ...] = ()
@@ -78,10 +80,11 @@ class Setting:
 
 def settings(arguments: Arguments) -> list[Setting]:
     """The preset as it is, then with each weight of the sweep."""
-    recipe = dataclasses.replace(Recipe.preset(arguments.preset), segmenter=arguments.segmenter)
+    recipe = dataclasses.replace(Recipe.preset(arguments.preset), segmenter=arguments.segmenter, shape=arguments.shape)
     weight = arguments.weight
     hyper = Hyperparameters.preset(arguments.preset)
-    name = arguments.preset if arguments.segmenter == "auto" else f"{arguments.preset}-{arguments.segmenter}"
+    asked = (arguments.preset, arguments.segmenter, arguments.shape)
+    name = "-".join(word for word in asked if word not in ("auto", "common"))
     swept = [
         Setting(recipe, hyper._replace(**{weight: value}), arguments.output / f"{name}-{weight}-{value:g}")
         for value in arguments.sweep
