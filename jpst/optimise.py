@@ -187,10 +187,10 @@ def compile_transfer(
     state: State, targets: Targets, hyper: Hyperparameters, networks: Networks, *, recipe: Recipe, steps: int
 ) -> None:
     """Compiles what `transfer` of such arrays would, for instance in a thread beside other work; runs nothing."""
+    if not steps:
+        return
     hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
     with _precision(recipe):
-        if not steps:
-            return
         if _plain_on_cpu(state, targets, hyper, networks):
             _step.compile(state, targets, hyper, networks)
         else:

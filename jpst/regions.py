@@ -145,10 +145,7 @@ def _from_clusters(photographs: tuple[Photograph, Photograph], recipe: Recipe, v
     content, style = (np.asarray(cosegment.at_size(each.pixels)) for each in photographs)
     alphas = photographs[0].alpha, photographs[1].alpha
     regions = _by_appearance((content, style), *cosegment.cosegment(content, style, variables, alphas))
-    note = "Regions from a clustering of both photographs' VGG19 features."
-    if recipe.segmenter == "auto":
-        note += " No scene network is here (`jpst weights fetch pspnet50-ade20k` brings one), and no masks for both."
-    return Found(regions, "cluster", note)
+    return Found(regions, "cluster", "Regions from a clustering of both photographs' VGG19 features.")
 
 
 def _by_appearance(
