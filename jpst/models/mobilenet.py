@@ -23,19 +23,20 @@ class Depthwise(nn.Module):
     """
 
     stride: int
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        channels, stride = x.shape[-1], self.stride
+        channels, stride, apart = x.shape[-1], self.stride, self.dilation
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, 1, channels))
         # Where it strides, Keras pads below and on the right alone, on odd sizes too.
-        side = (0, 1) if stride == 2 else (1, 1)
+        side = (0, 1) if stride == 2 else (apart, apart)
         x = jnp.pad(x, (side, side, (0, 0)))
-        height, width = (stride * ((size - 3) // stride) + 1 for size in x.shape[:2])
+        height, width = (stride * ((size - 2 * apart - 1) // stride) + 1 for size in x.shape[:2])
         shifted = (
-            x[row : row + height : stride, column : column + width : stride] * kernel[row, column][None]
-            for row in range(3)
-            for column in range(3)
+            x[top : top + height : stride, left : left + width : stride] * kernel[top // apart, left // apart][None]
+            for top in range(0, 3 * apart, apart)
+            for left in range(0, 3 * apart, apart)
         )
         return jnp.asarray(sum(shifted))
 

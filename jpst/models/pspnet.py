@@ -15,9 +15,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from jpst.errors import JpstError
+from jpst.models import framing
 from jpst.models.pspnet_network import CLASSES, FEATURES, WIDTH, PSPNet, between, positions, resize_logits
 from jpst.models.pspnet_tables import FAMILIES, TABLES, Architecture, Crops, Whole
 from jpst.models.readers import CheckpointError, Tensors
@@ -100,7 +100,7 @@ def predict(
     elif mode == "paper" and not (flip or multiscale):
         architecture = family_of(variables)[1]
         least = CROP if architecture.pooling == "fixed" else 1
-        padded = _padded(image, max(height, least), max(width, least), mean_colour(variables), centred=False)
+        padded = framing.padded(image, max(height, least), max(width, least), mean_colour(variables), centred=False)
         found = np.asarray(_logits(variables, padded))
         rows, columns = (
             positions(size, out, architecture.align_corners)[:kept]
@@ -135,16 +135,16 @@ def _once_or_twice(variables: Variables, image: np.ndarray, height: int, width: 
 
 def _crop_scores(variables: Variables, image: np.ndarray, testing: Crops, flip: bool) -> np.ndarray:
     size = testing.size
-    image = _resized(image, *_scaled(image, testing.longest / max(image.shape[:2])))
+    image = framing.resized(image, *_scaled(image, testing.longest / max(image.shape[:2])))
     height, width, _ = image.shape
-    padded = _padded(image, max(height, size), max(width, size), mean_colour(variables), testing.centred)
+    padded = framing.padded(image, max(height, size), max(width, size), mean_colour(variables), testing.centred)
     classes = variables["params"]["classifier"]["kernel"].shape[-1]
     total, count = (np.zeros((*padded.shape[:2], depth), np.float32) for depth in (classes, 1))
     for row, column in itertools.product(*(_starts(side, size, testing.stride) for side in padded.shape[:2])):
         at = np.s_[row : row + size, column : column + size]
         total[at] += _once_or_twice(variables, np.ascontiguousarray(padded[at]), size, size, flip)
         count[at] += 1
-    top, left = _margins(padded, image, testing.centred)
+    top, left = framing.margins(padded, image, testing.centred)
     inside = np.s_[top : top + height, left : left + width]
     return total[inside] / count[inside]
 
@@ -154,7 +154,7 @@ def _whole_scores(
 ) -> np.ndarray:
     sizes = [_whole_size(image, testing, short) for short in shorts]
     height, width = _whole_size(image, testing, testing.short)
-    found = [_once_or_twice(variables, _resized(image, *size), height, width, flip) for size in sizes]
+    found = [_once_or_twice(variables, framing.resized(image, *size), height, width, flip) for size in sizes]
     return np.mean(found, axis=0)
 
 
@@ -172,25 +172,6 @@ def _scaled(image: np.ndarray, scale: float) -> tuple[int, int]:
 def _starts(side: int, size: int, stride: int) -> list[int]:
     """Where crops begin: `stride` apart, the last one at the end of the side."""
     return [min(i, side - size) for i in range(0, side - size + stride, stride)]
-
-
-def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear with antialiasing, on the host: every photograph has another size, and would compile anew."""
-    channels = [Image.fromarray(image[..., i]).resize((width, height), Image.Resampling.BILINEAR) for i in range(3)]
-    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
-
-
-def _padded(image: np.ndarray, height: int, width: int, colour: np.ndarray, centred: bool) -> np.ndarray:
-    padded = np.tile(colour.astype(np.float32), (height, width, 1))
-    top, left = _margins(padded, image, centred)
-    padded[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return padded
-
-
-def _margins(padded: np.ndarray, image: np.ndarray, centred: bool) -> tuple[int, int]:
-    """Rows above and columns left of an image in its padded copy."""
-    rows, columns = (outer - inner for outer, inner in zip(padded.shape[:2], image.shape[:2], strict=True))
-    return (rows // 2, columns // 2) if centred else (0, 0)
 
 
 _MOST_VALUES = 1 << 22

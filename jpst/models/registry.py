@@ -97,7 +97,8 @@ _OXFORD = "Oxford VGG weights, terms on their page (usually quoted as CC-BY-4.0)
 _OXFORD_PAGE = "http://www.robots.ox.ac.uk/~vgg/research/very_deep/"
 
 _MMSEG = "https://download.openmmlab.com/mmsegmentation/v0.5/pspnet/pspnet_r50-d8_512x512_{0}_ade20k/"
-_MMSEG_LICENCE = "Apache-2.0 (weights); ADE20K images: non-commercial research and education"
+_ADE20K_IMAGES = "ADE20K images: non-commercial research and education"
+_MMSEG_LICENCE = f"Apache-2.0 (weights); {_ADE20K_IMAGES}"
 _MMSEG_PAGE = "https://github.com/open-mmlab/mmsegmentation/tree/main/configs/pspnet"
 _CAFFE_LICENCE = "none stated for the weights (code BSD-2-Clause)"
 _CSAIL = "http://sceneparsing.csail.mit.edu/model/pytorch/ade20k-resnet50dilated-ppm_deepsup/"
@@ -188,6 +189,31 @@ _SEGMENTERS = (
         hash=None,
         licence="published for academic and non-commercial use only",
         licence_source="https://github.com/Spenhouet/automated-deep-photo-style-transfer",
+    ),
+)
+
+_MOBILE = "https://github.com/mlcommons/mobile_models"
+
+_SMALL_SEGMENTERS = (
+    Checkpoint(
+        name="deeplab-mobilenet-v2-ade20k",
+        network="deeplab",
+        filename="deeplabv3_mnv2_ade20k_int8.tflite",
+        sources=(Url(f"{_MOBILE}/raw/main/v0_7/tflite/deeplabv3_mnv2_ade20k_int8.tflite"),),
+        size=2_937_616,
+        hash=Hash("sha256", "3960571f5e2de1cec771a8f7a15b86f31b94cceccac8d993addbc1e29829de6a"),
+        licence=f"Apache-2.0 (weights); {_ADE20K_IMAGES}",
+        licence_source=f"{_MOBILE}/blob/main/LICENSE.md",
+    ),
+    Checkpoint(
+        name="deeplab-mobilenet-v2-ade20k-uint8",
+        network="deeplab",
+        filename="deeplabv3_mnv2_ade20k_uint8.tflite",
+        sources=(Url(f"{_MOBILE}/raw/main/v0_7/tflite/deeplabv3_mnv2_ade20k_uint8.tflite"),),
+        size=2_348_952,
+        hash=Hash("sha256", "2d58c681d81b5e181816b81cc815b82edf3daad905b4d7d35afade80aee93b5f"),
+        licence=f"Apache-2.0 (weights); {_ADE20K_IMAGES}",
+        licence_source=f"{_MOBILE}/blob/main/LICENSE.md",
     ),
 )
 
@@ -330,12 +356,15 @@ _CHECKPOINTS = (
 )
 
 REGISTRY: dict[str, Checkpoint] = {
-    checkpoint.name: checkpoint for checkpoint in (*_CHECKPOINTS, *_SEGMENTERS, *_SCORERS)
+    checkpoint.name: checkpoint for checkpoint in (*_CHECKPOINTS, *_SEGMENTERS, *_SMALL_SEGMENTERS, *_SCORERS)
 }
 """Every known file by name. Within one network the first that is present is preferred."""
 
-AUTOMATIC = {"vgg19": ("vgg19-caffe-codebook", "vgg19-keras")}
-"""What may be fetched for a network unasked, in this order: the same numbers, as codebook and in full."""
+AUTOMATIC = {
+    "vgg19": ("vgg19-caffe-codebook", "vgg19-keras"),
+    "deeplab": ("deeplab-mobilenet-v2-ade20k",),
+}
+"""What may be fetched for a network unasked, in this order; VGG19's are the same numbers, as codebook and in full."""
 
 
 def licences(name: str) -> list[str]:

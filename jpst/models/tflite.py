@@ -29,7 +29,8 @@ IDENTIFIER = b"TFL3"
 """Bytes 4 to 8 of a file."""
 
 _DTYPES = {0: "<f4", 1: "<f2", 2: "<i4", 3: "<u1", 4: "<i8", 7: "<i2", 9: "<i1", 10: "<f8"}
-_DEQUANTIZE = 6
+_BYTES = {3: (0, 255), 9: (-128, 127)}  # types of 8 bits, and what they reach
+_ADD, _DEQUANTIZE = 0, 6
 _WEIGHTED = {3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED"}  # inputs: data, weights, bias
 _ROLES = {1: "weights", 2: "bias"}
 _MOST_FIELDS = 32  # that are looked at; the tables of the format have fewer
@@ -42,6 +43,8 @@ def read_tflite(path: str | Path) -> Tensors:
     Converters give constants names without meaning, and operators' outputs those of the layers. So weights and bias
     of a convolution or dense layer come back as `OUTPUT/weights` and `OUTPUT/bias`; other constants keep their
     names. Layouts stay the file's: [out, height, width, in], depthwise [1, height, width, channels], dense [out, in].
+    Where the output of such a layer, or of an addition, is stored in 8 bits, `OUTPUT/range` [2] tells the lowest and
+    highest value that it can have.
     """
     with damage_explained(path, "a TensorFlow Lite model"):
         data = whole(path)
@@ -58,7 +61,7 @@ def read_tflite(path: str | Path) -> Tensors:
         room = Room(path, len(data))
         for name, tensor in named.items():
             room.take(name, tensor.shape, 4 if tensor.scale.size else tensor.dtype(path).itemsize)
-        return {name: tensor.values(path) for name, tensor in named.items()}
+        return {name: tensor.values(path) for name, tensor in named.items()} | _ranges(tensors, operators)
 
 
 class _Operator(NamedTuple):
@@ -128,6 +131,17 @@ def _named(tensors: list[_Constant], operators: list[_Operator]) -> dict[str, _C
                     taken.add(index)
     rest = {each.name: each for index, each in enumerate(tensors) if each.bytes and index not in taken}
     return named | rest
+
+
+def _ranges(tensors: list[_Constant], operators: list[_Operator]) -> dict[str, np.ndarray]:
+    """Of the outputs that are stored in 8 bits, the lowest and the highest value."""
+    found = {}
+    for operator in operators:
+        output = tensors[operator.outputs[0]]
+        if operator.code in (_ADD, *_WEIGHTED) and output.kind in _BYTES and len(output.scale) == len(output.zero) == 1:
+            ends = np.float32(_BYTES[output.kind]) - output.zero
+            found[f"{output.name}/range"] = (output.scale * ends).astype(np.float32)
+    return found
 
 
 class _Table:

@@ -1,0 +1,53 @@
+"""The small networks that come with the package: their files, one .npz of half-precision numbers each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from jpst.models import readers, weights
+from jpst.models.fetch import digest
+from jpst.models.unfinished import replacing
+from jpst.models.weights import CheckpointError, Loaded, Provenance
+
+_PROVENANCE = "provenance/"
+
+
+def file(name: str) -> Traversable:
+    """Where the network of this name lies in the package."""
+    return resources.files("jpst").joinpath(f"data/{name.replace('-', '_')}.npz")
+
+
+def load(name: str, template: Mapping[str, Any]) -> Loaded:
+    """The network of this name: variables of the template's shapes as float32, and provenance.
+
+    Raises:
+      CheckpointError: the package lacks the file, or it does not fit.
+    """
+    if not file(name).is_file():
+        raise CheckpointError(f"{name}: found no {file(name)}; it is part of the package: install jpst again.")
+    with resources.as_file(file(name)) as path:
+        return read(path, name, template)
+
+
+def read(path: Path, name: str, template: Mapping[str, Any]) -> Loaded:
+    """Variables from a file that `save` wrote."""
+    found = {key: value for key, value in readers.read(path).items() if not key.startswith(_PROVENANCE)}
+    variables = weights.merge(template, found, source=path)
+    return Loaded(jax.tree.map(jnp.asarray, variables), Provenance(name, digest((path,), "sha256")))
+
+
+def save(path: Path, name: str, variables: Mapping[str, Any]) -> None:
+    """Writes variables as float16."""
+    flat = {key: np.asarray(value, np.float16) for key, value in flatten_dict(dict(variables), sep="/").items()}
+    notes = {f"{_PROVENANCE}network": np.str_(name), f"{_PROVENANCE}name": np.str_(name)}
+    with replacing(path) as out:
+        np.savez_compressed(out, **flat, **notes)
