@@ -101,12 +101,11 @@ def test_between_each_channel_lies_on_the_straight_line(colours):
     np.testing.assert_allclose(found[5], 0.75 * content + 0.25 * result, atol=1e-6)
 
 
-def test_beyond_the_result_luminance_goes_on_and_all_stays_in_range(colours):
+def test_beyond_the_result_brightness_goes_on_and_all_stays_in_range(colours):
     content, result = colours(0), colours(1)
-    weights = np.float32([0.2126, 0.7152, 0.0722])
     found = np.stack([blending.mixed(content, result, strength) for strength in (1.0, 1.1, 1.25, 1.4, 1.5)])
     assert found.min() >= 0 and found.max() <= 1
-    steps = np.diff(found @ weights, axis=0) * np.sign((result - content) @ weights)
+    steps = np.diff(found.mean(-1), axis=0) * np.sign((result - content).mean(-1))
     assert steps.min() >= -2e-6
     assert np.abs(found[-1] - result).mean() > 0.03, "it is more of the change"
 
@@ -131,6 +130,12 @@ def test_beyond_the_result_no_pixel_reaches_an_end_that_did_not(colours):
     assert found.min() > 0 and found.max() < 1
     straight = (result + 0.5 * (result - content))[inside]
     assert ((straight < 0) | (straight > 1)).mean() > 0.1, "where the straight line leaves"
+
+
+def test_beyond_the_result_a_deep_blue_sky_that_was_white_is_no_night():
+    white, blue = np.ones((4, 4, 3), np.float32), np.zeros((4, 4, 3), np.float32) + np.float32([0, 0, 1])
+    found = blending.mixed(white, blue, 1.5)
+    assert found[..., 2].min() >= 0.49 and found[..., :2].max() < 1e-6
 
 
 def test_the_strength_goes_through_the_result_without_a_step_or_a_corner(colours):
