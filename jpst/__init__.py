@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jpst.blending import blend as blend
     from jpst.errors import JpstError as JpstError
     from jpst.loading import load_networks as load_networks
     from jpst.optimise import Networks as Networks
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from jpst.recipe import Recipe as Recipe
 
 _HOMES = {
+    "blending": ("blend",),
     "errors": ("JpstError",),
     "losses": ("Targets",),
     "loading": ("load_networks",),

@@ -14,7 +14,7 @@ from jpst import ranges, streams
 from jpst.cli_weights import Weights
 from jpst.errors import JpstError
 from jpst.ranges import Range
-from jpst.recipe import PRESETS, SEED, Hyperparameters, Recipe
+from jpst.recipe import PRESETS, SEED, STRENGTH, Hyperparameters, Recipe
 
 if TYPE_CHECKING:  # brings JAX, and a call for help should answer at once; the commands import what they need
     from jpst import pyramid
@@ -46,6 +46,8 @@ class Transfer:
     """painted mask of STYLE, in the same colours"""
     seed: int = 0
     """seed of the noise of --start noise"""
+    strength: float = 1.0
+    """how much of the result: 0 is CONTENT itself, 1 the result, up to 1.5 more of it (--save-every is not affected)"""
     save_every: Annotated[int, arg(metavar="N")] = 0
     """also write the picture so far every N steps, as OUT-stepN (0: never)"""
     dry_run: Flag = False
@@ -55,6 +57,7 @@ class Transfer:
 
     def __post_init__(self) -> None:
         ranges.check("seed", self.seed, SEED)
+        ranges.check("strength", self.strength, STRENGTH)
         ranges.check("save_every", self.save_every, SAVE_EVERY)
 
     def run(self) -> None:
@@ -91,7 +94,9 @@ class Transfer:
                 advance(now)
                 outputs.write_preview(self.output, now, self.save_every, job.content.pixels.shape[:2])
 
-            run = pipeline.execute(job, recipe=self.recipe, hyper=self.hyper, seed=self.seed, on_step=on_step)
+            run = pipeline.execute(
+                job, recipe=self.recipe, hyper=self.hyper, seed=self.seed, strength=self.strength, on_step=on_step
+            )
         record = outputs.write_result(self.output, run)
         terminal.show_run(run, self.output, console)
         if self.json:

@@ -14,14 +14,14 @@ import jax
 import numpy as np
 import PIL.Image
 
-from jpst import highres, image, loading, pixels, pyramid, ranges, regions, semantics
+from jpst import blending, highres, image, loading, pixels, pyramid, ranges, regions, semantics
 from jpst.errors import JpstError
 from jpst.estimate import Estimate, ShortMemoryError, estimate, shortage
 from jpst.image import Photograph
 from jpst.models import weights
 from jpst.optimise import Networks
 from jpst.pyramid import Climbed, Level, Picture, Progress
-from jpst.recipe import SEED, Hyperparameters, Recipe
+from jpst.recipe import SEED, STRENGTH, Hyperparameters, Recipe
 from jpst.regions import Found, Source
 
 BLACK_AND_WHITE = "The style is black and white, so the result is, too."
@@ -34,6 +34,8 @@ class Job(NamedTuple):
     style_source: Source
     content: Photograph
     style: Photograph
+    original: Photograph
+    """the content with the colours that it stores where it is transparent"""
     found: Found
     """the regions, and where they came from"""
     levels: tuple[Level, ...]
@@ -52,6 +54,8 @@ class Run:
     one; of a path or a PIL image a PIL image, RGB or RGBA, which has 8 bits a channel. `photograph` keeps 16."""
     photograph: Photograph
     """the result as `image.write` takes it: float32 pixels, the content's alpha, the content's bit depth"""
+    full_strength: Photograph
+    """`photograph` at strength 1, of which `jpst.blend` makes any other strength"""
     interrupted: bool
     """whether Ctrl-C ended it early"""
     record: dict[str, Any]
@@ -68,6 +72,7 @@ def stylize(
     style_seg: Source | None = None,
     networks: Networks | None = None,
     seed: int = 0,
+    strength: float = 1.0,
     on_step: Callable[[Progress], None] = lambda _: None,
 ) -> Run:
     """Gives `content` the look of `style`.
@@ -79,6 +84,8 @@ def stylize(
       content_seg, style_seg: painted masks, one flat colour a region; both or neither.
       networks: networks loaded before, to spare loading them again; else VGG19 is loaded, and fetched at first use.
       seed: of the noise that a recipe may start from, 0 to 2**32 - 1; nothing else is random.
+      strength: how much of the result, 0 to 1.5: 0 is the content itself (in its colours, of a black and white style
+        too), 1 the result, above 1 is more of it. Always the same work; `jpst.blend` makes another without it.
       on_step: called after each step (on an accelerator, after each chunk of steps).
 
     Ctrl-C during the steps ends them; the best picture so far is finished and returned as `interrupted`.
@@ -89,11 +96,11 @@ def stylize(
     """
     recipe = recipe or Recipe()
     hyper = hyper or Hyperparameters.preset(recipe.name)
-    _check_numbers(hyper, seed)
+    _check_numbers(hyper, seed, strength)
     if short := memory_shortage(content, style, recipe):
         raise short
     job = prepare_job(content, style, recipe, content_seg=content_seg, style_seg=style_seg, networks=networks)
-    return execute(job, recipe=recipe, hyper=hyper, networks=networks, seed=seed, on_step=on_step)
+    return execute(job, recipe=recipe, hyper=hyper, networks=networks, seed=seed, strength=strength, on_step=on_step)
 
 
 def prepare_job(
@@ -113,7 +120,8 @@ def prepare_job(
         here = cluster or weights.find("vgg19") is not None
         coming = pool.submit(loading.load_vgg19, recipe) if here and networks is None else None
         reading = pool.submit(image.read, style)
-        photographs = _as_seen(content, image.read(content, metadata=True)), _as_seen(style, reading.result())
+        original = image.read(content, metadata=True)
+        photographs = _as_seen(content, original), _as_seen(style, reading.result())
         levels = pyramid.plan(photographs[0].pixels.shape[:2], photographs[1].pixels.shape[:2], recipe)
         if networks is not None:
             variables = networks.vgg19
@@ -123,7 +131,7 @@ def prepare_job(
         if unused := regions.unused_mask((content, style), (content_seg, style_seg), recipe):
             found = found._replace(note=f"{found.note} {unused}")
         neutral = pixels.is_neutral(photographs[1].pixels, photographs[1].alpha)
-        return Job(content, style, *photographs, found, levels, coming and coming.result(), neutral)
+        return Job(content, style, *photographs, original, found, levels, coming and coming.result(), neutral)
 
 
 def _as_seen(source: Source, photograph: Photograph) -> Photograph:
@@ -145,12 +153,13 @@ def execute(
     hyper: Hyperparameters | None = None,
     networks: Networks | None = None,
     seed: int = 0,
+    strength: float = 1.0,
     on_step: Callable[[Progress], None] = lambda _: None,
 ) -> Run:
     """Optimises a job and brings its result to full size; arguments as in `stylize`."""
     started = time.perf_counter()
     hyper = hyper or Hyperparameters.preset(recipe.name)
-    _check_numbers(hyper, seed)
+    _check_numbers(hyper, seed, strength)
     networks, checkpoints = (networks, "given by the caller") if networks else loading.load(recipe, hyper, job.vgg19)
     content = pixels.neutral(job.content.pixels) if job.neutral else job.content.pixels
     climbed = pyramid.climb(
@@ -168,12 +177,15 @@ def execute(
     photograph = job.content._replace(pixels=pixels.neutral(finished) if job.neutral else finished)
     if photograph.alpha is not None and photograph.alpha.shape != photograph.pixels.shape[:2]:
         photograph = photograph._replace(alpha=_alpha_at(photograph.alpha, photograph.pixels.shape[:2]))
+    blended = blending.at_strength(job.original, job.content, photograph, float(strength))
     return Run(
-        image=_like(job.content_source, photograph),
-        photograph=photograph,
+        image=blending.in_form_of(job.content_source, blended),
+        photograph=blended,
+        full_strength=photograph,
         interrupted=climbed[-1].interrupted,
         record={
             **_settings(job, recipe, hyper, seed),
+            "strength": float(strength),
             "checkpoints": checkpoints,
             "scene_checkpoint": job.found.checkpoint and job.found.checkpoint._asdict(),
             "terms_absent": loading.absent_terms(recipe, hyper, networks),
@@ -185,9 +197,10 @@ def execute(
     )
 
 
-def _check_numbers(hyper: Hyperparameters, seed: int) -> None:
+def _check_numbers(hyper: Hyperparameters, seed: int, strength: float) -> None:
     loading.check_ranges(hyper)
     ranges.check("seed", seed, SEED)
+    ranges.check("strength", strength, STRENGTH)
 
 
 def estimated(job: Job, recipe: Recipe) -> Estimate:
@@ -212,16 +225,6 @@ def finish(full: np.ndarray, climbed: Climbed, recipe: Recipe) -> np.ndarray:
 
 def _alpha_at(alpha: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(pixels.at_size(alpha[..., None], size))[..., 0]
-
-
-def _like(source: Source, photograph: Photograph) -> PIL.Image.Image | np.ndarray:
-    """The result in the form that the content came in; arrays keep their dtype, and both keep alpha."""
-    values = photograph.pixels if photograph.alpha is None else np.dstack([photograph.pixels, photograph.alpha])
-    if not isinstance(source, np.ndarray):
-        return PIL.Image.fromarray(image.quantised(values, np.uint8))
-    if np.issubdtype(source.dtype, np.integer):
-        return image.quantised(values, source.dtype)
-    return values.astype(source.dtype)
 
 
 def _settings(job: Job, recipe: Recipe, hyper: Hyperparameters, seed: int) -> dict[str, Any]:

@@ -78,6 +78,8 @@ MOST_LEVELS = 8
 """of the pyramid"""
 SEED = Range(0, 2**32 - 1, whole=True)
 """what a seed may be: JAX takes no more of its bits"""
+STRENGTH = Range(0, 1.5)
+"""how much of a result there may be: 0 is the content itself, 1 the result"""
 
 
 @dataclasses.dataclass(frozen=True)
