@@ -81,8 +81,9 @@ class Measured:
     def colour_match(self) -> tuple[Picture, float]:
         """The content with the whole image's colours matched in closed form, and the seconds that took."""
         start = time.perf_counter()
-        masks = [jnp.ones((1, *each.shape[:2])) for each in (self.content, self.style)]
-        matched = pixels.match_colours(jnp.float32(self.content), jnp.float32(self.style), *masks)
+        content, style = jnp.float32(self.content), jnp.float32(self.style)
+        masks, style_masks = (jnp.ones((1, *each.shape[:2])) for each in (content, style))
+        matched = pixels.match_colours(content, style, masks, style_masks)
         return np.clip(np.asarray(matched), 0, 1), time.perf_counter() - start
 
     def _grams(self, picture: Picture) -> dict[str, jax.Array]:
@@ -91,7 +92,7 @@ class Measured:
 
 def small(picture: Picture) -> Picture:
     """At the measuring size and rounded to 8 bits."""
-    size = pixels.working_size(*picture.shape[:2], SIZE)
+    size = pixels.working_size(picture.shape[0], picture.shape[1], SIZE)
     return np.round(255 * np.asarray(pixels.at_size(picture.astype(np.float32), size))) / 255
 
 

@@ -15,6 +15,7 @@ from jpst import pixels
 
 BLUR = 1.0  # pixels, standard deviation: so that noise is no edge
 STRONG = 0.04  # luminance a pixel: what a step by a tenth of the range has after BLUR
+FAINT = 0.012  # luminance a pixel: such a step in fog
 KEPT = 0.2  # of the picture's typical gain: an edge with less of it is lost
 LEAST_GAIN = 0.15  # a picture whose edges are all weaker than this has lost them
 NEAR, FAR = 3, 8  # pixels from a strong edge: the band where halos lie, clear of the edge's own blur
@@ -38,9 +39,10 @@ class Faults(NamedTuple):
     """Numbers of one result beside its content; the best are 0, and 1 for `halo`. Shares are in [0, 1]."""
 
     edges_lost: float
-    """Share of the content's strong luminance edges (gradient over `STRONG`) that are lost or turned round: the
-    result's gradient along the content's is less than `KEPT` of what is typical of this picture (the 75th percentile
-    of the gains over its strong edges, 1 at most, `LEAST_GAIN` at least) times the content's."""
+    """Share of the content's strong luminance edges that are lost or turned round: the result's gradient along the
+    content's is less than `KEPT` of what is typical of this picture (the 75th percentile of the gains over its strong
+    edges, 1 at most, `LEAST_GAIN` at least) times the content's. Strong is a gradient over `STRONG`, or in a picture
+    with less of that than 5 % one of its steepest 5 %, if over `FAINT`."""
     spread: float
     """CIELAB, 0 and up: how far places that were alike moved apart. For each pixel the farthest of its neighbours at
     1/32 and 1/16 of the longest side, in eight directions, whose colours in the content are within `ALIKE`: how much
@@ -64,7 +66,8 @@ def measure(content: Image, result: Image) -> Faults:
 
     content, result = (np.asarray(each, np.float64) for each in (content, result))
     light, light_after = (_gradient(each @ pixels.LUMINANCE, BLUR) for each in (content, result))
-    strong = _magnitude(light) > STRONG
+    steep = _magnitude(light)
+    strong = steep > np.clip(np.percentile(steep, 95), FAINT, STRONG)
     gains = (light * light_after).sum(-1)[strong] / np.square(light[strong]).sum(-1)
     judged = gains.size >= FEW
     gain = max(float(np.percentile(np.abs(gains), 75)), LEAST_GAIN) if judged else 1.0
@@ -80,11 +83,8 @@ def measure(content: Image, result: Image) -> Faults:
 
 def _gradient(image: np.ndarray, blur: float) -> np.ndarray:
     """Derivatives of the blurred planes down and across, on a last axis of two."""
-    wide = (0.0,) * (image.ndim - 2)
-    along = ((1, 0), (0, 1))
-    return np.stack(
-        [ndimage.gaussian_filter(image, (blur, blur, *wide), order=(*order, *map(int, wide))) for order in along], -1
-    )
+    blurred = [ndimage.gaussian_filter1d(image, blur, axis=1 - axis) for axis in (0, 1)]
+    return np.stack([ndimage.gaussian_filter1d(blurred[axis], blur, axis=axis, order=1) for axis in (0, 1)], -1)
 
 
 def _magnitude(gradient: np.ndarray) -> np.ndarray:

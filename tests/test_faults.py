@@ -72,6 +72,12 @@ def test_the_edges_under_a_washed_out_part_are_lost(scene):
     assert faults.measure(scene, result).edges_lost == pytest.approx(0.25, abs=0.06)
 
 
+def test_edges_in_fog_count_as_well(scene):
+    fog = written(0.7 + 0.15 * scene)
+    assert faults.measure(fog, written(1.3 * fog - 0.3)).edges_lost == 0
+    assert faults.measure(fog, written(1 - fog)).edges_lost == 1.0
+
+
 def test_a_strong_blur_in_a_part_loses_its_edges_and_a_weak_one_none(scene):
     def blurred(width: float) -> np.ndarray:
         result = scene.copy()
