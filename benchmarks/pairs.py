@@ -1,18 +1,20 @@
-"""Pairs of photographs, what is measured of their pictures, and sheets of them: for quality.py.
+"""Pairs of photographs, what is measured of their pictures, and sheets of them: for quality.py, wild.py and blind.py.
 
-A pair is a folder with content.png, style.png, their masks content_seg.png and style_seg.png and, where there is one,
-the picture published.png that another method made of it.
+A pair with masks is a folder with content.png, style.png, their masks content_seg.png and style_seg.png and, where
+there is one, the picture published.png that another method made of it. Pairs without are lines of a table: `listed`.
 """
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageOps
 
 import jpst
-from jpst import metrics, pipeline, pixels, semantics
+from jpst import errors, metrics, pipeline, pixels, semantics
 
 WIDTH = 360  # of a picture on a sheet
 EMPTY = Image.new("RGB", (1, 1), "white")
@@ -60,15 +62,39 @@ class Pair:
         return np.clip(np.asarray(matched), 0, 1)
 
 
-def sheet(rows: Sequence[Sequence[Path]]) -> Image.Image:
-    """Pictures in rows as high as the first of each; a place stays empty where there is no such file."""
+class Listed(NamedTuple):
+    """Two photographs that a table puts together."""
+
+    name: str
+    content: Path
+    style: Path
+
+
+def listed(table: Path, photographs: Path, names: Sequence[str] = ()) -> list[Listed]:
+    """The pairs of a tab-separated table with the columns number, content and style, files relative to `photographs`.
+
+    All of them in the table's order, or those of `names`. Raises JpstError for a column or a pair that it lacks.
+    """
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        if missing := {"number", "content", "style"} - set(rows.fieldnames or ()):
+            lacking = ", ".join(sorted(missing))
+            raise errors.JpstError(f"{table}: expected the columns number, content and style; {lacking} is missing.")
+        pairs = [Listed(row["number"], photographs / row["content"], photographs / row["style"]) for row in rows]
+    if unknown := sorted(set(names) - {pair.name for pair in pairs}):
+        raise errors.JpstError(f"{table}: has no pair {', '.join(unknown)}; give numbers as they stand in it.")
+    return [pair for pair in pairs if not names or pair.name in names]
+
+
+def sheet(rows: Sequence[Sequence[Path]], width: int = WIDTH) -> Image.Image:
+    """Pictures `width` wide in rows as high as the first of each; a place stays empty where there is no such file."""
     strips = []
     for row in rows:
         pictures = [Image.open(path).convert("RGB") if path.is_file() else EMPTY for path in row]
-        height = round(WIDTH * pictures[0].height / pictures[0].width)
-        strip = Image.new("RGB", (WIDTH * len(row), height), "white")
+        height = round(width * pictures[0].height / pictures[0].width)
+        strip = Image.new("RGB", (width * len(row), height), "white")
         for column, picture in enumerate(pictures):
-            strip.paste(ImageOps.contain(picture, (WIDTH, height)), (column * WIDTH, 0))
+            strip.paste(ImageOps.contain(picture, (width, height)), (column * width, 0))
         strips.append(strip)
     whole = Image.new("RGB", (max(strip.width for strip in strips), sum(strip.height for strip in strips)), "white")
     top = 0

@@ -1,0 +1,155 @@
+"""What is wrong with a finished picture, in numbers: lost edges, drifting colours, halos, invented texture, banding.
+
+Content and result are float [H, W, 3], sRGB in [0, 1], of one size and as written (rounded to 8 bit). The constants
+are for a longest side of 350 to 400 pixels: measure there, the numbers depend on it. A look that is the same all over
+(darker, flatter, another tint) is no fault; each number says what differs from place to place.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from jpst import pixels
+
+BLUR = 1.0  # pixels, standard deviation: so that noise is no edge
+STRONG = 0.04  # luminance a pixel: what a step by a tenth of the range has after BLUR
+FAINT = 0.012  # luminance a pixel: such a step in fog
+KEPT = 0.2  # of the picture's typical gain: an edge with less of it is lost
+LEAST_GAIN = 0.15  # a picture whose edges are all weaker than this has lost them
+NEAR, FAR = 3, 8  # pixels from a strong edge: the band where halos lie, clear of the edge's own blur
+GRAIN = 0.005  # luminance a pixel: gradients too weak for an eye to see
+ALIKE = 2.0  # CIELAB: hardly told apart
+OFFSETS = (32, 16)  # parts of the longest side: how far neighbours lie apart
+SMOOTH = 2.0  # pixels, standard deviation: blotches have soft outlines
+FLAT = 0.4  # CIELAB a pixel: no gradient that is seen
+OUTLINE = 1.2  # CIELAB a pixel: one that is, where there was none
+CALM = 3  # pixels around a place that must be flat too
+PLATEAU = 6  # pixels of one value in a row
+STEP = 3  # of 255: less is not seen, and rounding alone makes steps of one
+SLOPE = 1.5  # CIELAB a pixel: gradients as on skies and walls
+FEW = 64  # pixels: fewer are no part of a picture to judge by
+
+Image = Float[np.ndarray, "h w 3"]
+Mask = Bool[np.ndarray, "h w"]
+
+
+class Faults(NamedTuple):
+    """Numbers of one result beside its content; the best are 0, and 1 for `halo`. Shares are in [0, 1]."""
+
+    edges_lost: float
+    """Share of the content's strong luminance edges that are lost or turned round: the result's gradient along the
+    content's is less than `KEPT` of what is typical of this picture (the 75th percentile of the gains over its strong
+    edges, 1 at most, `LEAST_GAIN` at least) times the content's. Strong is a gradient over `STRONG`, or in a picture
+    with less of that than 5 % one of its steepest 5 %, if over `FAINT`."""
+    spread: float
+    """CIELAB, 0 and up: how far places that were alike moved apart. For each pixel the farthest of its neighbours at
+    1/32 and 1/16 of the longest side, in eight directions, whose colours in the content are within `ALIKE`: how much
+    their colour changes (result minus content) differ. Of this the 95th percentile."""
+    halo: float
+    """Mean square luminance gradient in a band beside the content's strong edges (`NEAR` to `FAR` pixels off), result
+    over content, its root: 1 is as in the content, more is ghost edges and glow, less is washed out. The picture's
+    typical gain is divided out, gradients under `GRAIN` do not count."""
+    new_edges: float
+    """Share of the content's flat places (CIELAB gradient under `FLAT` there and `CALM` pixels around) where the result
+    has an edge of colour or light: a gradient over `OUTLINE` times the typical gain if that is over 1."""
+    banding: float
+    """Share of the content's smooth places (CIELAB gradient under `SLOPE`) that lie in the result on a plateau of one
+    8-bit value, `PLATEAU` pixels or wider, beside another one that is `STEP` levels or more away, in any channel, along
+    rows or columns, where the content makes no such step in any."""
+
+
+def measure(content: Image, result: Image) -> Faults:
+    """All of them. A number that finds fewer than `FEW` pixels of the kind that it looks at has its best value."""
+    from skimage.color import rgb2lab
+
+    content, result = (np.asarray(each, np.float64) for each in (content, result))
+    light, light_after = (_gradient(each @ pixels.LUMINANCE, BLUR) for each in (content, result))
+    steep = _magnitude(light)
+    strong = steep > np.clip(np.percentile(steep, 95), FAINT, STRONG)
+    gains = (light * light_after).sum(-1)[strong] / np.square(light[strong]).sum(-1)
+    judged = gains.size >= FEW
+    gain = max(float(np.percentile(np.abs(gains), 75)), LEAST_GAIN) if judged else 1.0
+    lab, lab_after = (rgb2lab(each) for each in (content, result))
+    return Faults(
+        edges_lost=float(np.mean(gains <= KEPT * min(gain, 1.0))) if judged else 0.0,
+        spread=_spread(lab, lab_after),
+        halo=_halo(strong, light, light_after, gain) if judged else 1.0,
+        new_edges=_new_edges(lab, lab_after, gain),
+        banding=_banding(lab, content, result),
+    )
+
+
+def _gradient(image: np.ndarray, blur: float) -> np.ndarray:
+    """Derivatives of the blurred planes down and across, on a last axis of two."""
+    blurred = [ndimage.gaussian_filter1d(image, blur, axis=1 - axis) for axis in (0, 1)]
+    return np.stack([ndimage.gaussian_filter1d(blurred[axis], blur, axis=axis, order=1) for axis in (0, 1)], -1)
+
+
+def _magnitude(gradient: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.square(gradient).sum(tuple(range(2, gradient.ndim))))
+
+
+def _halo(strong: Mask, light: np.ndarray, light_after: np.ndarray, gain: float) -> float:
+    away = np.asarray(ndimage.distance_transform_edt(~strong))
+    band = (away >= NEAR) & (away <= FAR)
+    if band.sum() < FEW:
+        return 1.0
+    before, after = (np.mean(np.square(each[band]).sum(-1)) for each in (light, light_after))
+    return float(np.sqrt((after + GRAIN**2) / (gain**2 * before + GRAIN**2)))
+
+
+def _spread(lab: Image, lab_after: Image) -> float:
+    lab, lab_after = (ndimage.gaussian_filter(each, (BLUR, BLUR, 0)) for each in (lab, lab_after))
+    change = lab_after - lab
+    height, width = lab.shape[:2]
+    apart = np.zeros((height, width))
+    for part in OFFSETS:
+        step = max(1, max(height, width) // part)
+        for down, across in ((0, step), (step, 0), (step, step), (step, -step)):
+            here, there = _shifted(height, down), _shifted(width, across)
+            first, second = (here[0], there[0]), (here[1], there[1])
+            alike = np.linalg.norm(lab[first] - lab[second], axis=-1) < ALIKE
+            moved = alike * np.linalg.norm(change[first] - change[second], axis=-1)
+            for each in (first, second):
+                apart[each] = np.maximum(apart[each], moved)
+    return float(np.percentile(apart, 95))
+
+
+def _shifted(length: int, step: int) -> tuple[slice, slice]:
+    """Where a line of pixels and itself moved by `step` overlap."""
+    first, second = slice(0, max(length - abs(step), 0)), slice(abs(step), length)
+    return (first, second) if step >= 0 else (second, first)
+
+
+def _new_edges(lab: Image, lab_after: Image, gain: float) -> float:
+    before, after = (_magnitude(_gradient(each, SMOOTH)) for each in (lab, lab_after))
+    flat = ndimage.maximum_filter(before, 2 * CALM + 1) < FLAT
+    return float(np.mean(after[flat] > OUTLINE * max(gain, 1.0))) if flat.sum() >= FEW else 0.0
+
+
+def _banding(lab: Image, content: Image, result: Image) -> float:
+    smooth = _magnitude(_gradient(lab, BLUR)) < SLOPE
+    if smooth.sum() < FEW:
+        return 0.0
+    levels, levels_after = (np.rint(255 * each).astype(np.int16) for each in (content, result))
+    stepped = np.zeros(smooth.shape, bool)
+    for channel in range(3):
+        stepped |= _plateaus(levels, levels_after[..., channel], smooth)
+        stepped |= _plateaus(levels.transpose(1, 0, 2), levels_after[..., channel].T, smooth.T).T
+    return float(np.mean(stepped[smooth]))
+
+
+def _plateaus(before: np.ndarray, after: np.ndarray, smooth: Mask) -> Mask:
+    """Pixels of runs along the rows of `after`, one channel, that end in a step to another run; `before` makes none."""
+    starts = np.ones(after.shape, bool)
+    starts[:, 1:] = after[:, 1:] != after[:, :-1]
+    run = np.cumsum(starts.ravel()).reshape(after.shape) - 1
+    wide = np.bincount(run.ravel()) >= PLATEAU
+    left, right = run[:, :-1], run[:, 1:]
+    step = (np.abs(np.diff(after)) >= STEP) & (np.abs(np.diff(before, axis=1)) < STEP).all(-1)
+    step &= wide[left] & wide[right] & smooth[:, :-1] & smooth[:, 1:]
+    found = np.zeros(wide.shape, bool)
+    found[left[step]] = found[right[step]] = True
+    return found[run]
