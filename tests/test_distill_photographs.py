@@ -62,7 +62,7 @@ def test_photographs_are_decoded_once_in_the_shape_nearest_theirs(folder, monkey
     first = photographs.decoded(folder, groups[16, 24], (16, 24), folder / "cache")
     assert (first.shape, first.dtype) == ((3, 16, 24, 3), np.uint8)
     assert np.array_equal(first[1], photographs.read(folder / groups[16, 24][1], (16, 24)))
-    monkeypatch.setattr(photographs, "read", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(photographs, "read", lambda *_, **__: pytest.fail("decoded again"))
     assert np.array_equal(first, photographs.decoded(folder, groups[16, 24], (16, 24), folder / "cache"))
 
 

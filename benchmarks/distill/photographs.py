@@ -8,6 +8,8 @@ import csv
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -82,8 +84,10 @@ def decoded(
         cache.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}.npy")
         pictures = np.lib.format.open_memmap(unfinished, "w+", np.uint8, (len(names), height, width, 3))
-        for picture, name in zip(pictures, names, strict=True):
-            picture[:] = read(folder / name, shape, fit)
+        with ThreadPoolExecutor() as threads:
+            read_one = partial(read, shape=shape, fit=fit)
+            for picture, pixels in zip(pictures, threads.map(read_one, (folder / name for name in names)), strict=True):
+                picture[:] = pixels
         pictures.flush()
         unfinished.replace(path)
     return np.load(path, mmap_mode="r")
