@@ -19,7 +19,6 @@ import numpy as np
 import photographs
 import tyro
 from copies import Networks, Rated
-from scipy.stats import spearmanr
 
 from jpst import caching
 from jpst.models import aesthetic_head
@@ -107,7 +106,7 @@ def _tell(part: str, variables: dict, found: list[Rated]) -> None:
     if len(found) > 3:
         ours = np.stack([fitting.means(variables, each.statistics) for each in found], 1)
         theirs = np.stack([each.ratings @ np.arange(1, 11) for each in found], 1)
-        ranks = [spearmanr(*pair).statistic for pair in zip(ours, theirs, strict=True)]
+        ranks = [fitting.rank_correlation(*pair) for pair in zip(ours, theirs, strict=True)]
         print(f"{part}, among {len(found)} copies of one photograph: rank correlation {np.nanmean(ranks):.3f}")
 
 

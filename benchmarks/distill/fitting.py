@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +64,7 @@ def fit(
     path = folder / f"fitting-{_digest(train, calibrate, settings)}.msgpack"
     state = _start(train, settings)
     if path.is_file():
-        state = serialization.from_bytes(state, path.read_bytes())
+        state = cast(State, serialization.from_bytes(state, path.read_bytes()))
         tell(f"goes on from step {int(state.step)} ({path})")
     statistics, ratings = jnp.asarray(train.statistics), jnp.asarray(train.ratings)
     while int(state.step) < settings.steps:
@@ -84,8 +84,14 @@ def fit(
 def agreement(variables: Any, rated: Rated) -> Agreement:
     """How well a head agrees with the teacher."""
     ours, theirs = means(variables, rated.statistics), np.asarray(_means(jnp.asarray(rated.ratings)))
-    rank = float(spearmanr(ours, theirs).statistic)
-    return Agreement(rank, float(np.abs(ours - theirs).mean()), float(theirs.min()), float(theirs.max()))
+    return Agreement(
+        rank_correlation(ours, theirs), float(np.abs(ours - theirs).mean()), float(theirs.min()), float(theirs.max())
+    )
+
+
+def rank_correlation(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Spearman's."""
+    return float(cast(Any, spearmanr(ours, theirs)).statistic)
 
 
 def means(variables: Any, statistics: np.ndarray) -> np.ndarray:

@@ -112,9 +112,10 @@ def init(key: Array, hidden: int, statistics: int) -> Variables:
 
 def save(path: Path, variables: Variables) -> None:
     """Writes the variables as float16: .npz."""
-    flat = {name: np.asarray(value, np.float16) for name, value in _flat(variables).items()}
+    found: dict[str, Any] = {name: np.asarray(value, np.float16) for name, value in _flat(variables).items()}
+    found |= {"provenance/network": np.str_(NAME), "provenance/name": np.str_(NAME)}
     with replacing(path) as file:
-        np.savez_compressed(file, **flat, **{"provenance/network": np.str_(NAME), "provenance/name": np.str_(NAME)})
+        np.savez_compressed(file, **found)
 
 
 def shipped() -> Traversable:
