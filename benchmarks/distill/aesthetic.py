@@ -43,7 +43,7 @@ class Arguments:
     """folder for what a later run can go on from"""
     copies: int = 4 if jax.default_backend() == "cpu" else 48
     """of each photograph"""
-    batch: int = 1 if jax.default_backend() == "cpu" else 64
+    at_once: int = 1 if jax.default_backend() == "cpu" else 64
     """photographs at a time through the networks"""
     limit: int = 0
     """use so many photographs only, to try it (0: all)"""
@@ -88,7 +88,7 @@ def _copies(arguments: Arguments, networks: Networks, part: str, names: list[str
     made = []
     for number in range(count):
         began = time.perf_counter()
-        made.append(copies.rated(arguments.photographs, names, number, networks, arguments.cache, arguments.batch))
+        made.append(copies.rated(arguments.photographs, names, number, networks, arguments.cache, arguments.at_once))
         seconds = time.perf_counter() - began
         print(f"{part}, copy {number}: {seconds:.1f} s, {1e3 * seconds / len(names):.1f} ms a photograph", flush=True)
     return made
@@ -124,7 +124,7 @@ def _evaluate(folder: Path, arguments: Arguments, networks: Networks, variables:
     paths = sorted(path for path in folder.rglob("*") if path.name in ("content.png", "style.png"))
     names = [path.relative_to(folder).as_posix() for path in paths]
     for shape in dict.fromkeys(copies.SHAPES):
-        found = copies.rated(folder, names, 0, networks, arguments.cache, arguments.batch, shape)
+        found = copies.rated(folder, names, 0, networks, arguments.cache, arguments.at_once, shape)
         _tell_one(f"{folder.name} at {shape[0]} x {shape[1]}", variables, found)
 
 
