@@ -21,9 +21,11 @@ from jax import Array
 from jpst.models import aesthetic_head, nima, vgg19, weights
 from jpst.models.unfinished import replacing
 
-DECODED = (320, 320)
+DECODED = (448, 448)
 SHAPES = ((224, 224), (192, 256), (224, 224), (320, 320))
 """of the copies, in turn: the head shall rate any size and ratio of sides as the teacher rates its square"""
+CROPPED, SMALLEST = 0.75, 0.4
+"""share of the changed copies that show a part of the photograph, and the least of its sides: more to learn from"""
 
 
 class Rated(NamedTuple):
@@ -83,10 +85,11 @@ def _computed(pictures: np.ndarray, number: int, networks: Networks, batch: int,
 @partial(jax.jit, static_argnums=(4, 5))
 def _batch(features: dict, teacher: dict, keys: Array, pictures: Array, shape: tuple, plain: bool) -> tuple:
     def one(key: Array, picture: Array) -> tuple[Array, Array]:
-        x = jnp.clip(jax.image.resize(picture / 255.0, (*shape, 3), "cubic"), 0, 1)
+        cut, turn, change = jax.random.split(key, 3)
+        part = jnp.array([0.0, 0.0, 1.0, 1.0]) if plain else _part(cut)
+        x = _cropped(picture / 255.0, part, shape)
         if not plain:
-            turn, change = jax.random.split(key)
-            x = augmentation.augment(change, augmentation.flip(turn, _cropped(turn, x)))
+            x = augmentation.augment(change, augmentation.flip(turn, x))
         statistics = aesthetic_head.statistics(features, x).astype(jnp.float16)
         square = (nima.TRAINED_SIZE, nima.TRAINED_SIZE, 3)
         seen = x if x.shape == square else jnp.clip(jax.image.resize(x, square, "cubic"), 0, 1)
@@ -95,16 +98,20 @@ def _batch(features: dict, teacher: dict, keys: Array, pictures: Array, shape: t
     return jax.vmap(one)(keys, pictures)
 
 
-def _cropped(key: Array, picture: Array) -> Array:
-    """Half of the time a part of the picture, three quarters of its sides or more, at the size of the whole."""
-    on, amount, place = jax.random.split(jax.random.fold_in(key, 1), 3)
-    scale = jax.random.uniform(amount, (), minval=1.0, maxval=4 / 3)
-    height, width = picture.shape[:2]
-    shift = -jax.random.uniform(place, (2,)) * (scale - 1) * jnp.array([height, width])
-    part = jax.image.scale_and_translate(
-        picture, picture.shape, (0, 1), jnp.stack([scale, scale]), shift, "linear", antialias=False
-    )
-    return jnp.where(jax.random.bernoulli(on), part, picture)
+def _part(key: Array) -> Array:
+    """Top, left, height and width of a part of a picture, or of all of it; its sides are one."""
+    on, size, ratio, place = jax.random.split(key, 4)
+    side = jax.random.uniform(size, (), minval=SMALLEST, maxval=1.0)
+    sides = jnp.minimum(side * jnp.exp(jax.random.uniform(ratio, (2,), minval=-0.15, maxval=0.15)), 1.0)
+    sides = jnp.where(jax.random.bernoulli(on, CROPPED), sides, 1.0)
+    return jnp.concatenate([jax.random.uniform(place, (2,)) * (1 - sides), sides])
+
+
+def _cropped(picture: Array, part: Array, shape: tuple) -> Array:
+    """That part of a picture at a shape."""
+    scale = jnp.array(shape) / (part[2:] * jnp.array(picture.shape[:2]))
+    shift = -part[:2] * jnp.array(picture.shape[:2]) * scale
+    return jnp.clip(jax.image.scale_and_translate(picture, (*shape, 3), (0, 1), scale, shift, "cubic"), 0, 1)
 
 
 def _digest(folder: Path, names: Sequence[str], networks: Networks, shape: tuple) -> str:
