@@ -115,7 +115,7 @@ def _cropped(picture: Array, part: Array, shape: tuple) -> Array:
 
 
 def _digest(folder: Path, names: Sequence[str], networks: Networks, shape: tuple) -> str:
-    """Changes with all that a copy is made from, this code and `augmentation` included."""
-    sources = [Path(file).read_bytes() for file in (__file__, str(augmentation.__file__))]
+    """Changes with all that a copy is made from, the code included."""
+    sources = [Path(file).read_bytes() for file in (__file__, str(augmentation.__file__), aesthetic_head.__file__)]
     parts = [*names, *(each.provenance.sha256 for each in networks), folder.name, shape, *sources]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]

@@ -35,8 +35,8 @@ RATINGS = 10
 FEATURES_SCALE = 255.0
 """of the images in the preprocessing of Oxford's VGG19, whose features it learned on"""
 MINIMUM_SIZE = 32
-"""pixels: below, the deepest layer has no spread to speak of"""
-STEADY = 1e-4  # added to variances: the gradient of a root at zero is infinite
+"""pixels: below, the deepest layer has hardly one"""
+STEADY = 1e-4  # under the root: its gradient at zero would be infinite
 SMALLEST = 1e-2  # of a statistic's deviation over photographs: one that hardly varies is not blown up
 
 
@@ -66,13 +66,18 @@ def distribution(
 
 
 def statistics(features: vgg19.Variables, image: Float[Array, "h w 3"]) -> Float[Array, " n"]:
-    """Mean and standard deviation over the image of the logarithm of each channel of `LAYERS`, one after the other."""
+    """Two of each channel of `LAYERS` over the image: the mean of log(1 + x), and log(1 + p), p the fourth-power mean.
+
+    The one tells how much there is of something, the other how strong it is where it is strongest. Layer by layer, all
+    of the one and then all of the other.
+    """
     _check_image(image)
     found = vgg19.features(features, image, LAYERS)
     parts = []
     for layer in LAYERS:
-        shown = jnp.log1p(found[layer])  # features span orders of magnitude
-        parts += [jnp.mean(shown, (0, 1)), jnp.sqrt(jnp.var(shown, (0, 1)) + STEADY)]
+        usual = jnp.mean(jnp.log1p(found[layer]), (0, 1))  # features span orders of magnitude
+        strongest = (jnp.mean(found[layer] ** 4, (0, 1)) + STEADY) ** 0.25 - STEADY**0.25
+        parts += [usual, jnp.log1p(strongest)]
     return jnp.concatenate(parts)
 
 
