@@ -1,4 +1,4 @@
-"""How a photograph would be rated: NIMA loaded, and applied to finished pictures."""
+"""How a photograph would be rated: NIMA, or our own head where there is none, loaded and applied to a picture."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -8,9 +8,15 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jpst import pixels
-from jpst.models import fetch, nima, weights
+from jpst.models import aesthetic_head, fetch, nima, weights
 from jpst.models.registry import REGISTRY
-from jpst.models.weights import CheckpointError, Loaded
+from jpst.models.weights import CheckpointError, Loaded, Provenance
+
+HEAD = aesthetic_head.NAME
+HEAD_LICENCE = (
+    "our own, distilled from NIMA's MobileNet by idealo (Apache-2.0); the photographs it learned from (BSDS500, an "
+    "ImageNet sample, LabelMeFacade) are for research use"
+)
 
 
 class Score(NamedTuple):
@@ -23,6 +29,49 @@ class Score(NamedTuple):
     """probability of each rating"""
 
 
+class Head(NamedTuple):
+    """The variables of our own head, and those of the VGG19 whose features it rates."""
+
+    head: PyTree
+    vgg19: PyTree
+
+
+class Rater(NamedTuple):
+    """A network for `score`."""
+
+    variables: PyTree | Head
+    provenance: Provenance
+    features: Provenance | None
+    """where the VGG19 under our own head comes from"""
+
+
+def chosen(checkpoint: str | Path | None = None) -> str | Path | None:
+    """What `rater` takes: what was asked for, or else our own head where no NIMA network is here."""
+    if checkpoint is None and weights.find("nima") is None:
+        return HEAD
+    return checkpoint
+
+
+def rater(checkpoint: str | Path | None = None) -> Rater:
+    """A network for `score`: our own head, by its name or where no NIMA network is here; else NIMA as `load` finds it.
+
+    Under our own head comes VGG19, fetched at first use.
+
+    Raises:
+      CheckpointError: there is no such file; or the VGG19 here is not Oxford's, which the head was made for.
+    """
+    if chosen(checkpoint) != HEAD:
+        loaded = load(checkpoint)
+        return Rater(loaded.variables, loaded.provenance, None)
+    head, features = aesthetic_head.load(), weights.load("vgg19")
+    if not np.allclose(features.variables["preprocessing"]["scale"], aesthetic_head.FEATURES_SCALE):
+        raise CheckpointError(
+            f"{features.provenance.name}: {HEAD} rates the features of Oxford's VGG19; this one was "
+            "trained by others. Get that one with `jpst weights fetch vgg19`, or a NIMA network (`jpst weights list`)."
+        )
+    return Rater(Head(head.variables, features.variables), head.provenance, features.provenance)
+
+
 def load(checkpoint: str | Path | None = None) -> Loaded:
     """NIMA's variables from a file or a registered name; without either, from the first registered one that is here.
 
@@ -31,6 +80,10 @@ def load(checkpoint: str | Path | None = None) -> Loaded:
     Raises:
       CheckpointError: there is no such file; the message tells how to fetch each and under which licence.
     """
+    if str(checkpoint) == HEAD:
+        raise CheckpointError(
+            f"{checkpoint} rates photographs (`jpst score`); the aesthetic term is NIMA's. {absent()}"
+        )
     if checkpoint is None:
         if weights.find("nima") is None:
             raise CheckpointError(absent())
@@ -57,13 +110,15 @@ def absent() -> str:
 
 
 def licence(name: str) -> str:
-    """The terms of a registered checkpoint, in words; of any other file that they are not known."""
+    """The terms of a registered checkpoint or of our own head, in words; of any other file that they are not known."""
+    if name == HEAD:
+        return HEAD_LICENCE
     registered = REGISTRY.get(name)
     return registered.licence if registered else "licence not known"
 
 
-def score(variables: PyTree, photograph: Float[np.ndarray, "h w 3"], size: int = nima.TRAINED_SIZE) -> Score:
-    """Rates a photograph, sRGB in [0, 1], brought to a square of `size` pixels (0: as it is)."""
+def score(variables: PyTree | Head, photograph: Float[np.ndarray, "h w 3"], size: int = nima.TRAINED_SIZE) -> Score:
+    """Rates a photograph, sRGB in [0, 1], brought to a square of `size` pixels (0: as it is), by NIMA or our head."""
     picture = np.asarray(photograph, np.float32)
     if size:  # outside of what is compiled: one network for photographs of all sizes
         picture = pixels.at_size(picture, (size, size))
@@ -73,5 +128,7 @@ def score(variables: PyTree, photograph: Float[np.ndarray, "h w 3"], size: int =
 
 
 @jax.jit
-def _distribution(variables: PyTree, picture: Float[Array, "h w 3"]) -> Float[Array, " ratings"]:
+def _distribution(variables: PyTree | Head, picture: Float[Array, "h w 3"]) -> Float[Array, " ratings"]:
+    if isinstance(variables, Head):
+        return aesthetic_head.distribution(variables.head, picture, variables.vgg19)
     return nima.distribution(variables, picture)

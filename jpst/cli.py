@@ -162,7 +162,8 @@ class Score:
     images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
     """photographs: JPEG, PNG, TIFF, WebP, HEIC"""
     checkpoint: Annotated[str | None, arg(metavar="NAME|FILE")] = None
-    """NIMA network: a name from `jpst weights list`, or a file (default: the first of the list that is here)"""
+    """NIMA network: a name from `jpst weights list`, or a file (default: the first of the list that is here); or
+    aesthetic-head, our own, which ships with jpst and is used where there is none"""
     size: int = 224
     """each photograph is brought to a square of this side, as the networks were trained (0: as it is)"""
     json: Flag = False
@@ -177,18 +178,24 @@ class Score:
 
         if not self.images:
             raise JpstError("There is nothing to score. Name one photograph or more.")
-        loaded, console = aesthetics.load(self.checkpoint), terminal.console(quiet=self.json)
-        name = loaded.provenance.name
-        console.print(f"{name}: {aesthetics.licence(name)}", soft_wrap=True)
+        console, asked = terminal.console(quiet=self.json), aesthetics.chosen(self.checkpoint)
+        if asked == aesthetics.HEAD:
+            terminal.fetch_if_missing("vgg19", console)
+        rater = aesthetics.rater(asked)
+        name = rater.provenance.name
+        unasked = "No NIMA network is here; used is " if asked != self.checkpoint else ""
+        console.print(f"{unasked}{name}: {aesthetics.licence(name)}", soft_wrap=True)
         scores, errors = [], {}
         for path in self.images:
             try:
-                scores.append((path, aesthetics.score(loaded.variables, image.seen(image.read(path)), self.size)))
+                scores.append((path, aesthetics.score(rater.variables, image.seen(image.read(path)), self.size)))
             except (JpstError, OSError) as error:
                 errors[str(path)] = str(error)
         if scores:
             terminal.show_scores(scores, console)
-        told = {"checkpoint": loaded.provenance._asdict(), "size": self.size, "errors": errors}
+        told = {"checkpoint": rater.provenance._asdict(), "size": self.size, "errors": errors}
+        if rater.features:
+            told["vgg19"] = rater.features._asdict()
         told["scores"] = [{"image": str(path), **score._asdict()} for path, score in scores]
         if self.json:
             streams.say_json(told)

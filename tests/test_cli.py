@@ -160,10 +160,51 @@ def test_one_bad_picture_does_not_stop_the_others(folder, jpst, scorer, capsys, 
     assert abs(sum(score["distribution"]) - 1) < 1e-5
 
 
-def test_without_a_network_score_tells_how_to_get_one(jpst):
+@pytest.fixture
+def own_head(monkeypatch):
+    """A narrow head in place of the one that ships."""
+    from jpst.models import aesthetic_head
+
+    head = aesthetic_head.init(jax.random.key(0), 4, aesthetic_head.length((4, 6, 6, 8, 8)))
+    loaded = Loaded(head, Provenance(aesthetic_head.NAME, "1" * 64))
+    monkeypatch.setattr(aesthetic_head, "load", lambda: loaded)
+
+
+@pytest.mark.parametrize("asked", [(), ("--checkpoint", "aesthetic-head")])
+def test_without_nima_our_own_head_scores_and_says_so_in_one_line(jpst, own_head, asked):
+    status, text, _ = jpst("score", "content.png", "style.jpg", "--size", "32", *asked)
+    assert status == 0, text
+    first, *others = text.splitlines()
+    assert first.startswith("aesthetic-head: our own, distilled" if asked else "No NIMA network is here; used is ")
+    assert "for research use" in first and "content.png" in text
+    assert not any("aesthetic-head" in line for line in others)
+
+
+def test_scores_of_our_own_head_tell_which_files_they_are_from(jpst, own_head, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    cli.main(["score", "content.png", "--size", "0", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["checkpoint"] == {"name": "aesthetic-head", "sha256": "1" * 64}
+    assert told["vgg19"] == {"name": "tiny", "sha256": "0" * 64}
+    assert abs(sum(told["scores"][0]["distribution"]) - 1) < 1e-5
+
+
+def test_our_own_head_refuses_the_features_of_another_vgg19(jpst, own_head, vgg19_tiny, monkeypatch):
+    other = {**vgg19_tiny, "preprocessing": {"scale": np.full(3, 4.4, np.float32), "offset": np.zeros(3, np.float32)}}
+    monkeypatch.setattr(weights, "load", lambda *_: Loaded(other, Provenance("vgg19-torchvision", "0" * 64)))
     status, text, _ = jpst("score", "content.png")
     assert status == 1
-    assert "jpst weights fetch nima-mobilenet-idealo-aesthetic  (Apache-2.0)" in text
+    assert "vgg19-torchvision" in text and "jpst weights fetch vgg19" in text
+
+
+@pytest.mark.parametrize("preset", ["paper", "paper-fast"])
+def test_our_own_head_never_stands_in_for_nima_in_the_papers_objective(jpst, own_head, preset):
+    status, text, new = transfer(jpst, "--preset", preset)
+    assert (status, new) == (1, set())
+    assert "without NIMA it would not be the paper's objective" in text
+    status, text, new = transfer(jpst, "--preset", preset, "--nima-checkpoint", "aesthetic-head")
+    assert (status, new) == (1, set())
+    assert "aesthetic-head rates photographs (`jpst score`); the aesthetic term is NIMA's" in text
 
 
 def test_one_seed_gives_one_picture_and_is_recorded(jpst, folder):

@@ -100,7 +100,7 @@ FAILS = [
     ["segment", MINE, "-o", "labels.png"],
     ["segment", "", "-o", "labels.png"],
     ["score"],
-    ["score", "content.png"],
+    ["score", "content.png", "--checkpoint", "absent.npz"],
     ["score", "content.png", "--size", "-5"],
     ["score", "content.png", "--size", "5"],
     ["score", "content.png", "--size", "1000000"],

@@ -44,6 +44,7 @@ ORDER = (
     "models.nima",
     "models.convolution",
     "models",  # the networks: any other file of the folder
+    "models.aesthetic_head",
     "ade20k",
     "wordnet",
     "data.make_wordnet",

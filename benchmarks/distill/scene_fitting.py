@@ -20,6 +20,7 @@ from jpst.models.unfinished import replacing
 
 CELL = scene_head.CELL
 WARM_UP = 0.05  # of all steps
+JUDGES = 48  # photographs of a shape, at most, that are measured on the way
 AVERAGED = 0.998  # of the parameters' running mean, which is what is kept
 SEEN = 8 / 9
 """of a picture's sides, what the head sees at least when it sees all of it"""
@@ -60,6 +61,7 @@ def fit(
         state = serialization.from_bytes(state, path.read_bytes())
         tell(f"goes on from step {int(state.step)} ({path})")
     groups = [Answered(*map(jnp.asarray, group)) for group in train]
+    judges = [Answered(pictures[:JUDGES], answers[:JUDGES]) for pictures, answers in judges]
     order = _order(train, settings)
     interval = max(1, settings.steps // 14)
     while int(state.step) < settings.steps:

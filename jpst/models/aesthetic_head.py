@@ -1,0 +1,166 @@
+"""Our own aesthetic head: statistics of VGG19's style layers -> the probability of each rating from 1 to 10.
+
+It learned from NIMA's MobileNet what people would say (benchmarks/distill/aesthetic.py), costs nothing beside the
+features that a transfer computes anyway, and ships with the package. It stands in for NIMA where photographs are rated
+or ranked, never in the paper's objective. Unbatched: one image float32 [H, W, 3], sRGB-encoded RGB in [0, 1], of any
+size from `MINIMUM_SIZE` on; batch it with `jax.vmap`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
+from jaxtyping import Array, Float
+
+from jpst.errors import JpstError
+from jpst.models import readers, vgg19, weights
+from jpst.models.fetch import digest
+from jpst.models.unfinished import replacing
+from jpst.models.weights import CheckpointError, Loaded, Provenance
+
+Variables = Mapping[str, Any]
+
+NAME = "aesthetic-head"
+LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+RATINGS = 10
+FEATURES_SCALE = 255.0
+"""of the images in the preprocessing of Oxford's VGG19, whose features it learned on"""
+MINIMUM_SIZE = 32
+"""pixels: below, the deepest layer has hardly one"""
+STEADY = 1e-4  # under the root: its gradient at zero would be infinite
+SMALLEST = 1e-2  # of a statistic's deviation over photographs: one that hardly varies is not blown up
+
+
+class HeadError(JpstError):
+    """An image that the head cannot rate."""
+
+
+class Head(nn.Module):
+    """Standardised statistics [n] -> logits [10]: one hidden layer. `dropout` is the share left out in training."""
+
+    hidden: int
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, standardised: jax.Array, training: bool = False) -> jax.Array:
+        dropped = nn.Dropout(self.dropout / 2, deterministic=not training)(standardised)
+        x = nn.gelu(nn.Dense(self.hidden, name="hidden")(dropped))
+        x = nn.Dropout(self.dropout, deterministic=not training)(x)
+        return nn.Dense(RATINGS, name="ratings")(x)
+
+
+def distribution(
+    variables: Variables, image: Float[Array, "h w 3"], features: vgg19.Variables
+) -> Float[Array, " ratings"]:
+    """The probability of each rating from 1 to 10. `features`: the variables of VGG19, Oxford's."""
+    return nn.softmax(logits(variables, statistics(features, image)))
+
+
+def statistics(features: vgg19.Variables, image: Float[Array, "h w 3"]) -> Float[Array, " n"]:
+    """Two of each channel of `LAYERS` over the image: the mean of log(1 + x), and log(1 + p), p the fourth-power mean.
+
+    The one tells how much there is of something, the other how strong it is where it is strongest. Layer by layer, all
+    of the one and then all of the other.
+    """
+    _check_image(image)
+    found = vgg19.features(features, image, LAYERS)
+    parts = []
+    for layer in LAYERS:
+        usual = jnp.mean(jnp.log1p(found[layer]), (0, 1))  # features span orders of magnitude
+        strongest = (jnp.mean(found[layer] ** 4, (0, 1)) + STEADY) ** 0.25 - STEADY**0.25
+        parts += [usual, jnp.log1p(strongest)]
+    return jnp.concatenate(parts)
+
+
+def logits(variables: Variables, statistics: Float[Array, " n"]) -> Float[Array, " ratings"]:
+    """What the softmax of `distribution` takes, from `statistics`."""
+    hidden = variables["params"]["hidden"]["bias"].shape[0]
+    head = Head(hidden).apply({"params": variables["params"]}, standardised(variables, statistics))
+    return jnp.asarray(head)
+
+
+def standardised(variables: Variables, statistics: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Statistics less their mean over the photographs of training, by their deviation there."""
+    standard = variables["standard"]
+    return (statistics - standard["mean"]) / jnp.maximum(standard["deviation"], SMALLEST)
+
+
+def length(channels: tuple[int, ...] = vgg19.CHANNELS) -> int:
+    """How many statistics there are."""
+    return 2 * sum(channels)
+
+
+def template(hidden: int, statistics: int) -> Variables:
+    """Shapes and types of the variables."""
+
+    def layer(inputs: int, outputs: int) -> dict[str, jax.ShapeDtypeStruct]:
+        return {"kernel": _floats(inputs, outputs), "bias": _floats(outputs)}
+
+    params = {"hidden": layer(statistics, hidden), "ratings": layer(hidden, RATINGS)}
+    return {"params": params, "standard": {"mean": _floats(statistics), "deviation": _floats(statistics)}}
+
+
+def init(key: Array, hidden: int, statistics: int) -> Variables:
+    """Random variables that standardise nothing: where training starts, and for tests."""
+    params = Head(hidden).init(key, jnp.zeros(statistics))["params"]
+    return {"params": params, "standard": {"mean": jnp.zeros(statistics), "deviation": jnp.ones(statistics)}}
+
+
+def save(path: Path, variables: Variables) -> None:
+    """Writes the variables as float16: .npz."""
+    found: dict[str, Any] = {name: np.asarray(value, np.float16) for name, value in _flat(variables).items()}
+    found |= {"provenance/network": np.str_(NAME), "provenance/name": np.str_(NAME)}
+    with replacing(path) as file:
+        np.savez_compressed(file, **found)
+
+
+def shipped() -> Traversable:
+    """The file in the package."""
+    return resources.files("jpst").joinpath("data/aesthetic_head.npz")
+
+
+def load() -> Loaded:
+    """The head that ships with the package: variables as float32, and provenance."""
+    if not shipped().is_file():
+        raise CheckpointError(f"{NAME}: found no {shipped()}; it is part of the package: install jpst again.")
+    with resources.as_file(shipped()) as path:
+        return read(path)
+
+
+def read(path: Path) -> Loaded:
+    """A head from a file that `save` wrote.
+
+    Raises:
+      CheckpointError: the file is damaged, or something else.
+    """
+    found = {name: value for name, value in readers.read(path).items() if not name.startswith("provenance/")}
+    hidden, mean = (np.size(found.get(name, ())) for name in ("params/hidden/bias", "standard/mean"))
+    variables = weights.merge(template(hidden, mean), found, source=path)
+    return Loaded(jax.tree.map(jnp.asarray, variables), Provenance(NAME, digest((path,), "sha256")))
+
+
+def _floats(*sides: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(sides, jnp.float32)
+
+
+def _flat(variables: Variables) -> dict[str, Any]:
+    return dict(flatten_dict(dict(variables), sep="/"))
+
+
+def _check_image(image: Array) -> None:
+    shape = image.shape
+    small = len(shape) == 3 and min(shape[:2]) < MINIMUM_SIZE
+    if small or len(shape) != 3 or shape[2] != 3 or not jnp.issubdtype(image.dtype, jnp.floating):
+        raise HeadError(
+            f"{NAME}: found an image {image.dtype} {shape}; needed is one float image [H, W, 3] in [0, 1] of at least "
+            f"{MINIMUM_SIZE}x{MINIMUM_SIZE} pixels (batch it with jax.vmap)."
+        )
