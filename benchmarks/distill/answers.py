@@ -53,8 +53,9 @@ def _answers(
         made = []
         for start in range(0, len(names), BATCH):
             chosen = [folder / name for name in names[start : start + BATCH]]
-            likely = mean_answers(teacher.variables, chosen, sizes)
-            made += [np.asarray(pixels.area_mean(jnp.asarray(each), *grid)) for each in likely]
+            filled = chosen + chosen[-1:] * (BATCH - len(chosen))  # the last batch is filled up: one program
+            likely = mean_answers(teacher.variables, filled, sizes)[: len(chosen)]
+            made += [_area_mean(each, *grid) for each in likely]
         answers = np.round(255 * np.stack(made)).astype(np.uint8).transpose(0, 2, 3, 1)
         with replacing(path) as file:
             np.save(file, answers)
@@ -74,6 +75,11 @@ def mean_answers(variables: dict, paths: Sequence[Path], sizes: tuple[int, ...])
             back = partial(deeplab.unframed, size=size, mirrored=mirrored)
             total = [sum_ + each for sum_, each in zip(total, threads.map(back, likely, shapes), strict=True)]
     return [np.asarray(sum_) / len(views) for sum_ in total]
+
+
+def _area_mean(planes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """`pixels.area_mean` on the host: photographs have many sizes, and each would be compiled for."""
+    return pixels.area_weights(planes.shape[1], height) @ planes @ pixels.area_weights(planes.shape[2], width).T
 
 
 _likely = jax.jit(jax.vmap(deeplab.of_square, (None, 0)))
