@@ -1,15 +1,16 @@
-"""How well regions found without labels agree with hand-made masks: intersection over union, pair by pair.
+"""How well regions found without masks agree with hand-made ones, and with which things they are paired.
 
-    python benchmarks/masks.py PAIRS [-o OUT]
+    python benchmarks/masks.py PAIRS [-o OUT] [--segmenters deeplab scene cluster]
 
-PAIRS as pairs.py tells. At 1/8 of the working size every region found takes the hand-made region that most of
-its pixels (of both photographs) have; the intersection over union is averaged over the hand-made regions. Beside it a
-plain k-means on the same network's features, with two clusters more than there are hand-made regions.
+PAIRS as pairs.py tells. At 1/8 of the working size every region found takes the hand-made region that most of its
+pixels (of both photographs) have; the intersection over union is averaged over the hand-made regions. "Mispaired" is
+the share of the content's pixels whose region is, in the style, mostly another hand-made region than theirs. Beside them
+a plain k-means on VGG19's features, with two clusters more than there are hand-made regions.
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
@@ -19,43 +20,73 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 import jpst
-from jpst import caching, cosegment, image, segment
+from jpst import caching, cosegment, image, regions, segment
 from jpst.ade20k import CLASSES
 
 PALETTE = np.array([each.colour for each in CLASSES[:12]], np.uint8)
+CELL = 8
+SIZE = 384
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Compare the regions that `cosegment` finds with the hand-made masks of PAIRS."""
+    """Compare the regions that are found with the hand-made masks of PAIRS."""
 
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PAIRS")]
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """folder for a picture of each pair: photographs, hand-made masks, regions found"""
+    segmenters: tuple[Literal["pspnet", "deeplab", "scene", "cluster"], ...] = ("deeplab", "scene", "cluster")
 
 
 def main() -> None:
     arguments = tyro.cli(Arguments)
     caching.enable()
-    print(f"device: {jax.devices()[0].device_kind}; intersection over union with hand-made masks")
+    print(f"device: {jax.devices()[0].device_kind}; intersection over union with hand-made masks / mispaired")
     variables = jpst.load_networks().vgg19
     rows = []
     for folder in sorted(at for at in arguments.folder.iterdir() if (at / "content_seg.png").is_file()):
-        photographs = [image.read(folder / f"{side}.png").pixels for side in ("content", "style")]
+        photographs = [image.read(folder / f"{side}.png") for side in ("content", "style")]
         painted = segment.from_painted(*(image.read_colours(folder / f"{s}_seg.png") for s in ("content", "style")))
-        found = cosegment.cosegment(photographs[0], photographs[1], variables)
-        shapes = [(each.labels.shape[0] // 8, each.labels.shape[1] // 8) for each in found]
+        shapes = [_cells(photograph.pixels.shape) for photograph in photographs]
         truth = [_sampled(each.labels, *shape) for each, shape in zip(painted, shapes, strict=True)]
-        ours = [_sampled(each.labels, *shape) for each, shape in zip(found, shapes, strict=True)]
-        plain = _kmeans(photographs, variables, 2 + len(painted[0].names))
-        rows.append((_agreement(ours, truth), _agreement(plain, truth)))
+        maps = {name: _found(name, photographs, variables) for name in arguments.segmenters}
+        maps["k-means"] = _kmeans([each.pixels for each in photographs], variables, 2 + len(painted[0].names))
+        row = {}
+        for name, found in maps.items():
+            sampled = [_sampled(labels, *shape) for labels, shape in zip(found, shapes, strict=True)]
+            row[name] = _agreement(sampled, truth), _mispaired(sampled, truth)
+        rows.append(row)
         print(
-            f"{folder.name}   {rows[-1][0]:.2f} with {len(found[0].names)} regions   k-means {rows[-1][1]:.2f}",
-            flush=True,
+            folder.name, *(f"{name} {iou:.2f} / {bad:.2f}" for name, (iou, bad) in row.items()), sep="   ", flush=True
         )
         if arguments.output:
-            _draw(photographs, painted, found, arguments.output / f"{folder.name}.png")
-    print("mean of {}: {:.3f}, k-means {:.3f}".format(len(rows), *np.mean(rows, axis=0)))
+            ours = maps[arguments.segmenters[0]]
+            _draw(
+                [each.pixels for each in photographs],
+                [each.labels for each in painted],
+                ours,
+                arguments.output / f"{folder.name}.png",
+            )
+    for name in rows[0]:
+        print("mean of {}: {} {:.3f} / {:.3f}".format(len(rows), name, *np.mean([row[name] for row in rows], axis=0)))
+
+
+def _found(segmenter: str, photographs: list[image.Photograph], variables: object) -> list[np.ndarray]:
+    recipe = jpst.Recipe(segmenter=segmenter)  # pyright: ignore[reportArgumentType]
+    found = regions.find((photographs[0], photographs[1]), None, recipe, variables).regions
+    return [found.content, found.style]
+
+
+def _cells(shape: tuple[int, ...]) -> tuple[int, int]:
+    scale = SIZE / max(shape[:2]) / CELL
+    return round(shape[0] * scale), round(shape[1] * scale)
+
+
+def _mispaired(found: list[np.ndarray], truth: list[np.ndarray]) -> float:
+    """Share of the content's cells whose region is mostly something else in the style."""
+    votes = np.zeros((max(each.max() for each in found) + 1, max(each.max() for each in truth) + 1))
+    np.add.at(votes, (found[1].ravel(), truth[1].ravel()), 1)
+    return float(np.mean(votes.argmax(1)[found[0]] != truth[0]))
 
 
 def _sampled(labels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -90,11 +121,11 @@ def _kmeans(photographs: list[np.ndarray], variables: object, count: int) -> lis
     return [labels[:first].reshape(cells[0].shape[:2]), labels[first:].reshape(cells[1].shape[:2])]
 
 
-def _draw(photographs: list[np.ndarray], painted: tuple, found: tuple, path: Path) -> None:
+def _draw(photographs: list[np.ndarray], painted: list[np.ndarray], found: list[np.ndarray], path: Path) -> None:
     pictures = []
     for photograph, hand, ours in zip(photographs, painted, found, strict=True):
         pictures.append(np.round(255 * photograph).astype(np.uint8))
-        pictures += [PALETTE[each.labels % len(PALETTE)] for each in (hand, ours)]
+        pictures += [PALETTE[labels % len(PALETTE)] for labels in (hand, ours)]
     tiles = [np.asarray(Image.fromarray(each).resize((240, 160), Image.Resampling.NEAREST)) for each in pictures]
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate(tiles, axis=1)).save(path)

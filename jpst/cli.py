@@ -62,7 +62,7 @@ class Transfer:
 
     def run(self) -> None:
         """Transfers, and writes OUT and OUT.json."""
-        from jpst import loading, outputs, pipeline, regions, terminal
+        from jpst import labelling, loading, outputs, pipeline, regions, terminal
 
         console = terminal.console(quiet=self.json)
         loading.check_numbers(self.recipe, self.hyper)
@@ -72,7 +72,9 @@ class Transfer:
         if short and not self.dry_run:
             raise short
         masks = regions.masks_to_use((self.content, self.style), (self.content_seg, self.style_seg), self.recipe)
-        if regions.choose(masks, self.recipe) == "cluster":
+        if masks is None and self.recipe.segmenter == "auto":
+            labelling.fetch_deeplab(lambda line: console.print(line, soft_wrap=True))
+        if regions.needs_vgg19(regions.choose(masks, self.recipe)):
             terminal.fetch_if_missing("vgg19", console)
         job = pipeline.prepare_job(
             self.content, self.style, self.recipe, content_seg=self.content_seg, style_seg=self.style_seg
@@ -128,9 +130,10 @@ class Segment:
     """photograph: JPEG, PNG, TIFF, WebP, HEIC"""
     output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")]
     """label map to write (.png): pixel values are region numbers, colours ADE20K's"""
-    segmenter: Literal["auto", "pspnet", "cluster"] = "auto"
-    """pspnet: the 150 scene classes of ADE20K (`jpst weights fetch pspnet50-ade20k`); cluster: regions without names;
-    auto: pspnet where its checkpoint is here, else cluster"""
+    segmenter: Literal["auto", "pspnet", "deeplab", "scene", "cluster"] = "auto"
+    """pspnet: the 150 scene classes of ADE20K (`jpst weights fetch pspnet50-ade20k`); deeplab: the first 31 of them,
+    fetched at first use; scene: the same 31, by the network that comes with jpst; cluster: regions without names; auto:
+    the first of these that can be had"""
     overlay: Annotated[Path | None, arg(metavar="PICTURE")] = None
     """also write the photograph with its regions coloured in"""
     json: Flag = False
@@ -138,19 +141,22 @@ class Segment:
 
     def run(self) -> None:
         """Segments one photograph."""
-        from jpst import image, outputs, regions, terminal
+        from jpst import image, labelling, outputs, regions, terminal
 
         console = terminal.console(quiet=self.json)
         outputs.check_segmentation(self.output, self.overlay, self.photograph)
         photograph = image.seen(image.read(self.photograph))
-        used = regions.chosen_alone() if self.segmenter == "auto" else self.segmenter
-        if used == "cluster":
+        missing = labelling.fetch_deeplab(console.print) if self.segmenter == "auto" else ""
+        used = labelling.best() if self.segmenter == "auto" else self.segmenter
+        if missing:
+            console.print(missing, soft_wrap=True)
+        if regions.needs_vgg19(used):
             terminal.fetch_if_missing("vgg19", console)
         found = regions.alone(photograph, used)
         outputs.write_segmentation(self.output, self.overlay, photograph, found)
         rows = outputs.region_shares(found)
         terminal.show_segments(used, rows, outputs.palette(), console)
-        told = [{"label": label, "name": name, "percent": percent} for label, name, percent in rows]
+        told = [row._asdict() for row in rows]
         if self.json:
             streams.say_json({"segmenter": used, "regions": told})
 

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -134,11 +134,28 @@ def palette() -> np.ndarray:
     return np.array([each.colour for each in ade20k.CLASSES], np.uint8)
 
 
-def region_shares(found: Segmentation) -> list[tuple[int, str, float]]:
-    """(label, name, percent) of every region with pixels, the largest first."""
-    shares = 100 * np.bincount(found.labels.ravel(), minlength=len(found.names)) / found.labels.size
-    order = np.argsort(-shares, kind="stable").tolist()
-    return [(label, found.names[label], float(shares[label])) for label in order if shares[label] > 0]
+class Share(NamedTuple):
+    """A region of one photograph for a reader."""
+
+    label: int
+    name: str
+    percent: float
+    confidence: float | None
+    """mean probability of the label over its pixels; None where nothing told it"""
+
+
+def region_shares(found: Segmentation) -> list[Share]:
+    """Every region with pixels, the largest first."""
+    counts = np.bincount(found.labels.ravel(), minlength=len(found.names))
+    shares = 100 * counts / found.labels.size
+    sure = None
+    if found.confidence is not None:
+        sure = np.bincount(found.labels.ravel(), found.confidence.ravel(), len(found.names)) / np.maximum(counts, 1)
+    return [
+        Share(label, found.names[label], float(shares[label]), None if sure is None else round(float(sure[label]), 3))
+        for label in np.argsort(-shares, kind="stable").tolist()
+        if shares[label] > 0
+    ]
 
 
 def _identity(path: Path) -> tuple[int, int] | str:

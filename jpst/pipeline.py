@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import PIL.Image
 
-from jpst import blending, highres, image, loading, pixels, pyramid, ranges, regions, semantics
+from jpst import blending, highres, image, labelling, loading, pixels, pyramid, ranges, regions, semantics
 from jpst.errors import JpstError
 from jpst.estimate import Estimate, ShortMemoryError, estimate, shortage
 from jpst.image import Photograph
@@ -115,9 +115,11 @@ def prepare_job(
     """Reads photographs and masks, finds and matches the regions and fixes the working sizes, before any optimising."""
     pyramid.plan(image.size(content), image.size(style), recipe)  # refuses small ones before anything is loaded
     masks = regions.masks_to_use((content, style), (content_seg, style_seg), recipe)
-    cluster = regions.choose(masks, recipe) == "cluster"
+    if masks is None and recipe.segmenter == "auto":
+        labelling.fetch_deeplab()
+    by_features = regions.needs_vgg19(regions.choose(masks, recipe))
     with ThreadPoolExecutor() as pool:
-        here = cluster or weights.find("vgg19") is not None
+        here = by_features or weights.find("vgg19") is not None
         coming = pool.submit(loading.load_vgg19, recipe) if here and networks is None else None
         reading = pool.submit(image.read, style)
         original = image.read(content, metadata=True)
@@ -126,7 +128,7 @@ def prepare_job(
         if networks is not None:
             variables = networks.vgg19
         else:
-            variables = coming.result().variables if coming and cluster else None
+            variables = coming.result().variables if coming and by_features else None
         found = regions.find(photographs, masks, recipe, variables)
         if unused := regions.unused_mask((content, style), (content_seg, style_seg), recipe):
             found = found._replace(note=f"{found.note} {unused}")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jpst import highres, pixels
+from jpst import highres, pixels, projection
 from jpst.errors import JpstError
 from jpst.losses import Targets
 from jpst.models import vgg19
@@ -180,6 +180,7 @@ class _Ready(NamedTuple):
     """A level whose step is compiled and waits for its first image."""
 
     content: Float[Array, "h w 3"]
+    masks: Float[Array, "r h w"]
     targets: Targets
     state: State
 
@@ -202,7 +203,7 @@ def _climb(
         coming = [pool.submit(_ready, content, style, regions, level, networks, hyper, recipe, key) for level in levels]
         for level, ready in zip(levels, coming, strict=True):
             started = time.perf_counter()
-            own, targets, state = ready.result()
+            own, masks, targets, state = ready.result()
             if climbed:
                 moved = jnp.asarray(highres.apply(np.asarray(own), climbed[-1].content, climbed[-1].result))
                 state = state._replace(image=moved, best_image=moved)
@@ -211,6 +212,8 @@ def _climb(
             image, losses, status, interrupted, plateau = _watch(
                 chunks, state.best_image, level, done, recipe.plateau_tolerance, on_step
             )
+            if recipe.projection == "grid":
+                image = jnp.asarray(projection.project(*map(np.asarray, (own, image, masks))))
             seconds = time.perf_counter() - started
             climbed.append(Climbed(level, own, image, losses, seconds, status, interrupted, plateau))
             if interrupted or status is not Status.FINE:
@@ -236,7 +239,7 @@ def _ready(
     targets = prepare(own, other, own_masks, other_masks, networks, recipe=recipe)
     state = init(targets, hyper, recipe=recipe, key=key)
     compile_transfer(state, targets, hyper, networks, recipe=recipe, steps=chunk_length(level.steps))
-    return _Ready(own, targets, state)
+    return _Ready(own, own_masks, targets, state)
 
 
 def _at_size(picture: Picture, size: tuple[int, int], regions: int, recipe: Recipe) -> tuple[Array, Array]:

@@ -101,6 +101,10 @@ class Recipe:
     """lbfgs moves smooth differences first and fine detail last, and needs half the steps of adam, the paper's"""
     plateau_tolerance: float = 0.0
     """end a level when 20 steps lowered its best total by less than this share (0: never)"""
+    projection: Literal["grid", "none"] = "grid"
+    """grid: the result of each level is brought into a family of colour changes that vary slowly over the picture and
+    its brightness, and keeps other detail only where the photograph is textured: no melted edges, no blotches in smooth
+    places; none: it stays as the steps left it"""
     output_size: Literal["native", "working"] = "native"
     """size of the picture that is written: the content photograph's own, or the working size"""
     start: Literal["matched", "content", "noise", "style"] = "matched"
@@ -131,10 +135,11 @@ class Recipe:
     picture for each of them, as the reference does"""
     laplacian: Literal["stencil", "bcoo"] = "stencil"
     """form of the matting Laplacian: a 5x5 stencil, or a sparse matrix (the same operator, slower on a CPU)"""
-    segmenter: Literal["auto", "pspnet", "cluster", "none"] = "auto"
-    """regions: auto takes the masks given or lying beside both photographs (NAME_seg.png), else the scene network
-    PSPNet where its checkpoint is here, else none; cluster: a joint clustering of both photographs, which finds more to
-    carry over and is wrong more often; none: the whole picture is one region"""
+    segmenter: Literal["auto", "pspnet", "deeplab", "scene", "cluster", "none"] = "auto"
+    """regions: auto takes the masks given or lying beside both photographs (NAME_seg.png), else the first that can be
+    had of pspnet (150 scene classes, if its checkpoint is here), deeplab (31 of them, fetched at first use) and scene
+    (the same 31, by the network that comes with jpst); cluster: a joint clustering of both photographs, without names,
+    which is wrong more often; none: the whole picture is one region"""
     scene_mode: Literal["refined", "paper"] = "refined"
     """how PSPNet is run: refined as its authors test it, and to the picture's edges; paper as the reference does"""
     similarity: Literal["li", "wpath", "jcn", "lin", "wup", "res", "path"] = "li"
@@ -176,6 +181,7 @@ _PAPER = Recipe(
     size_multiple=1,
     iterations=(4000,),
     optimiser="adam",
+    projection="none",
     output_size="working",
     start="content",
     objective="paper",

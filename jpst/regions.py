@@ -8,18 +8,17 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Array, Float, PyTree
 
-from jpst import ade20k, cosegment, image, pixels, segment, semantics, wordnet
+from jpst import cosegment, image, labelling, segment, semantics, wordnet
 from jpst.image import Photograph
-from jpst.models import pspnet, weights
+from jpst.labelling import Labeller
+from jpst.models import weights
 from jpst.models.weights import Provenance
 from jpst.recipe import Recipe
 from jpst.segment import MaskError, Segmentation
 
 Source = str | Path | PIL.Image.Image | np.ndarray
-Segmenter = Literal["masks", "pspnet", "cluster", "none"]
+Segmenter = Literal["masks", "pspnet", "deeplab", "scene", "cluster", "none"]
 
-EDGE_RADIUS = 8  # one cell of the scene network
-EDGE_EPSILON = 1e-3
 SOFT_RADIUS = 2
 SOFT_EPSILON = 1e-4
 
@@ -71,15 +70,18 @@ def unused_mask(photographs: tuple[Source, Source], given: tuple[Source | None, 
 
 
 def choose(masks: tuple[Source, Source] | None, recipe: Recipe) -> Segmenter:
-    """What will find the regions. "auto" is masks where there are some, else PSPNet if it is here, else "none".
+    """What will find the regions. "auto" is masks where there are some, else the best scene network that is here.
 
     Not "cluster": on ordinary pairs a wrong region costs more than a right one gains.
     """
     if masks is not None:
         return "masks"
-    if recipe.segmenter != "auto":
-        return recipe.segmenter
-    return "pspnet" if weights.find("pspnet") else "none"
+    return labelling.best() if recipe.segmenter == "auto" else recipe.segmenter
+
+
+def needs_vgg19(segmenter: Segmenter) -> bool:
+    """Whether regions are found in VGG19's features."""
+    return segmenter in ("cluster", "scene")
 
 
 def find(
@@ -88,23 +90,20 @@ def find(
     recipe: Recipe,
     vgg19: PyTree | None = None,
 ) -> Found:
-    """The matched regions of content and style. `vgg19`, its variables, are needed (and loaded) for "cluster" only.
+    """The matched regions of content and style. `vgg19`, its variables, are needed, and loaded, where `needs_vgg19`.
 
-    Label maps have the photographs' shapes but not always their sizes: those of clusters are as small as they are
-    found, that of a whole photograph is one pixel.
+    Label maps have the photographs' shapes but not their sizes: those of networks are as small as they are found, that
+    of a whole photograph is one pixel.
     """
     segmenter = choose(masks, recipe)
     if masks is not None:
         return _from_masks(photographs, masks)
-    if segmenter == "pspnet":
-        return _from_scene(photographs, recipe)
+    if segmenter in labelling.LABELLERS:
+        return _from_labels(photographs, segmenter, recipe, vgg19)
     if segmenter == "cluster":
         return _from_clusters(photographs, recipe, vgg19)
     whole = semantics.match(segment.whole(1, 1), segment.whole(1, 1), lambda *_: 1.0)
-    note = "Each photograph is one region."
-    if recipe.segmenter == "auto":
-        note += " There are no masks and no scene network (see --segmenter for what else finds regions)."
-    return Found(whole, "none", note)
+    return Found(whole, "none", "Each photograph is one region.")
 
 
 def _from_masks(photographs: tuple[Photograph, Photograph], masks: tuple[Source, Source]) -> Found:
@@ -130,14 +129,26 @@ def _painted(masks: tuple[Source, Source]) -> tuple[Segmentation, Segmentation]:
     return segment.from_painted(*(image.read_colours(mask) for mask in masks))
 
 
-def _from_scene(photographs: tuple[Photograph, Photograph], recipe: Recipe) -> Found:
-    loaded = weights.load("pspnet")
-    content, style = (by_scene(each.pixels, loaded.variables, recipe.scene_mode) for each in photographs)
+def _from_labels(
+    photographs: tuple[Photograph, Photograph], labeller: Labeller, recipe: Recipe, vgg19: PyTree | None
+) -> Found:
+    paper = recipe.scene_mode == "paper"
+    content, style = (labelling.label(each.pixels, labeller, vgg19, paper=paper) for each in photographs)
     similarity = wordnet.by_name(recipe.similarity, recipe.word_senses)
     regions = semantics.group(
-        content, style, similarity, threshold=recipe.similarity_threshold, minimum_share=recipe.minimum_share
+        content.segmentation,
+        style.segmentation,
+        similarity,
+        threshold=recipe.similarity_threshold,
+        minimum_share=recipe.minimum_share,
     )
-    return Found(regions, "pspnet", f"Regions from PSPNet ({loaded.provenance.name}).", loaded.provenance)
+    note = f"Regions from {_LABELLERS[labeller]} ({content.checkpoint.name})."
+    if recipe.segmenter == "auto" and labeller == "scene" and (reason := labelling.fetch_deeplab()):
+        note += f" {reason}"
+    return Found(regions, labeller, note, content.checkpoint)
+
+
+_LABELLERS = {"pspnet": "PSPNet", "deeplab": "DeepLab", "scene": "the scene head that comes with jpst"}
 
 
 def _from_clusters(photographs: tuple[Photograph, Photograph], recipe: Recipe, vgg19: PyTree | None) -> Found:
@@ -156,36 +167,15 @@ def _by_appearance(
     return semantics.match(content, style, similarity)
 
 
-def by_scene(
-    photograph: Float[np.ndarray, "h w 3"], variables: PyTree, mode: Literal["refined", "paper"] = "refined"
-) -> Segmentation:
-    """A photograph, sRGB in [0, 1], to the 150 classes of ADE20K, by PSPNet; labels at the photograph's own size.
-
-    "refined": tested as the network's authors do, and brought to the photograph's edges. "paper": as the reference.
-    """
-    height, width = photograph.shape[:2]
-    if mode == "paper":
-        return Segmentation(pspnet.predict(variables, photograph, mode="paper"), ade20k.NAMES)
-    scores = pspnet.scores(variables, photograph)
-    present = np.unique(scores.argmax(0))  # of 150 classes a photograph has some ten
-    small = pixels.at_size(photograph, scores.shape[1:])
-    kept = scores[present] / np.maximum(scores[present].sum(0), 1e-6)
-    refined = segment.refine(jnp.asarray(kept), small, EDGE_RADIUS, EDGE_EPSILON)
-    labels = present.astype(np.int32)[np.asarray(jnp.argmax(refined, axis=0))]
-    return Segmentation(segment.resized(labels, height, width), ade20k.NAMES)
-
-
-def chosen_alone() -> Literal["pspnet", "cluster"]:
-    """What finds the regions of one photograph, unless the user says."""
-    return "pspnet" if weights.find("pspnet") else "cluster"
-
-
-def alone(photograph: Float[np.ndarray, "h w 3"], segmenter: Literal["pspnet", "cluster"]) -> Segmentation:
+def alone(photograph: Float[np.ndarray, "h w 3"], segmenter: Segmenter) -> Segmentation:
     """One photograph's segmentation, at its own size: what `find` would make of it, before any matching."""
-    if segmenter == "pspnet":
-        return by_scene(photograph, weights.load("pspnet").variables)
-    found, _ = cosegment.cosegment(photograph, photograph, weights.load("vgg19").variables)
-    return found._replace(labels=segment.resized(found.labels, *photograph.shape[:2]))
+    if segmenter == "cluster":
+        found, _ = cosegment.cosegment(photograph, photograph, weights.load("vgg19").variables)
+    else:
+        found = labelling.label(photograph, segmenter).segmentation  # pyright: ignore[reportArgumentType]
+    size = photograph.shape[0], photograph.shape[1]
+    confidence = None if found.confidence is None else segment.resized(found.confidence, *size)
+    return found._replace(labels=segment.resized(found.labels, *size), confidence=confidence)
 
 
 def soft_masks(labels: np.ndarray, count: int, picture: Float[Array, "h w 3"], recipe: Recipe) -> Float[Array, "r h w"]:

@@ -37,10 +37,14 @@ class MaskError(JpstError):
 
 
 class Segmentation(NamedTuple):
-    """Which region each pixel belongs to: `labels` int32 [H, W], values in 0..len(names)-1."""
+    """Which region each pixel belongs to: `labels` int32 [H, W], values in 0..len(names)-1.
+
+    `confidence`, float32 [H, W], is the probability of each pixel's label, where a network told it.
+    """
 
     labels: np.ndarray
     names: tuple[str, ...]
+    confidence: np.ndarray | None = None
 
 
 def whole(height: int, width: int) -> Segmentation:

@@ -25,6 +25,7 @@ from jpst.estimate import Estimate
 from jpst.models import fetch as fetching
 from jpst.models import registry, weights
 from jpst.optimise import Status
+from jpst.outputs import Share
 
 
 class _Patient(Console):
@@ -59,13 +60,14 @@ def _regions(regions: semantics.Regions) -> Table:
     return shown
 
 
-def show_segments(segmenter: str, rows: list[tuple[int, str, float]], palette: np.ndarray, console: Console) -> None:
-    """What a photograph was segmented with, and its regions (label, name, percent) with the colours of the map."""
+def show_segments(segmenter: str, rows: list[Share], palette: np.ndarray, console: Console) -> None:
+    """What a photograph was segmented with, and its regions with the colours of the map."""
     console.print(f"segmenter: {segmenter}")
-    shown = Table("", "label", "region", "share", box=None, pad_edge=False)
-    for label, name, percent in rows:
+    shown = Table("", "label", "region", "share", "confidence", box=None, pad_edge=False)
+    for label, name, percent, confidence in rows:
         colour = "#{:02x}{:02x}{:02x}".format(*palette[label].tolist())
-        shown.add_row(Text("  ", style=f"on {colour}"), str(label), name, f"{percent:.2f} %")
+        sure = "" if confidence is None else f"{100 * confidence:.0f} %"
+        shown.add_row(Text("  ", style=f"on {colour}"), str(label), name, f"{percent:.2f} %", sure)
     console.print(shown)
 
 

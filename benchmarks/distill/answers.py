@@ -21,6 +21,11 @@ SHAPES = ((288, 432), (432, 288))
 BATCH = 1 if jax.default_backend() == "cpu" else 32
 
 
+View = tuple[int, bool]
+"""the size at which the teacher looks, and whether at the mirror image"""
+VIEWS: tuple[View, ...] = ((512, False), (384, True))
+
+
 class Answered(NamedTuple):
     """Of n photographs of one shape."""
 
@@ -31,7 +36,7 @@ class Answered(NamedTuple):
 
 
 def answered(
-    folder: Path, names: Sequence[str], teacher: weights.Loaded, sizes: tuple[int, ...], cache: Path
+    folder: Path, names: Sequence[str], teacher: weights.Loaded, views: tuple[View, ...], cache: Path
 ) -> list[Answered]:
     """The photographs of each shape with the teacher's answers, computed or from the files in `cache`."""
     groups = photographs.by_shape(folder, names, SHAPES)
@@ -39,14 +44,14 @@ def answered(
     for shape, group in groups.items():
         if group:
             pictures = photographs.decoded(folder, group, shape, cache)
-            found.append(Answered(pictures, _answers(folder, group, teacher, sizes, shape, cache)))
+            found.append(Answered(pictures, _answers(folder, group, teacher, views, shape, cache)))
     return found
 
 
 def _answers(
-    folder: Path, names: Sequence[str], teacher: weights.Loaded, sizes: tuple[int, ...], shape: tuple, cache: Path
+    folder: Path, names: Sequence[str], teacher: weights.Loaded, views: tuple[View, ...], shape: tuple, cache: Path
 ) -> np.ndarray:
-    parts = (*names, teacher.provenance.sha256, sizes, shape)
+    parts = (*names, teacher.provenance.sha256, views, shape)
     path = cache / f"answers-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}.npy"
     if not path.is_file():
         grid = shape[0] // scene_head.CELL, shape[1] // scene_head.CELL
@@ -54,7 +59,7 @@ def _answers(
         for start in range(0, len(names), BATCH):
             chosen = [folder / name for name in names[start : start + BATCH]]
             filled = chosen + chosen[-1:] * (BATCH - len(chosen))  # the last batch is filled up: one program
-            likely = mean_answers(teacher.variables, filled, sizes)[: len(chosen)]
+            likely = mean_answers(teacher.variables, filled, views)[: len(chosen)]
             made += [_area_mean(each, *grid) for each in likely]
         answers = np.round(255 * np.stack(made)).astype(np.uint8).transpose(0, 2, 3, 1)
         with replacing(path) as file:
@@ -62,12 +67,11 @@ def _answers(
     return np.load(path, mmap_mode="r")
 
 
-def mean_answers(variables: dict, paths: Sequence[Path], sizes: tuple[int, ...]) -> list[np.ndarray]:
-    """`deeplab.probabilities` at several sizes and mirrored, [31, h, w] each: of many photographs at a time."""
+def mean_answers(variables: dict, paths: Sequence[Path], views: tuple[View, ...]) -> list[np.ndarray]:
+    """The mean of `deeplab.probabilities` over several views, [31, h, w] each: of many photographs at a time."""
     with ThreadPoolExecutor() as threads:
         read = list(threads.map(_read, paths))
         shapes = [photograph.shape for photograph in read]
-        views = [(size, mirrored) for size in sizes for mirrored in (False, True)]
         total = [np.float32(0)] * len(read)
         for size, mirrored in views:
             squares = np.stack(list(threads.map(partial(deeplab.framed, size=size, mirrored=mirrored), read)))

@@ -19,7 +19,7 @@ import numpy as np
 import photographs
 import scene_fitting
 import tyro
-from answers import Answered
+from scene_fitting import Seen
 from scipy.optimize import minimize_scalar
 
 from jpst import caching
@@ -41,8 +41,8 @@ class Arguments:
     """TSV file with columns content and style: photographs that are never looked at"""
     cache: Path = Path("distill-cache")
     """folder for what a later run can go on from"""
-    sizes: tuple[int, ...] = (512,) if jax.default_backend() == "cpu" else (384, 512, 640)
-    """sizes at which the teacher looks, each also mirrored"""
+    copies: int = 2
+    """of each photograph to learn from: the photograph itself, and changed ones"""
     limit: int = 0
     """use so many photographs only, to try it (0: all)"""
     settings: tyro.conf.OmitArgPrefixes[scene_fitting.Settings] = dataclasses.field(
@@ -60,33 +60,32 @@ def main() -> None:
     names = photographs.listing(arguments.photographs, kept)
     parts = photographs.split(names[:: max(1, len(names) // arguments.limit)] if arguments.limit else names)
     print(f"device: {jax.devices()[0].device_kind}; teacher {teacher.provenance.name}", flush=True)
-    found = {}
+    seen = {}
     for part, chosen in parts.items():
-        found[part] = answers.answered(arguments.photographs, chosen, teacher, arguments.sizes, arguments.cache)
-        print(f"{part}: {len(chosen)} photographs, {time.perf_counter() - began:.0f} s", flush=True)
-    variables = scene_fitting.fit(
-        network,
-        found["train"],
-        found["held-out"],
-        arguments.settings,
-        arguments.cache,
-        lambda text: print(text, flush=True),
-    )
-    variables = calibrated(variables, network, found["calibrate"])
+        found = answers.answered(arguments.photographs, chosen, teacher, answers.VIEWS, arguments.cache)
+        print(f"{part}: {len(chosen)} photographs answered, {time.perf_counter() - began:.0f} s", flush=True)
+        copies = arguments.copies if part == "train" else 1
+        seen[part] = [
+            scene_fitting.seen(network, group, copy, arguments.cache) for copy in range(copies) for group in found
+        ]
+        print(f"{part}: {copies} copies seen, {time.perf_counter() - began:.0f} s", flush=True)
+    settings, cache = arguments.settings, arguments.cache
+    variables = scene_fitting.fit(seen["train"], settings, cache, lambda text: print(text, flush=True))
+    variables = calibrated(variables, seen["calibrate"])
     shipped.save(arguments.output, scene_head.NAME, variables)
     written = shipped.read(arguments.output, scene_head.NAME, scene_head.template())
     print(f"{arguments.output}: {arguments.output.stat().st_size} bytes, sha256 {written.provenance.sha256}")
     for part in ("calibrate", "held-out"):
-        labels, scores = scene_fitting.judged(written.variables, network, found[part])
+        labels, scores = scene_fitting.judged(written.variables, seen[part])
         temperature = float(written.variables["calibration"]["temperature"])
         right, error = agreement(labels, scores / temperature)
         print(f"{part}: agrees with the teacher on {right:.4f}, calibration error {error:.4f}")
     print(f"in all {time.perf_counter() - began:.0f} s")
 
 
-def calibrated(variables: dict, network: dict, found: list[Answered]) -> dict:
+def calibrated(variables: dict, found: list[Seen]) -> dict:
     """With the temperature that makes the teacher's labels likeliest (Guo et al., arXiv 1706.04599)."""
-    labels, scores = scene_fitting.judged(variables, network, found)
+    labels, scores = scene_fitting.judged(variables, found)
 
     def surprise(logarithm: float) -> float:
         spread = jax.nn.log_softmax(jnp.asarray(scores / np.exp(logarithm)))

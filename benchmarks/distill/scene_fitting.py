@@ -1,4 +1,8 @@
-"""The scene head fitted to the teacher's answers: resumable; the same data and settings give the same head."""
+"""The scene head fitted to the teacher's answers: resumable; the same data and settings give the same head.
+
+VGG19 is not trained. So each copy of a photograph (a part of it, in other light, other colours, ... by `augmentation`)
+goes through VGG19 once, and its features lie in files. Copy 0 is the photograph itself.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -15,12 +19,12 @@ from answers import Answered
 from flax import serialization
 from jax import Array
 
-from jpst.models import scene_head, vgg19
+from jpst.models import scene_head
 from jpst.models.unfinished import replacing
 
 CELL = scene_head.CELL
 WARM_UP = 0.05  # of all steps
-JUDGES = 48  # photographs of a shape, at most, that are measured on the way
+CHUNK = 250  # steps from one file to go on from to the next
 AVERAGED = 0.998  # of the parameters' running mean, which is what is kept
 SEEN = 8 / 9
 """of a picture's sides, what the head sees at least when it sees all of it"""
@@ -29,12 +33,19 @@ STRETCH = 0.12  # of one side against the other, in the logarithm: pictures are 
 
 
 class Settings(NamedTuple):
-    steps: int = 1000 if jax.default_backend() == "cpu" else 7000
-    batch: int = 4 if jax.default_backend() == "cpu" else 32
+    steps: int = 4000
+    batch: int = 8
     rate: float = 1e-3
     decay: float = 0.03
     """of AdamW"""
     dropout: float = 0.15
+
+
+class Seen(NamedTuple):
+    """Of n pictures of one shape: what VGG19 sees, float16, and the teacher's answers, uint8."""
+
+    features: dict[str, np.ndarray]
+    answers: np.ndarray
 
 
 class State(NamedTuple):
@@ -45,71 +56,99 @@ class State(NamedTuple):
     step: int
 
 
-def fit(
-    network: Any,
-    train: list[Answered],
-    judges: list[Answered],
-    settings: Settings,
-    folder: Path,
-    tell: Callable[[str], None],
-) -> dict[str, Any]:
-    """The head after all steps; `judges` are measured at intervals, and decide nothing."""
+def seen(network: Any, found: Answered, copy: int, cache: Path) -> Seen:
+    """One copy of all photographs, computed or from its files in `cache`."""
+    path = cache / f"seen-{_digest_of(found)}-{copy}"
+    names = [*scene_head.LAYERS, "answers"]
+    if not (path / "answers.npy").is_file():
+        path.mkdir(parents=True, exist_ok=True)
+        out: dict[str, np.ndarray] = {}
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(13), copy), len(found.pictures))
+        for row, (key, picture, answer) in enumerate(zip(keys, *found, strict=True)):
+            features, target = _seen(network, key, picture, answer, copy == 0)
+            for name, values in {**features, "answers": target}.items():
+                if name not in out:
+                    shape = (len(keys), *values.shape)
+                    part = path / f"{name}.part.npy"
+                    out[name] = np.lib.format.open_memmap(part, "w+", np.dtype(values.dtype), shape)
+                out[name][row] = values
+        for name in names:  # the answers last: they tell that all is there
+            (path / f"{name}.part.npy").rename(path / f"{name}.npy")
+    arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in names}
+    return Seen({name: arrays[name] for name in scene_head.LAYERS}, arrays["answers"])
+
+
+@partial(jax.jit, static_argnums=4)
+def _seen(network: Any, key: Array, picture: Array, answer: Array, plain: bool) -> tuple[dict[str, Array], Array]:
+    if plain:
+        picture, answer = _part(picture / 255, answer / 255, jnp.float32([SEEN, SEEN]), jnp.zeros(2))
+    else:
+        picture, answer = _drawn(key, picture, answer)
+    features = scene_head.seen(network, picture)
+    target = jnp.round(255 * answer / jnp.sum(answer, -1, keepdims=True)).astype(jnp.uint8)
+    return {name: x.astype(jnp.float16) for name, x in features.items()}, target
+
+
+def fit(train: list[Seen], settings: Settings, folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+    """The head after all steps, its parameters averaged over the last of them."""
     path = folder / f"scene-{_digest(train, settings)}.msgpack"
     params = scene_head.init(jax.random.key(7))["params"]
     state = State(params, _optimiser(settings).init(params), params, 0)
     if path.is_file():
         state = serialization.from_bytes(state, path.read_bytes())
         tell(f"goes on from step {int(state.step)} ({path})")
-    groups = [Answered(*map(jnp.asarray, group)) for group in train]
-    judges = [Answered(pictures[:JUDGES], answers[:JUDGES]) for pictures, answers in judges]
     order = _order(train, settings)
-    interval = max(1, settings.steps // 14)
     while int(state.step) < settings.steps:
-        until, losses = min(int(state.step) + interval, settings.steps), []
+        until, losses = min(int(state.step) + CHUNK, settings.steps), []
         for number in range(int(state.step), until):
-            group = groups[order[number]]
-            params, optimiser, mean, loss = _step(*state[:3], number, network, group, settings)
+            group = train[order[number]]
+            rows = np.sort(np.random.default_rng((17, number)).integers(len(group.answers), size=settings.batch))
+            features = {name: jnp.asarray(x[rows]) for name, x in group.features.items()}
+            answers = jnp.asarray(group.answers[rows])
+            params, optimiser, mean, loss = _step(*state[:3], number, features, answers, settings)
             state, losses = State(params, optimiser, mean, number + 1), [*losses, loss]
-        labels, scores = judged({"params": state.mean, "calibration": {"temperature": 1.0}}, network, judges)
-        right = np.mean(scores.argmax(1) == labels)
-        tell(f"step {state.step}: loss {np.mean([float(each) for each in losses]):.4f}, agrees on {right:.4f}")
+        tell(f"step {state.step}: loss {np.mean([float(each) for each in losses]):.4f}")
         with replacing(path) as file:
             file.write(serialization.to_bytes(jax.tree.map(np.asarray, state)))
     return {"params": jax.tree.map(jnp.asarray, state.mean), "calibration": {"temperature": jnp.float32(1)}}
 
 
-def judged(variables: Any, network: Any, found: list[Answered]) -> tuple[np.ndarray, np.ndarray]:
-    """The teacher's labels [n] and the head's scores [n, 31] of every cell of photographs seen whole."""
+def judged(variables: Any, found: list[Seen]) -> tuple[np.ndarray, np.ndarray]:
+    """The teacher's labels [n] and the head's scores [n, 31] of every cell."""
     labels, scores = [], []
     for group in found:
-        for picture, answer in zip(*group, strict=True):
-            target, ours = _judged(variables["params"], network, picture, answer)
-            labels.append(np.asarray(target).ravel())
-            scores.append(np.asarray(ours).reshape(-1, scene_head.CLASSES))
+        for row, answer in enumerate(group.answers):
+            features = {name: jnp.asarray(x[row]) for name, x in group.features.items()}
+            labels.append(np.argmax(answer, -1).ravel())
+            scores.append(np.asarray(_scores(variables, features)).reshape(-1, scene_head.CLASSES))
     return np.concatenate(labels), np.concatenate(scores)
 
 
 @jax.jit
-def _judged(params: Any, network: Any, picture: Array, answer: Array) -> tuple[Array, Array]:
-    picture, answer = _part(picture / 255, answer / 255, jnp.float32([SEEN, SEEN]), jnp.zeros(2))
-    features = vgg19.features(network, picture, scene_head.LAYERS)
-    return jnp.argmax(answer, -1), scene_head.logits({"params": params}, features)
+def _scores(variables: Any, features: dict[str, Array]) -> Array:
+    return scene_head.logits(variables, {name: x.astype(jnp.float32) for name, x in features.items()})
 
 
 @partial(jax.jit, static_argnums=6)
-def _step(params: Any, optimiser: Any, mean: Any, number: Array, network: Any, group: Answered, settings: Settings):
+def _step(
+    params: Any,
+    optimiser: Any,
+    mean: Any,
+    number: Array,
+    features: dict[str, Array],
+    answers: Array,
+    settings: Settings,
+) -> tuple:
     """One update -> parameters, the optimiser's state, the running mean, the loss. Draws depend on the number alone."""
-    which, *keys = jax.random.split(jax.random.fold_in(jax.random.key(17), number), settings.batch + 1)
-    rows = jax.random.randint(which, (settings.batch,), 0, len(group.pictures))
-    pictures, targets = jax.vmap(_drawn)(jnp.stack(keys), group.pictures[rows], group.answers[rows])
-    features = jax.vmap(lambda picture: vgg19.features(network, picture, scene_head.LAYERS))(pictures)
+    features = {name: x.astype(jnp.float32) for name, x in features.items()}
+    targets = answers / jnp.sum(answers.astype(jnp.float32), -1, keepdims=True)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(17), number), settings.batch)
 
     def loss_of(params: Any) -> Array:
         def one(features: Any, key: Array) -> Array:
             return scene_head.logits({"params": params}, features, dropout=settings.dropout, key=key)
 
-        scores = jax.vmap(one)(features, jnp.stack(keys))
-        return jnp.mean(optax.softmax_cross_entropy(scores, targets))
+        return jnp.mean(optax.softmax_cross_entropy(jax.vmap(one)(features, keys), targets))
 
     loss, slope = jax.value_and_grad(loss_of)(params)
     change, optimiser = _optimiser(settings).update(slope, optimiser, params)
@@ -145,15 +184,24 @@ def _optimiser(settings: Settings) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=settings.decay))
 
 
-def _order(train: list[Answered], settings: Settings) -> np.ndarray:
+def _order(train: list[Seen], settings: Settings) -> np.ndarray:
     """Which shape each step takes, as often as there are photographs of it."""
-    shares = np.array([len(group.pictures) for group in train], float)
+    shares = np.array([len(group.answers) for group in train], float)
     return np.random.default_rng(19).choice(len(train), settings.steps, p=shares / shares.sum())
 
 
-def _digest(train: list[Answered], settings: Settings) -> str:
-    sources = [Path(str(module.__file__)).read_bytes() for module in (augmentation, scene_head)]
-    seen = hashlib.sha256(b"".join([*sources, Path(__file__).read_bytes(), repr(settings).encode()]))
+def _digest(train: list[Seen], settings: Settings) -> str:
+    seen = hashlib.sha256(_source() + repr(settings).encode())
     for group in train:
         seen.update(np.ascontiguousarray(group.answers).tobytes())
     return seen.hexdigest()[:12]
+
+
+def _digest_of(found: Answered) -> str:
+    seen = hashlib.sha256(np.ascontiguousarray(found.answers).tobytes())
+    seen.update(np.ascontiguousarray(found.pictures[:8]).tobytes())
+    return seen.hexdigest()[:12]
+
+
+def _source() -> bytes:
+    return b"".join(Path(str(module.__file__)).read_bytes() for module in (augmentation, scene_head))

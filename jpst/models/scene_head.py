@@ -33,7 +33,7 @@ _RATES = (1, 3, 6)
 
 
 class Head(nn.Module):
-    """Features of `LAYERS`, [4h, 4w, 256], [2h, 2w, 512] and [h, w, 512], -> logits [2h, 2w, 31].
+    """What `seen` gives, [2h, 2w, 256], [2h, 2w, 512] and [h, w, 512], -> logits [2h, 2w, 31].
 
     In the manner of DeepLabV3+ (arXiv 1802.02611): separable convolutions of several reaches and the picture's mean on
     the deepest features, joined by the shallower ones. `dropout` drops whole channels in training.
@@ -51,7 +51,7 @@ class Head(nn.Module):
         deep = nn.gelu(nn.Dense(384, name="joined")(self._dropped(deep, training)))
         height, width = middle.shape[:2]
         up = jax.image.resize(deep, (height, width, deep.shape[-1]), "linear")
-        fine = nn.gelu(nn.Dense(64, name="fine")(_halved(fine)))
+        fine = nn.gelu(nn.Dense(64, name="fine")(fine))
         x = jnp.concatenate([up, nn.gelu(nn.Dense(192, name="middle")(middle)), fine], -1)
         x = nn.gelu(_Separable(256, 1, name="decoder_0")(self._dropped(x, training)))
         x = nn.gelu(_Separable(256, 1, name="decoder_1")(x))
@@ -80,17 +80,19 @@ def _tamed(x: Array, name: str) -> Array:
     return nn.LayerNorm(name=f"{name}_norm")(jnp.sqrt(jnp.maximum(x, 0) + 1e-6))
 
 
-def _halved(x: Array) -> Array:
-    """The mean of each 2 x 2 cells."""
-    height, width, channels = x.shape
-    return jnp.mean(x.reshape(height // 2, 2, width // 2, 2, channels), (1, 3))
-
-
 def _position(height: int, width: int) -> Array:
     """Height in the picture and distance from its middle, in -1..1: [height, width, 2]."""
     down = np.linspace(-1, 1, height)[:, None] if height > 1 else np.zeros((1, 1))
     across = np.abs(np.linspace(-1, 1, width))[None] if width > 1 else np.zeros((1, 1))
     return jnp.float32(np.stack(np.broadcast_arrays(down, across), -1))
+
+
+def seen(network: vgg19.Variables, image: Float[Array, "h w 3"]) -> dict[str, Array]:
+    """VGG19's features of `LAYERS`, the first of them averaged to cells of 8 pixels too."""
+    found = vgg19.features(network, image, LAYERS)
+    fine = found[LAYERS[0]]
+    height, width, channels = fine.shape
+    return {**found, LAYERS[0]: jnp.mean(fine.reshape(height // 2, 2, width // 2, 2, channels), (1, 3))}
 
 
 def probabilities(
@@ -99,7 +101,7 @@ def probabilities(
     """How likely each class is at each eighth of the image; they sum to one, and are calibrated: of the cells with a
     highest probability p, a share of about p has the teacher's class. Pure; `network` is VGG19's variables.
     """
-    scores = logits(variables, vgg19.features(network, image, LAYERS))
+    scores = logits(variables, seen(network, image))
     found = nn.softmax(scores / variables["calibration"]["temperature"])
     return jnp.moveaxis(found, -1, 0)
 
@@ -107,7 +109,7 @@ def probabilities(
 def logits(
     variables: Variables, features: Mapping[str, Array], *, dropout: float = 0.0, key: Array | None = None
 ) -> Float[Array, "h w 31"]:
-    """What the softmax takes, from VGG19's features; in training with a `key` for the channels that are dropped."""
+    """What the softmax takes, from what `seen` gives; in training with a `key` for the channels that are dropped."""
     rngs = None if key is None else {"dropout": key}
     found = Head(dropout).apply({"params": variables["params"]}, features, key is not None, rngs=rngs)
     return jnp.asarray(found)
@@ -125,6 +127,6 @@ def template() -> Variables:
 
 def init(key: Array) -> Variables:
     """Variables to train, or for tests."""
-    sides = dict(zip(LAYERS, ((4, 256), (2, 512), (1, 512)), strict=True))
+    sides = dict(zip(LAYERS, ((2, 256), (2, 512), (1, 512)), strict=True))
     features = {name: jnp.zeros((side, side, channels)) for name, (side, channels) in sides.items()}
     return {"params": Head().init(key, features)["params"], "calibration": {"temperature": jnp.float32(1)}}

@@ -1,0 +1,116 @@
+"""A result brought into a family of colour changes that cannot melt an edge or blotch a sky. Host code.
+
+The family: at every point of the picture and every brightness one affine map of colours, all of them varying slowly,
+the bilateral grid of "Bilateral guided upsampling" (Chen, Adams, Wadhwa and Hasinoff, 2016). Differs from it: the maps
+are fitted by local regression (windows that overlap) rather than with a smoothness term, each drawn towards the map of
+its whole region; a region has maps of its own. What the family cannot express is kept where the photograph is textured,
+where it is detail, and dropped where it is smooth, where it would be a blotch.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import ndimage
+from scipy.sparse import csr_array
+
+from jpst.pixels import LUMINANCE
+
+CELLS = 24  # of the grid along the picture's longest side
+SHADES = 8  # levels of brightness in the grid
+REACH = 4.0  # cells: standard deviation of the window that a map is fitted over, a sixth of the picture
+SHADE_REACH = 1.0  # the same in levels of brightness
+PULL = 0.2  # samples that follow the region's one map, for each sample in the window
+RIDGE = 1e-5  # variance, in [0, 1] squared, below which a window's colours count as one
+
+TEXTURE = 0.04  # standard deviation of the luminance where half of what the family lacks is kept
+TEXTURE_WINDOW = 1 / 140  # of the longest side, for that deviation
+TEXTURE_BLUR = 1 / 90  # of the longest side, for its transitions
+LEAST = 1e-3  # of a mask: less of a region at a pixel is none
+
+
+class Grid(NamedTuple):
+    """Where the pixels of a picture lie in the grid: `shape` (rows, columns, shades), and weights [pixels, cells]."""
+
+    shape: tuple[int, int, int]
+    weights: csr_array
+
+
+def project(
+    content: Float[np.ndarray, "h w 3"], result: Float[np.ndarray, "h w 3"], masks: Float[np.ndarray, "r h w"]
+) -> Float[np.ndarray, "h w 3"]:
+    """The picture of the family that is nearest to `result`, with the detail of `result` where `content` is textured.
+
+    Args:
+      content, result: sRGB-encoded RGB; `content` in [0, 1], `result` may leave it.
+      masks: of the regions, non-negative; what none covers (transparent parts) stays as it is in `result`.
+    """
+    smooth = nearest(content, result, masks)
+    return (smooth + texture(content)[..., None] * (result - smooth)).astype(np.float32)
+
+
+def nearest(
+    content: Float[np.ndarray, "h w 3"], result: Float[np.ndarray, "h w 3"], masks: Float[np.ndarray, "r h w"]
+) -> Float[np.ndarray, "h w 3"]:
+    """`project` without any detail that the family lacks."""
+    grid = _grid(content)
+    colours = np.concatenate([content, np.ones_like(content[..., :1])], -1).reshape(-1, 4).astype(np.float64)
+    wanted = result.reshape(-1, 3).astype(np.float64)
+    total, covered = np.zeros_like(wanted), np.zeros(len(wanted))
+    for mask in masks.reshape(len(masks), -1).astype(np.float64):
+        if mask.max(initial=0) > LEAST:
+            maps = (grid.weights @ _maps(grid, colours, wanted, mask)).reshape(-1, 4, 3)
+            total += mask[:, None] * np.einsum("pa,pab->pb", colours, maps)
+            covered += mask
+    mapped = np.where(covered[:, None] > LEAST, total / np.maximum(covered, LEAST)[:, None], wanted)
+    return mapped.reshape(result.shape)
+
+
+def _grid(content: np.ndarray) -> Grid:
+    """Trilinear interpolation between the cells' centres: a row of weights for each pixel, which sum to one."""
+    height, width = content.shape[:2]
+    scale = CELLS / max(height, width)
+    shape = (int(np.ceil(height * scale)) + 1, int(np.ceil(width * scale)) + 1, SHADES)
+    rows, columns = ((np.arange(side) + 0.5) * scale for side in (height, width))
+    shades = np.clip(content @ LUMINANCE, 0, 1) * (SHADES - 1)
+    places = [np.broadcast_to(x, (height, width)).ravel() for x in (rows[:, None], columns[None], shades)]
+    low = [np.minimum(place.astype(int), size - 2) for place, size in zip(places, shape, strict=True)]
+    part = [place - floor for place, floor in zip(places, low, strict=True)]
+    cells, weights = [], []
+    for corner in np.ndindex(2, 2, 2):
+        at = [floor + step for floor, step in zip(low, corner, strict=True)]
+        cells.append(np.ravel_multi_index(tuple(at), shape))
+        weights.append(np.prod([x if step else 1 - x for x, step in zip(part, corner, strict=True)], axis=0))
+    pixels = np.broadcast_to(np.arange(height * width), (8, height * width))
+    indices = (pixels.ravel(), np.concatenate(cells))
+    return Grid(shape, csr_array((np.concatenate(weights), indices), shape=(height * width, int(np.prod(shape)))))
+
+
+def _maps(grid: Grid, colours: np.ndarray, wanted: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The affine map of each cell [cells, 12] for the pixels of one region, by weighted least squares."""
+    squares = (colours[:, :, None] * colours[:, None, :]).reshape(-1, 16)
+    products = (colours[:, :, None] * wanted[:, None, :]).reshape(-1, 12)
+    moments = grid.weights.T @ (mask[:, None] * np.concatenate([squares, products], -1))
+    whole = moments.sum(0) / mask.sum()
+    ridge = RIDGE * np.diag([1.0, 1.0, 1.0, 0.0])
+    identity = np.eye(4, 3)
+    square, product = whole[:16].reshape(4, 4), whole[16:].reshape(4, 3)
+    one = np.linalg.solve(square + ridge, product + ridge @ identity)
+    for axis, reach in enumerate((REACH, REACH, SHADE_REACH)):
+        moments = ndimage.gaussian_filter1d(moments.reshape(*grid.shape, -1), reach, axis=axis, mode="constant")
+    moments = moments.reshape(-1, 28)
+    mass = moments[:, 15] + 1e-9  # a cell that nothing is near to has the region's map
+    pulled = (PULL * mass + 1e-6)[:, None, None]
+    left = moments[:, :16].reshape(-1, 4, 4) + pulled * square + mass[:, None, None] * ridge
+    right = moments[:, 16:].reshape(-1, 4, 3) + pulled * (square @ one) + mass[:, None, None] * (ridge @ one)
+    return np.linalg.solve(left, right).reshape(-1, 12)
+
+
+def texture(content: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+    """How textured a photograph is around each pixel: 0 smooth, towards 1 where its luminance varies."""
+    longest = max(content.shape[:2])
+    luminance = content @ LUMINANCE
+    window, blur = TEXTURE_WINDOW * longest, TEXTURE_BLUR * longest
+    mean = ndimage.gaussian_filter(luminance, window)
+    variance = np.maximum(ndimage.gaussian_filter(luminance**2, window) - mean**2, 0)
+    return ndimage.gaussian_filter(variance / (variance + TEXTURE**2), blur)
