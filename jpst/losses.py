@@ -81,6 +81,7 @@ def style_target(
     size: tuple[int, int],
     layers: int,
     objective: str,
+    parts: Float[Array, "r H W"] | None = None,
 ) -> StyleTarget:
     """The style's Grams at one layer of `layers`, and the masks that its counterpart in the content needs.
 
@@ -93,6 +94,7 @@ def style_target(
         (G_style - G)^2 / (2 C^2 (h w)^2), with the content's h w for both Grams, summed over regions. "relative":
         masks averaged over each cell's area, G divided by the region's own area in its own image, the mean squared
         difference over the mean square of the style's Gram, and regions weighted by the square root of their area.
+      parts: by whose areas "relative" weighs the regions, if not by those of `content_masks`.
     """
     height, width, channels = *size, style_features.shape[-1]
     if objective == "paper":
@@ -105,7 +107,8 @@ def style_target(
     other, other_area = _unit_area(style_masks, *style_features.shape[:2])
     wanted = gram(style_features, other)
     common = (own_area > EMPTY) & (other_area > EMPTY)  # a region without a counterpart has no style
-    share = jnp.where(common, jnp.sqrt(own_area), 0.0)
+    area = own_area if parts is None else _unit_area(parts, height, width)[1]
+    share = jnp.where(common, jnp.sqrt(area), 0.0)
     share = share / jnp.maximum(share.sum(), EMPTY)
     size_of_grams = jnp.maximum(jnp.mean(wanted**2, axis=(1, 2)), 1e-12)
     return StyleTarget(own, wanted, share / size_of_grams / layers)

@@ -75,11 +75,15 @@ def prepare(
     networks: Networks,
     *,
     recipe: Recipe,
+    content_parts: Float[Array, "r h w"] | None = None,
 ) -> Targets:
     """Everything that does not change while the image does: features, Grams, the matting Laplacian, the first image.
 
     Content and style may differ in size. Pure, and usable under `jit` and `vmap` (the Laplacian's float64 assembly is
     a host callback there; with `recipe.laplacian == "bcoo"`, whose size depends on the picture, call it outside).
+
+    `content_parts`: where each region lies, if its colours and features are measured elsewhere, in `content_masks`:
+    what has no counterpart of its own is one region that is measured over the whole of both photographs.
     """
     laplacian, *coarse = (_laplacian(picture, recipe) for picture in _octaves(content, recipe.coherence_octaves))
     with _precision(recipe):
@@ -87,8 +91,9 @@ def prepare(
         # All layers of both, though not all are used: the two are then one compiled function where they have one size.
         own, other = (_features(networks.vgg19, picture, layers) for picture in (content, style))
         relevant = (recipe.content_layers, recipe.style_layers, recipe.objective)
-        content_targets, style_targets = _targets(own, other, content_masks, style_masks, *relevant)
-        start = _first(content, style, content_masks, style_masks, networks.vgg19["preprocessing"], recipe.start)
+        masks = (content_masks, style_masks, content_parts)
+        content_targets, style_targets = _targets(own, other, *masks, *relevant)
+        start = _first(content, style, *masks, networks.vgg19["preprocessing"], recipe.start)
     if recipe.grams == "gathered" and not any(isinstance(mask, Tracer) for mask in jax.tree.leaves(style_targets)):
         style_targets = {name: losses.by_pairs(target) for name, target in style_targets.items()}
     scale = 1.0 if recipe.objective == "paper" else 1.0 / (content.shape[0] * content.shape[1])
@@ -119,8 +124,8 @@ _features = cached(vgg19.features, static_argnums=(2,))
 _edges, _halved = cached(pixels.edges), cached(pixels.halved)
 
 
-@partial(cached, static_argnums=(4, 5, 6))
-def _targets(own, other, content_masks, style_masks, content_layers, style_layers, objective):
+@partial(cached, static_argnums=(5, 6, 7))
+def _targets(own, other, content_masks, style_masks, content_parts, content_layers, style_layers, objective):
     content_targets = {name: losses.content_target(own[name], objective) for name in content_layers}
     style_targets = {
         name: losses.style_target(
@@ -130,17 +135,18 @@ def _targets(own, other, content_masks, style_masks, content_layers, style_layer
             own[name].shape[:2],
             len(style_layers),
             objective,
+            content_parts,
         )
         for name in style_layers
     }
     return content_targets, style_targets
 
 
-@partial(cached, static_argnums=(5,))
-def _first(content, style, content_masks, style_masks, preprocessing, start):
+@partial(cached, static_argnums=(6,))
+def _first(content, style, content_masks, style_masks, content_parts, preprocessing, start):
     """The first image, but for the noise of "noise"."""
     if start == "matched":
-        return pixels.match_colours(content, style, content_masks, style_masks)
+        return pixels.match_colours(content, style, content_masks, style_masks, parts=content_parts)
     if start == "style":
         return pixels.resize(style, *content.shape[:2])
     if start == "noise":

@@ -165,8 +165,8 @@ def execute(
     networks, checkpoints = (networks, "given by the caller") if networks else loading.load(recipe, hyper, job.vgg19)
     content = pixels.neutral(job.content.pixels) if job.neutral else job.content.pixels
     climbed = pyramid.climb(
-        Picture(content, job.found.regions.content, job.content.alpha),
-        Picture(job.style.pixels, job.found.regions.style, job.style.alpha),
+        Picture(content, job.found.regions.content, job.content.alpha, job.found.regions.whole),
+        Picture(job.style.pixels, job.found.regions.style, job.style.alpha, job.found.regions.whole),
         len(job.found.regions.names),
         job.levels,
         networks,

@@ -155,6 +155,7 @@ def match_colours(
     content_masks: Float[Array, "r h w"],
     style_masks: Float[Array, "r h2 w2"],
     noise: float = 2 / 255,
+    parts: Float[Array, "r h w"] | None = None,
 ) -> Float[Array, "h w 3"]:
     """`content` with the colours of each region carried onto those of the style's region.
 
@@ -164,19 +165,22 @@ def match_colours(
     paper in `noise`, the standard deviation added to both, which keeps flat regions from having their noise amplified.
     Regions blend where masks do; a region that the style lacks keeps its colours, as does what no mask covers. The
     result may leave [0, 1].
-    """
 
-    def mapped(content_mask: Array, style_mask: Array) -> Array:
+    `parts`: where each region's map is applied, if not where its colours are measured.
+    """
+    parts = content_masks if parts is None else parts
+
+    def mapped(content_mask: Array, style_mask: Array, part: Array) -> Array:
         mean, covariance = _colour_moments(content, content_mask, noise)
         target_mean, target_covariance = _colour_moments(style, style_mask, noise)
         root, inverse_root = _powers(covariance, 0.5), _powers(covariance, -0.5)
         transport = inverse_root @ _powers(root @ target_covariance @ root, 0.5) @ inverse_root
         matched = (content - mean) @ transport + target_mean
-        return jnp.where(style_mask.sum() > TRACE, matched, content) * content_mask[..., None]
+        return jnp.where(style_mask.sum() > TRACE, matched, content) * part[..., None]
 
     with jax.default_matmul_precision("highest"):
-        uncovered = content * (1 - content_masks.sum(0))[..., None]
-        return jax.vmap(mapped)(content_masks, style_masks).sum(0) + uncovered
+        uncovered = content * (1 - parts.sum(0))[..., None]
+        return jax.vmap(mapped)(content_masks, style_masks, parts).sum(0) + uncovered
 
 
 def _colour_moments(image: Array, mask: Array, noise: float) -> tuple[Array, Array]:

@@ -41,16 +41,18 @@ class Level(NamedTuple):
 class Picture(NamedTuple):
     """A photograph [H, W, 3] in [0, 1] and its regions, a label map of the same shape but of any size.
 
-    Where alpha, [H, W] in [0, 1], is given, each pixel counts by it.
+    Where alpha, [H, W] in [0, 1], is given, each pixel counts by it. `whole` is the label of what has no counterpart of
+    its own in the other photograph: its colours and features are measured over the whole picture.
     """
 
     pixels: Float[np.ndarray, "h w 3"]
     labels: Int[np.ndarray, "h2 w2"]
     alpha: Float[np.ndarray, "h w"] | None = None
+    whole: int | None = None
 
     def turned(self) -> "Picture":
         alpha = None if self.alpha is None else self.alpha.T
-        return Picture(self.pixels.swapaxes(0, 1), self.labels.T, alpha)
+        return Picture(self.pixels.swapaxes(0, 1), self.labels.T, alpha, self.whole)
 
 
 class Progress(NamedTuple):
@@ -234,12 +236,13 @@ def _ready(
     key: Array | None,
 ) -> _Ready:
     """All that a level needs but its first image."""
-    own, own_masks = _at_size(content, level.content, regions, recipe)
-    other, other_masks = _at_size(style, level.style, regions, recipe)
-    targets = prepare(own, other, own_masks, other_masks, networks, recipe=recipe)
+    own, parts = _at_size(content, level.content, regions, recipe)
+    other, other_parts = _at_size(style, level.style, regions, recipe)
+    masks = _measured(parts, content.whole), _measured(other_parts, style.whole)
+    targets = prepare(own, other, *masks, networks, recipe=recipe, content_parts=parts)
     state = init(targets, hyper, recipe=recipe, key=key)
     compile_transfer(state, targets, hyper, networks, recipe=recipe, steps=chunk_length(level.steps))
-    return _Ready(own, own_masks, targets, state)
+    return _Ready(own, parts, targets, state)
 
 
 def _at_size(picture: Picture, size: tuple[int, int], regions: int, recipe: Recipe) -> tuple[Array, Array]:
@@ -249,6 +252,11 @@ def _at_size(picture: Picture, size: tuple[int, int], regions: int, recipe: Reci
     if picture.alpha is not None:
         masks = masks * pixels.at_size(picture.alpha[..., None], size)[..., 0][None]
     return small, _filled_up(masks, recipe)
+
+
+def _measured(parts: Float[Array, "r h w"], whole: int | None) -> Float[Array, "r h w"]:
+    """Where each region's colours and features are measured: the region `whole` everywhere."""
+    return parts if whole is None else parts.at[whole].set(parts.sum(0))
 
 
 def _filled_up(masks: Float[Array, "r h w"], recipe: Recipe) -> Float[Array, "R h w"]:

@@ -135,17 +135,16 @@ def _from_labels(
     paper = recipe.scene_mode == "paper"
     content, style = (labelling.label(each.pixels, labeller, vgg19, paper=paper) for each in photographs)
     similarity = wordnet.by_name(recipe.similarity, recipe.word_senses)
-    regions = semantics.group(
-        content.segmentation,
-        style.segmentation,
-        similarity,
-        threshold=recipe.similarity_threshold,
-        minimum_share=recipe.minimum_share,
-    )
+    pair = content.segmentation, style.segmentation
+    if paper:
+        share = recipe.minimum_share
+        matched = semantics.group(*pair, similarity, threshold=recipe.similarity_threshold, minimum_share=share)
+    else:
+        matched = semantics.trusted(*pair, similarity, threshold=recipe.similarity_threshold)
     note = f"Regions from {_LABELLERS[labeller]} ({content.checkpoint.name})."
     if recipe.segmenter == "auto" and labeller == "scene" and (reason := labelling.fetch_deeplab()):
         note += f" {reason}"
-    return Found(regions, labeller, note, content.checkpoint)
+    return Found(matched, labeller, note, content.checkpoint)
 
 
 _LABELLERS = {"pspnet": "PSPNet", "deeplab": "DeepLab", "scene": "the scene head that comes with jpst"}

@@ -28,6 +28,12 @@ Shares = dict[Side, dict[str, float]]  # the fraction of its side's picture, by 
 # matrix of a smaller region has less than one sample there, and its style is noise.
 MINIMUM_SHARE = 0.001
 
+REST = "everything else"
+"""the region of what `trusted` pairs with nothing: it takes its look from the whole style photograph"""
+TRUSTED_SHARE = 0.02  # of each photograph
+TRUSTED_CONFIDENCE = 0.6  # mean probability of a label over its pixels
+KNOWN = 0.4  # probability of a pixel's label; below, what is there counts as unknown
+
 BLOCK_ROWS = 256  # of a photograph worked on at a time, in float64
 
 
@@ -51,6 +57,11 @@ class Regions(NamedTuple):
     content_share: tuple[float, ...]
     style_share: tuple[float, ...]
     moves: tuple[Move, ...]
+
+    @property
+    def whole(self) -> int | None:
+        """The index of the region of all that has no counterpart of its own, beside others that have."""
+        return self.names.index(REST) if REST in self.names else None
 
 
 class Row(NamedTuple):
@@ -133,6 +144,60 @@ def group(
             rename(side, alike)
     moves = [_trace(name, side, shares[side][name], trails[side]) for side in sides for name in sorted(shares[side])]
     return _regions(sides, tuple(sorted(labels["content"] | labels["style"])) or (WHOLE,), moves)
+
+
+def trusted(
+    content: Segmentation, style: Segmentation, similarity: WordSimilarity, *, threshold: float = 0.8
+) -> Regions:
+    """The regions of two labelled photographs that are surely the same kind of thing; all else is `REST`.
+
+    Labels at least `threshold` alike count as one. A region needs `TRUSTED_SHARE` of both photographs and a mean
+    confidence of `TRUSTED_CONFIDENCE` in both; pixels that are less sure than `KNOWN` are nowhere counted. A wrong
+    pair costs more than a right one gains: what only one of them has is not given to something else. Without any such
+    region, the whole image is the one region.
+    """
+    sides: dict[Side, Segmentation] = {"content": _known(content), "style": _known(style)}
+    labels = {name for side in sides.values() for name in _shares(side)} - {REST}
+    alike = _merge_alike(labels, similarity, threshold)
+    targets = {name: alike.get(name, (name, ""))[0] for name in labels}
+    doubts = {target: _doubt(target, targets, sides) for target in sorted(set(targets.values()))}
+    kept = tuple(sorted(target for target, doubt in doubts.items() if not doubt))
+    moves = []
+    for side, segmentation in sides.items():
+        for name, share in _shares(segmentation).items():
+            if name == REST:
+                reason = "labels that are not sure"
+            elif targets[name] not in kept:
+                reason = doubts[targets[name]]
+            else:
+                reason = alike[name][1] if name in alike else ""
+            home = targets[name] if targets.get(name) in kept else REST
+            moves.append(Move(name, side, share, home if kept else WHOLE, reason))
+    return _regions(sides, (*kept, REST) if kept else (WHOLE,), moves)
+
+
+def _known(found: Segmentation) -> Segmentation:
+    """With the pixels whose label is not sure under `REST`."""
+    if found.confidence is None:
+        return found._replace(names=(*found.names, REST))
+    labels = np.where(found.confidence < KNOWN, len(found.names), found.labels).astype(np.int32)
+    return found._replace(labels=labels, names=(*found.names, REST))
+
+
+def _doubt(target: str, targets: dict[str, str], sides: dict[Side, Segmentation]) -> str:
+    """Why a region is not trusted; nothing if it is."""
+    for side, found in sides.items():
+        members = [number for number, name in enumerate(found.names) if targets.get(name) == target]
+        covered = np.isin(found.labels, members)
+        if not covered.any():
+            other = "style" if side == "content" else "content"
+            return f"only in the {other}"
+        if (share := float(covered.mean())) < TRUSTED_SHARE:
+            return f"{100 * share:.2g} % of the {side} is less than {100 * TRUSTED_SHARE:.2g} %"
+        sure = 1.0 if found.confidence is None else float(found.confidence[covered].mean())
+        if sure < TRUSTED_CONFIDENCE:
+            return f"a confidence of {100 * sure:.0f} % in the {side} is less than {100 * TRUSTED_CONFIDENCE:.0f} %"
+    return ""
 
 
 def appearance_similarity(
