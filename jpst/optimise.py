@@ -93,7 +93,7 @@ def prepare(
         relevant = (recipe.content_layers, recipe.style_layers, recipe.objective)
         masks = (content_masks, style_masks, content_parts)
         content_targets, style_targets = _targets(own, other, *masks, *relevant)
-        start = _first(content, style, *masks, networks.vgg19["preprocessing"], recipe.start)
+        start = _first(content, style, *masks, networks.vgg19["preprocessing"], recipe.start, recipe.matched_noise)
     if recipe.grams == "gathered" and not any(isinstance(mask, Tracer) for mask in jax.tree.leaves(style_targets)):
         style_targets = {name: losses.by_pairs(target) for name, target in style_targets.items()}
     scale = 1.0 if recipe.objective == "paper" else 1.0 / (content.shape[0] * content.shape[1])
@@ -143,10 +143,10 @@ def _targets(own, other, content_masks, style_masks, content_parts, content_laye
 
 
 @partial(cached, static_argnums=(6,))
-def _first(content, style, content_masks, style_masks, content_parts, preprocessing, start):
+def _first(content, style, content_masks, style_masks, content_parts, preprocessing, start, noise):
     """The first image, but for the noise of "noise"."""
     if start == "matched":
-        return pixels.match_colours(content, style, content_masks, style_masks, parts=content_parts)
+        return pixels.match_colours(content, style, content_masks, style_masks, noise, content_parts)
     if start == "style":
         return pixels.resize(style, *content.shape[:2])
     if start == "noise":

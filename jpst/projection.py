@@ -4,7 +4,8 @@ The family: at every point of the picture and every brightness one affine map of
 the bilateral grid of "Bilateral guided upsampling" (Chen, Adams, Wadhwa and Hasinoff, 2016). Differs from it: the maps
 are fitted by local regression (windows that overlap) rather than with a smoothness term, each drawn towards the map of
 its whole region; a region has maps of its own. What the family cannot express is kept where the photograph is textured,
-where it is detail, and dropped where it is smooth, where it would be a blotch.
+where it is detail, and dropped where it is smooth, where it would be a blotch. No colour goes further than `FURTHEST`
+from the base, the closed-form match of the photographs' colours that the optimisation starts from.
 """
 
 from typing import NamedTuple
@@ -23,6 +24,8 @@ SHADE_REACH = 1.0  # the same in levels of brightness
 PULL = 0.2  # samples that follow the region's one map, for each sample in the window
 RIDGE = 1e-5  # variance, in [0, 1] squared, below which a window's colours count as one
 
+FURTHEST = 0.15  # distance in RGB; a tenth of that stays as it is, to a hundredth
+
 TEXTURE = 0.04  # standard deviation of the luminance where half of what the family lacks is kept
 TEXTURE_WINDOW = 1 / 140  # of the longest side, for that deviation
 TEXTURE_BLUR = 1 / 90  # of the longest side, for its transitions
@@ -37,16 +40,26 @@ class Grid(NamedTuple):
 
 
 def project(
-    content: Float[np.ndarray, "h w 3"], result: Float[np.ndarray, "h w 3"], masks: Float[np.ndarray, "r h w"]
+    content: Float[np.ndarray, "h w 3"],
+    result: Float[np.ndarray, "h w 3"],
+    base: Float[np.ndarray, "h w 3"],
+    masks: Float[np.ndarray, "r h w"],
 ) -> Float[np.ndarray, "h w 3"]:
     """The picture of the family that is nearest to `result`, with the detail of `result` where `content` is textured.
 
     Args:
-      content, result: sRGB-encoded RGB; `content` in [0, 1], `result` may leave it.
+      content, result, base: sRGB-encoded RGB; `content` in [0, 1], the others may leave it.
       masks: of the regions, non-negative; what none covers (transparent parts) stays as it is in `result`.
     """
     smooth = nearest(content, result, masks)
-    return (smooth + texture(content)[..., None] * (result - smooth)).astype(np.float32)
+    detailed = smooth + texture(content)[..., None] * (result - smooth)
+    return near(detailed, np.clip(base, 0, 1)).astype(np.float32)
+
+
+def near(picture: Float[np.ndarray, "h w 3"], base: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
+    """A picture whose colours are less than `FURTHEST` from the base's, in the same direction as before."""
+    apart = picture - base
+    return base + apart / np.sqrt(1 + np.square(apart).sum(-1, keepdims=True) / FURTHEST**2)
 
 
 def nearest(

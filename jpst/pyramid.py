@@ -215,7 +215,7 @@ def _climb(
                 chunks, state.best_image, level, done, recipe.plateau_tolerance, on_step
             )
             if recipe.projection == "grid":
-                image = jnp.asarray(projection.project(*map(np.asarray, (own, image, masks))))
+                image = jnp.asarray(projection.project(*map(np.asarray, (own, image, targets.start, masks))))
             seconds = time.perf_counter() - started
             climbed.append(Climbed(level, own, image, losses, seconds, status, interrupted, plateau))
             if interrupted or status is not Status.FINE:

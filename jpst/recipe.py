@@ -67,6 +67,7 @@ CHOICES = {
     "plateau_tolerance": Range(0, 0.999),
     "nima_size": Range(32, 4096, whole=True, or_zero=True),
     "matting_epsilon": Range(1e-8, 1),
+    "matched_noise": Range(1e-4, 1),
     "coherence_octaves": Range(0, 16, whole=True),
     "similarity_threshold": Range(0, 1000),
     "minimum_share": Range(0, 1),
@@ -110,6 +111,9 @@ class Recipe:
     start: Literal["matched", "content", "noise", "style"] = "matched"
     """first image: the content with each region's colours matched to the style's (linear Monge-Kantorovich map),
     the content as it is, noise, or the style photograph"""
+    matched_noise: float = 0.04
+    """standard deviation, of 1, that the match of --start matched adds to both photographs' colours: it bounds how far
+    flat colours are stretched"""
     objective: Literal["relative", "paper"] = "relative"
     """relative: Grams divided by region area and every term relative to its target's size; paper: its own sums"""
     content_layers: tuple[str, ...] = ("relu4_2",)
@@ -182,6 +186,7 @@ _PAPER = Recipe(
     iterations=(4000,),
     optimiser="adam",
     projection="none",
+    matched_noise=2 / 255,
     output_size="working",
     start="content",
     objective="paper",

@@ -30,6 +30,12 @@ MINIMUM_SHARE = 0.001
 
 REST = "everything else"
 """the region of what `trusted` pairs with nothing: it takes its look from the whole style photograph"""
+STUFF = frozenset(
+    ("sky", "building", "house", "wall", "skyscraper", "hovel", "floor", "ceiling")
+    + ("tree", "grass", "plant", "field", "earth", "sand", "mountain", "hill", "rock", "land", "dirt track")
+    + ("road", "sidewalk", "path", "runway", "water", "sea", "lake", "river", "waterfall", "swimming pool")
+)
+"""classes of ADE20K that look alike from one photograph to the next: people, vehicles and things have any colour"""
 TRUSTED_SHARE = 0.02  # of each photograph
 TRUSTED_CONFIDENCE = 0.6  # mean probability of a label over its pixels
 KNOWN = 0.4  # probability of a pixel's label; below, what is there counts as unknown
@@ -187,6 +193,8 @@ def _known(found: Segmentation) -> Segmentation:
 def _doubt(target: str, targets: dict[str, str], sides: dict[Side, Segmentation]) -> str:
     """Why a region is not trusted; nothing if it is."""
     for side, found in sides.items():
+        if not set(target.split(" + ")) <= STUFF:
+            return "people, vehicles and things have colours of their own"
         members = [number for number, name in enumerate(found.names) if targets.get(name) == target]
         covered = np.isin(found.labels, members)
         if not covered.any():

@@ -19,7 +19,7 @@ from answers import Answered
 from flax import serialization
 from jax import Array
 
-from jpst.models import scene_head
+from jpst.models import scene_head, vgg19
 from jpst.models.unfinished import replacing
 
 CELL = scene_head.CELL
@@ -33,18 +33,26 @@ STRETCH = 0.12  # of one side against the other, in the logarithm: pictures are 
 
 
 class Settings(NamedTuple):
-    steps: int = 4000
-    batch: int = 8
+    steps: int = 3000
+    batch: int = 1024
+    """cells"""
     rate: float = 1e-3
-    decay: float = 0.03
+    decay: float = 0.05
     """of AdamW"""
-    dropout: float = 0.15
+    dropout: float = 0.3
 
 
 class Seen(NamedTuple):
     """Of n pictures of one shape: what VGG19 sees, float16, and the teacher's answers, uint8."""
 
     features: dict[str, np.ndarray]
+    answers: np.ndarray
+
+
+class Cells(NamedTuple):
+    """Cells from all over many pictures: what describes them, float16 [n, 2050], and the answers, uint8 [n, 31]."""
+
+    described: np.ndarray
     answers: np.ndarray
 
 
@@ -84,28 +92,41 @@ def _seen(network: Any, key: Array, picture: Array, answer: Array, plain: bool) 
         picture, answer = _part(picture / 255, answer / 255, jnp.float32([SEEN, SEEN]), jnp.zeros(2))
     else:
         picture, answer = _drawn(key, picture, answer)
-    features = scene_head.seen(network, picture)
+    features = vgg19.features(network, picture, scene_head.LAYERS)
     target = jnp.round(255 * answer / jnp.sum(answer, -1, keepdims=True)).astype(jnp.uint8)
     return {name: x.astype(jnp.float16) for name, x in features.items()}, target
 
 
-def fit(train: list[Seen], settings: Settings, folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+def sampled(train: list[Seen], each: int) -> Cells:
+    """So many cells from anywhere in each picture."""
+    described, answers = [], []
+    for number, group in enumerate(train):
+        places = np.random.default_rng((23, number)).random((len(group.answers), group.answers[0, ..., 0].size))
+        for row, answer in enumerate(group.answers):
+            at = np.argpartition(places[row], each)[:each]
+            features = {name: jnp.asarray(x[row]) for name, x in group.features.items()}
+            described.append(np.asarray(_cells(features)).reshape(-1, scene_head.LENGTH)[at].astype(np.float16))
+            answers.append(answer.reshape(-1, scene_head.CLASSES)[at])
+    return Cells(np.concatenate(described), np.concatenate(answers))
+
+
+_cells = jax.jit(scene_head.cells)
+
+
+def fit(cells: Cells, settings: Settings, folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
     """The head after all steps, its parameters averaged over the last of them."""
-    path = folder / f"scene-{_digest(train, settings)}.msgpack"
+    path = folder / f"scene-{_digest(cells, settings)}.msgpack"
     params = scene_head.init(jax.random.key(7))["params"]
     state = State(params, _optimiser(settings).init(params), params, 0)
     if path.is_file():
         state = serialization.from_bytes(state, path.read_bytes())
         tell(f"goes on from step {int(state.step)} ({path})")
-    order = _order(train, settings)
     while int(state.step) < settings.steps:
         until, losses = min(int(state.step) + CHUNK, settings.steps), []
         for number in range(int(state.step), until):
-            group = train[order[number]]
-            rows = np.sort(np.random.default_rng((17, number)).integers(len(group.answers), size=settings.batch))
-            features = {name: jnp.asarray(x[rows]) for name, x in group.features.items()}
-            answers = jnp.asarray(group.answers[rows])
-            params, optimiser, mean, loss = _step(*state[:3], number, features, answers, settings)
+            rows = np.random.default_rng((17, number)).integers(len(cells.answers), size=settings.batch)
+            batch = jnp.asarray(cells.described[rows]), jnp.asarray(cells.answers[rows])
+            params, optimiser, mean, loss = _step(*state[:3], number, *batch, settings)
             state, losses = State(params, optimiser, mean, number + 1), [*losses, loss]
         tell(f"step {state.step}: loss {np.mean([float(each) for each in losses]):.4f}")
         with replacing(path) as file:
@@ -126,29 +147,21 @@ def judged(variables: Any, found: list[Seen]) -> tuple[np.ndarray, np.ndarray]:
 
 @jax.jit
 def _scores(variables: Any, features: dict[str, Array]) -> Array:
-    return scene_head.logits(variables, {name: x.astype(jnp.float32) for name, x in features.items()})
+    return scene_head.logits(variables, scene_head.cells(features))
 
 
 @partial(jax.jit, static_argnums=6)
 def _step(
-    params: Any,
-    optimiser: Any,
-    mean: Any,
-    number: Array,
-    features: dict[str, Array],
-    answers: Array,
-    settings: Settings,
+    params: Any, optimiser: Any, mean: Any, number: Array, described: Array, answers: Array, settings: Settings
 ) -> tuple:
     """One update -> parameters, the optimiser's state, the running mean, the loss. Draws depend on the number alone."""
-    features = {name: x.astype(jnp.float32) for name, x in features.items()}
     targets = answers / jnp.sum(answers.astype(jnp.float32), -1, keepdims=True)
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(17), number), settings.batch)
+    key = jax.random.fold_in(jax.random.key(17), number)
 
     def loss_of(params: Any) -> Array:
-        def one(features: Any, key: Array) -> Array:
-            return scene_head.logits({"params": params}, features, dropout=settings.dropout, key=key)
-
-        return jnp.mean(optax.softmax_cross_entropy(jax.vmap(one)(features, keys), targets))
+        x = described.astype(jnp.float32)
+        scores = scene_head.logits({"params": params}, x, dropout=settings.dropout, key=key)
+        return jnp.mean(optax.softmax_cross_entropy(scores, targets))
 
     loss, slope = jax.value_and_grad(loss_of)(params)
     change, optimiser = _optimiser(settings).update(slope, optimiser, params)
@@ -184,16 +197,10 @@ def _optimiser(settings: Settings) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=settings.decay))
 
 
-def _order(train: list[Seen], settings: Settings) -> np.ndarray:
-    """Which shape each step takes, as often as there are photographs of it."""
-    shares = np.array([len(group.answers) for group in train], float)
-    return np.random.default_rng(19).choice(len(train), settings.steps, p=shares / shares.sum())
-
-
-def _digest(train: list[Seen], settings: Settings) -> str:
-    seen = hashlib.sha256(_source() + repr(settings).encode())
-    for group in train:
-        seen.update(np.ascontiguousarray(group.answers).tobytes())
+def _digest(cells: Cells, settings: Settings) -> str:
+    sources = (Path(str(module.__file__)).read_bytes() for module in (augmentation, scene_head))
+    seen = hashlib.sha256(b"".join([*sources, repr(settings).encode()]))
+    seen.update(np.ascontiguousarray(cells.answers).tobytes())
     return seen.hexdigest()[:12]
 
 
@@ -201,7 +208,3 @@ def _digest_of(found: Answered) -> str:
     seen = hashlib.sha256(np.ascontiguousarray(found.answers).tobytes())
     seen.update(np.ascontiguousarray(found.pictures[:8]).tobytes())
     return seen.hexdigest()[:12]
-
-
-def _source() -> bytes:
-    return b"".join(Path(str(module.__file__)).read_bytes() for module in (augmentation, scene_head))

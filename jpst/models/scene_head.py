@@ -27,57 +27,49 @@ CELL = 8
 """pixels of the image, each way, that one answer stands for"""
 SIZE = 384
 """longest side, at 3:2, of the pictures that the head was trained on"""
-LAYERS = ("relu3_4", "relu4_4", "relu5_4")
-_RATES = (1, 3, 6)
-"""of the dilated convolutions that look around, in cells of 16 pixels"""
+LAYERS = ("relu4_4", "relu5_4")
+AROUND = 2
+"""cells of 16 pixels, each way, over which the surroundings of a cell are averaged"""
+LENGTH = 4 * 512 + 2
+"""numbers that describe a cell"""
 
 
 class Head(nn.Module):
-    """What `seen` gives, [2h, 2w, 256], [2h, 2w, 512] and [h, w, 512], -> logits [2h, 2w, 31].
-
-    In the manner of DeepLabV3+ (arXiv 1802.02611): separable convolutions of several reaches and the picture's mean on
-    the deepest features, joined by the shallower ones. `dropout` drops whole channels in training.
-    """
+    """What describes a cell, [..., 2050], -> logits [..., 31]: two hidden layers. `dropout` is for training."""
 
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, features: Mapping[str, Array], training: bool = False) -> Array:
-        fine, middle, deep = (_tamed(features[name], name) for name in LAYERS)
-        deep = jnp.concatenate([nn.gelu(nn.Dense(384, name="deep")(deep)), _position(*deep.shape[:2])], -1)
-        around = [nn.gelu(_Separable(128, rate, name=f"around_{rate}")(deep)) for rate in _RATES]
-        mean = nn.gelu(nn.Dense(128, name="mean")(jnp.mean(deep, (0, 1))))
-        deep = jnp.concatenate([deep, *around, jnp.broadcast_to(mean, (*deep.shape[:2], 128))], -1)
-        deep = nn.gelu(nn.Dense(384, name="joined")(self._dropped(deep, training)))
-        height, width = middle.shape[:2]
-        up = jax.image.resize(deep, (height, width, deep.shape[-1]), "linear")
-        fine = nn.gelu(nn.Dense(64, name="fine")(fine))
-        x = jnp.concatenate([up, nn.gelu(nn.Dense(192, name="middle")(middle)), fine], -1)
-        x = nn.gelu(_Separable(256, 1, name="decoder_0")(self._dropped(x, training)))
-        x = nn.gelu(_Separable(256, 1, name="decoder_1")(x))
+    def __call__(self, x: Array, training: bool = False) -> Array:
+        x = nn.Dropout(self.dropout / 2, deterministic=not training)(x)
+        x = nn.gelu(nn.Dense(512, name="hidden_0")(x))
+        x = nn.Dropout(self.dropout, deterministic=not training)(x)
+        x = nn.gelu(nn.Dense(256, name="hidden_1")(x))
         return nn.Dense(CLASSES, name="logits")(x)
 
-    def _dropped(self, x: Array, training: bool) -> Array:
-        return nn.Dropout(self.dropout, broadcast_dims=(0, 1), deterministic=not training)(x)
+
+def cells(features: Mapping[str, Array]) -> Float[Array, "h w n"]:
+    """What describes each cell of 8 pixels, from VGG19's features of `LAYERS`.
+
+    Both layers there, the deeper one also averaged over the surroundings and over the picture, and the place in the
+    picture. Of square roots, which tame the few strong channels, each vector brought to zero mean and unit variance:
+    contrast and light, which a transfer changes, leave it as it is.
+    """
+    middle, deep = (jnp.sqrt(jnp.maximum(features[name], 0).astype(jnp.float32)) for name in LAYERS)
+    height, width, channels = middle.shape
+    side = 2 * AROUND + 1
+    windows = [(AROUND, AROUND), (AROUND, AROUND), (0, 0)]
+    sums = jax.lax.reduce_window(deep, 0.0, jax.lax.add, (side, side, 1), (1, 1, 1), windows)
+    counts = jax.lax.reduce_window(jnp.ones_like(deep[..., :1]), 0.0, jax.lax.add, (side, side, 1), (1, 1, 1), windows)
+    both = jax.image.resize(jnp.concatenate([deep, sums / counts], -1), (height, width, 2 * channels), "linear")
+    mean = jnp.broadcast_to(jnp.mean(deep, (0, 1)), (height, width, channels))
+    parts = [middle, both[..., :channels], both[..., channels:], mean]
+    return jnp.concatenate([*map(_standardised, parts), _position(height, width)], -1)
 
 
-class _Separable(nn.Module):
-    """A 3 x 3 convolution of each channel by itself, and a mixture of channels, added to nothing."""
-
-    channels: int
-    rate: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        groups = x.shape[-1]
-        x = nn.Conv(groups, (3, 3), kernel_dilation=self.rate, feature_group_count=groups, name="depthwise")(x)
-        return nn.Dense(self.channels, name="pointwise")(nn.LayerNorm(name="norm")(x))
-
-
-def _tamed(x: Array, name: str) -> Array:
-    """Square roots, which tame the few strong channels, each cell brought to unit variance: contrast and light, which a
-    transfer changes, leave it as it is."""
-    return nn.LayerNorm(name=f"{name}_norm")(jnp.sqrt(jnp.maximum(x, 0) + 1e-6))
+def _standardised(x: Array) -> Array:
+    mean = jnp.mean(x, -1, keepdims=True)
+    return (x - mean) * jax.lax.rsqrt(jnp.var(x, -1, keepdims=True) + 1e-6)
 
 
 def _position(height: int, width: int) -> Array:
@@ -87,32 +79,23 @@ def _position(height: int, width: int) -> Array:
     return jnp.float32(np.stack(np.broadcast_arrays(down, across), -1))
 
 
-def seen(network: vgg19.Variables, image: Float[Array, "h w 3"]) -> dict[str, Array]:
-    """VGG19's features of `LAYERS`, the first of them averaged to cells of 8 pixels too."""
-    found = vgg19.features(network, image, LAYERS)
-    fine = found[LAYERS[0]]
-    height, width, channels = fine.shape
-    return {**found, LAYERS[0]: jnp.mean(fine.reshape(height // 2, 2, width // 2, 2, channels), (1, 3))}
-
-
 def probabilities(
     variables: Variables, network: vgg19.Variables, image: Float[Array, "h w 3"]
 ) -> Float[Array, "31 H W"]:
     """How likely each class is at each eighth of the image; they sum to one, and are calibrated: of the cells with a
     highest probability p, a share of about p has the teacher's class. Pure; `network` is VGG19's variables.
     """
-    scores = logits(variables, seen(network, image))
+    scores = logits(variables, cells(vgg19.features(network, image, LAYERS)))
     found = nn.softmax(scores / variables["calibration"]["temperature"])
     return jnp.moveaxis(found, -1, 0)
 
 
 def logits(
-    variables: Variables, features: Mapping[str, Array], *, dropout: float = 0.0, key: Array | None = None
-) -> Float[Array, "h w 31"]:
-    """What the softmax takes, from what `seen` gives; in training with a `key` for the channels that are dropped."""
+    variables: Variables, cells: Float[Array, "*n k"], *, dropout: float = 0.0, key: Array | None = None
+) -> Float[Array, "*n 31"]:
+    """What the softmax takes, from what `cells` gives; in training with a `key` for what is dropped."""
     rngs = None if key is None else {"dropout": key}
-    found = Head(dropout).apply({"params": variables["params"]}, features, key is not None, rngs=rngs)
-    return jnp.asarray(found)
+    return jnp.asarray(Head(dropout).apply({"params": variables["params"]}, cells, key is not None, rngs=rngs))
 
 
 def load() -> Loaded:
@@ -127,6 +110,4 @@ def template() -> Variables:
 
 def init(key: Array) -> Variables:
     """Variables to train, or for tests."""
-    sides = dict(zip(LAYERS, ((2, 256), (2, 512), (1, 512)), strict=True))
-    features = {name: jnp.zeros((side, side, channels)) for name, (side, channels) in sides.items()}
-    return {"params": Head().init(key, features)["params"], "calibration": {"temperature": jnp.float32(1)}}
+    return {"params": Head().init(key, jnp.zeros(LENGTH))["params"], "calibration": {"temperature": jnp.float32(1)}}
