@@ -30,11 +30,10 @@ MINIMUM_SHARE = 0.001
 
 REST = "everything else"
 """the region of what `trusted` pairs with nothing: it takes its look from the whole style photograph"""
-STUFF = frozenset(
-    ("sky", "building", "house", "wall", "skyscraper", "hovel", "floor", "ceiling")
-    + ("tree", "grass", "plant", "field", "earth", "sand", "mountain", "hill", "rock", "land", "dirt track")
-    + ("road", "sidewalk", "path", "runway", "water", "sea", "lake", "river", "waterfall", "swimming pool")
-)
+_BUILT = ("building", "house", "wall", "skyscraper", "hovel", "floor", "ceiling", "road", "sidewalk", "path", "runway")
+_GROWN = ("tree", "grass", "plant", "field", "earth", "sand", "mountain", "hill", "rock", "land", "dirt track")
+_WATER = ("sky", "water", "sea", "lake", "river", "waterfall", "swimming pool")
+STUFF = frozenset((*_BUILT, *_GROWN, *_WATER))
 """classes of ADE20K that look alike from one photograph to the next: people, vehicles and things have any colour"""
 TRUSTED_SHARE = 0.02  # of each photograph
 TRUSTED_CONFIDENCE = 0.6  # mean probability of a label over its pixels
