@@ -1,4 +1,4 @@
-"""Results brought into the family: what it reproduces, what it keeps, what it removes; one cell against plain algebra."""
+"""Results brought into the family: what it reproduces, keeps and removes; one cell against plain algebra."""
 
 import numpy as np
 import pytest
