@@ -591,7 +591,9 @@ def test_trust_does_not_depend_on_order_and_accounts_for_every_pixel(seed):
         sides.append(found._replace(confidence=confidence[found.labels] * rng.uniform(0.8, 1)))
     similarity = random_similarity(seed, [*names, "unused"])
     regions = semantics.trusted(*sides, similarity, threshold=0.9)
-    mixed = [shuffled(side, seed + 3 * number)._replace(confidence=side.confidence) for number, side in enumerate(sides)]
+    mixed = [
+        shuffled(side, seed + 3 * number)._replace(confidence=side.confidence) for number, side in enumerate(sides)
+    ]
     again = semantics.trusted(*mixed, similarity, threshold=0.9)
     np.testing.assert_array_equal(again.content, regions.content)
     np.testing.assert_array_equal(again.style, regions.style)
