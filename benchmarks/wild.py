@@ -30,7 +30,6 @@ import jpst
 from jpst import caching, errors, faults, image, metrics, pipeline, pixels
 from jpst.recipe import Preset, Recipe
 
-SIZE = 350  # pixels, longest side at which everything is measured
 SHARES = ("edges_lost", "new_edges", "banding")  # printed in percent
 
 
@@ -69,12 +68,12 @@ class Measured:
 
     def __init__(self, pair: Listed, variables: object) -> None:
         self.variables = variables
-        self.content, self.style = (small(image.read(path).pixels) for path in (pair.content, pair.style))
+        self.content, self.style = (faults.small(image.read(path).pixels) for path in (pair.content, pair.style))
         self.target = self._grams(self.style)
         self.untouched = metrics.style_distance(self._grams(self.content), self.target)
 
     def row(self, picture: Picture, seconds: float) -> Row:
-        picture = small(picture)
+        picture = faults.small(picture)
         distance = metrics.style_distance(self._grams(picture), self.target)
         return Row(faults.measure(self.content, picture), distance / self.untouched, seconds)
 
@@ -88,12 +87,6 @@ class Measured:
 
     def _grams(self, picture: Picture) -> dict[str, jax.Array]:
         return metrics.region_grams(picture, np.ones((1, *picture.shape[:2]), np.float32), self.variables)
-
-
-def small(picture: Picture) -> Picture:
-    """At the measuring size and rounded to 8 bits."""
-    size = pixels.working_size(picture.shape[0], picture.shape[1], SIZE)
-    return np.round(255 * np.asarray(pixels.at_size(picture.astype(np.float32), size))) / 255
 
 
 def transferred(pair: Listed, arguments: Arguments, networks: jpst.Networks) -> tuple[Picture, float]:
@@ -154,7 +147,7 @@ def run(pairs: list[Listed], arguments: Arguments) -> None:
     """Prints a row for each picture as it is there, then means, then writes the sheets."""
     caching.enable()
     (arguments.output / "match").mkdir(parents=True, exist_ok=True)
-    print(f"device: {jax.devices()[0].device_kind}; measured at {SIZE} px")
+    print(f"device: {jax.devices()[0].device_kind}; measured at {faults.SIZE} px")
     networks = jpst.load_networks()
     table: dict[str, list[list[float]]] = {}
     failed = 0

@@ -62,7 +62,7 @@ class Transfer:
 
     def run(self) -> None:
         """Transfers, and writes OUT and OUT.json."""
-        from jpst import labelling, loading, outputs, pipeline, regions, terminal
+        from jpst import labelling, loading, outputs, pipeline, record, regions, terminal
 
         console = terminal.console(quiet=self.json)
         loading.check_numbers(self.recipe, self.hyper)
@@ -87,7 +87,7 @@ class Transfer:
             terminal.show_estimate(estimate, console)
             if short:
                 console.print(f"Warning: {short}", style="yellow", soft_wrap=True)
-            told = {**pipeline.describe(job), **estimate._asdict()}
+            told = {**record.describe(job), **estimate._asdict()}
             return streams.say_json(told) if self.json else None
         terminal.fetch_if_missing("vgg19", console)
         with terminal.steps_bar(job.levels, console) as advance:
@@ -99,10 +99,10 @@ class Transfer:
             run = pipeline.execute(
                 job, recipe=self.recipe, hyper=self.hyper, seed=self.seed, strength=self.strength, on_step=on_step
             )
-        record = outputs.write_result(self.output, run)
+        written = outputs.write_result(self.output, run)
         terminal.show_run(run, self.output, console)
         if self.json:
-            streams.say_json(record)
+            streams.say_json(written)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """What is wrong with a finished picture, in numbers: lost edges, drifting colours, halos, invented texture, banding.
 
 Content and result are float [H, W, 3], sRGB in [0, 1], of one size and as written (rounded to 8 bit). The constants
-are for a longest side of 350 to 400 pixels: measure there, the numbers depend on it. A look that is the same all over
-(darker, flatter, another tint) is no fault; each number says what differs from place to place.
+are for a longest side of 350 to 400 pixels: measure there, as `of_pictures` does, the numbers depend on it. A look that
+is the same all over (darker, flatter, another tint) is no fault; each number says what differs from place to place.
 """
 
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from jpst import pixels
 
+SIZE = 350  # pixels, longest side at which pictures are measured
 BLUR = 1.0  # pixels, standard deviation: so that noise is no edge
 STRONG = 0.04  # luminance a pixel: what a step by a tenth of the range has after BLUR
 FAINT = 0.012  # luminance a pixel: such a step in fog
@@ -29,6 +30,7 @@ CALM = 3  # pixels around a place that must be flat too
 PLATEAU = 6  # pixels of one value in a row
 STEP = 3  # of 255: less is not seen, and rounding alone makes steps of one
 SLOPE = 1.5  # CIELAB a pixel: gradients as on skies and walls
+MIXED = 5  # pixels: windows in which making a picture small mixes what is hidden with what is seen
 FEW = 64  # pixels: fewer are no part of a picture to judge by
 
 Image = Float[np.ndarray, "h w 3"]
@@ -58,6 +60,40 @@ class Faults(NamedTuple):
     """Share of the content's smooth places (CIELAB gradient under `SLOPE`) that lie in the result on a plateau of one
     8-bit value, `PLATEAU` pixels or wider, beside another one that is `STEP` levels or more away, in any channel, along
     rows or columns, where the content makes no such step in any."""
+
+
+BOUNDS = Faults(edges_lost=0.03, spread=10.0, halo=1.3, new_edges=0.03, banding=0.03)
+"""More than this is seen without looking for it. Of 17 results of ordinary pairs, eight with regions that were paired
+wrong, it tells apart all six that were spoilt by that (1 to 3 % of edges lost elsewhere, a spread of 4 to 10, 0 to 2 %
+new edges, a halo of 0.9 to 1.1; no banding anywhere) and one more."""
+
+
+def beyond(found: Faults) -> dict[str, float]:
+    """Those of the numbers that are over `BOUNDS`."""
+    return {name: value for name, value in found._asdict().items() if value > getattr(BOUNDS, name)}
+
+
+def small(picture: Float[np.ndarray, "H W c"], size: tuple[int, int] | None = None) -> Float[np.ndarray, "h w c"]:
+    """At the measuring size, unless another (height, width) is given, and rounded to 8 bits."""
+    size = size or pixels.working_size(picture.shape[0], picture.shape[1], SIZE)
+    return np.round(255 * np.asarray(pixels.at_size(picture.astype(np.float32), size))) / 255
+
+
+def of_pictures(
+    content: Float[np.ndarray, "h w 3"],
+    result: Float[np.ndarray, "H W 3"],
+    alpha: Float[np.ndarray, "h w"] | None = None,
+) -> Faults:
+    """`measure` of pictures of any two sizes, brought to the measuring size; where `alpha` is 0 counts what is near."""
+    size = pixels.working_size(result.shape[0], result.shape[1], SIZE)
+    content, result = small(content, size), small(result, size)
+    if alpha is not None and not alpha.all():
+        covered = small((alpha > 0)[..., None].astype(np.float32), size)[..., 0]
+        seen = ndimage.minimum_filter(covered, MIXED) == 1
+        if seen.sum() < FEW:
+            return measure(content, content)
+        content, result = (pixels.filled(each, seen.astype(np.float32)) for each in (content, result))
+    return measure(content, result)
 
 
 def measure(content: Image, result: Image) -> Faults:

@@ -1,48 +1,22 @@
 """From two photographs to a finished one: read, find regions, optimise coarse to fine, bring to full size, record."""
 
 import dataclasses
-import datetime
-import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import PIL.Image
 
-from jpst import blending, highres, image, labelling, loading, pixels, pyramid, ranges, regions, semantics
-from jpst.errors import JpstError
+from jpst import blending, faults, highres, image, loading, pixels, pyramid, ranges, record
 from jpst.estimate import Estimate, ShortMemoryError, estimate, shortage
 from jpst.image import Photograph
-from jpst.models import weights
+from jpst.job import Job, prepare_job
 from jpst.optimise import Networks
-from jpst.pyramid import Climbed, Level, Picture, Progress
+from jpst.pyramid import Climbed, Picture, Progress
 from jpst.recipe import SEED, STRENGTH, Hyperparameters, Recipe
-from jpst.regions import Found, Source
-
-BLACK_AND_WHITE = "The style is black and white, so the result is, too."
-
-
-class Job(NamedTuple):
-    """Everything that a transfer needs before the first network runs."""
-
-    content_source: Source
-    style_source: Source
-    content: Photograph
-    style: Photograph
-    original: Photograph
-    """the content with the colours that it stores where it is transparent"""
-    found: Found
-    """the regions, and where they came from"""
-    levels: tuple[Level, ...]
-    vgg19: weights.Loaded | None
-    """the network as the recipe uses it, unless the caller has networks or it is yet to be fetched"""
-    neutral: bool = False
-    """whether the style is black and white; the result will be, too"""
+from jpst.regions import Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +33,7 @@ class Run:
     interrupted: bool
     """whether Ctrl-C ended it early"""
     record: dict[str, Any]
-    """recipe, hyperparameters, versions, checkpoints, regions, losses of every step, times: ready for JSON"""
+    """recipe, hyperparameters, versions, checkpoints, regions, losses of every step, faults, times: ready for JSON"""
 
 
 def stylize(
@@ -103,51 +77,6 @@ def stylize(
     return execute(job, recipe=recipe, hyper=hyper, networks=networks, seed=seed, strength=strength, on_step=on_step)
 
 
-def prepare_job(
-    content: Source,
-    style: Source,
-    recipe: Recipe,
-    *,
-    content_seg: Source | None = None,
-    style_seg: Source | None = None,
-    networks: Networks | None = None,
-) -> Job:
-    """Reads photographs and masks, finds and matches the regions and fixes the working sizes, before any optimising."""
-    pyramid.plan(image.size(content), image.size(style), recipe)  # refuses small ones before anything is loaded
-    masks = regions.masks_to_use((content, style), (content_seg, style_seg), recipe)
-    if masks is None and recipe.segmenter == "auto":
-        labelling.fetch_deeplab()
-    by_features = regions.needs_vgg19(regions.choose(masks, recipe))
-    with ThreadPoolExecutor() as pool:
-        here = by_features or weights.find("vgg19") is not None
-        coming = pool.submit(loading.load_vgg19, recipe) if here and networks is None else None
-        reading = pool.submit(image.read, style)
-        original = image.read(content, metadata=True)
-        photographs = _as_seen(content, original), _as_seen(style, reading.result())
-        levels = pyramid.plan(photographs[0].pixels.shape[:2], photographs[1].pixels.shape[:2], recipe)
-        if networks is not None:
-            variables = networks.vgg19
-        else:
-            variables = coming.result().variables if coming and by_features else None
-        found = regions.find(photographs, masks, recipe, variables)
-        if unused := regions.unused_mask((content, style), (content_seg, style_seg), recipe):
-            found = found._replace(note=f"{found.note} {unused}")
-        neutral = pixels.is_neutral(photographs[1].pixels, photographs[1].alpha)
-        return Job(content, style, *photographs, original, found, levels, coming and coming.result(), neutral)
-
-
-def _as_seen(source: Source, photograph: Photograph) -> Photograph:
-    """The photograph without the colours that are stored where it is transparent.
-
-    Raises:
-      JpstError: nothing of it is visible.
-    """
-    if photograph.alpha is not None and not photograph.alpha.any():
-        name = source if isinstance(source, str | Path) else "the photograph given"
-        raise JpstError(f"{name}: it is transparent everywhere. Give a photograph of which something can be seen.")
-    return photograph._replace(pixels=pixels.filled(photograph.pixels, photograph.alpha))
-
-
 def execute(
     job: Job,
     *,
@@ -180,21 +109,24 @@ def execute(
     if photograph.alpha is not None and photograph.alpha.shape != photograph.pixels.shape[:2]:
         photograph = photograph._replace(alpha=_alpha_at(photograph.alpha, photograph.pixels.shape[:2]))
     blended = blending.at_strength(job.original, job.content, photograph, float(strength))
+    found, seen = _faults(job.content, photograph, blended)
     return Run(
         image=blending.in_form_of(job.content_source, blended),
         photograph=blended,
         full_strength=photograph,
         interrupted=climbed[-1].interrupted,
         record={
-            **_settings(job, recipe, hyper, seed),
+            **record.settings(job, recipe, hyper, seed),
             "strength": float(strength),
             "checkpoints": checkpoints,
             "scene_checkpoint": job.found.checkpoint and job.found.checkpoint._asdict(),
             "terms_absent": loading.absent_terms(recipe, hyper, networks),
-            **_story(climbed),
+            **record.story(climbed),
+            "faults": {name: round(value, 4) for name, value in found._asdict().items()},
+            "warnings": record.warnings(seen, job.found, float(strength)),
             "output_size": photograph.pixels.shape[1::-1],
             "seconds": round(time.perf_counter() - started, 2),
-            "peak_memory_bytes": _peak_memory(),
+            "peak_memory_bytes": record.peak_memory(),
         },
     )
 
@@ -225,72 +157,13 @@ def finish(full: np.ndarray, climbed: Climbed, recipe: Recipe) -> np.ndarray:
     return highres.apply(full, climbed.content, climbed.result)
 
 
+def _faults(content: Photograph, full: Photograph, blended: Photograph) -> tuple[faults.Faults, faults.Faults]:
+    """Of the result at strength 1, and of the picture that is written."""
+    found = faults.of_pictures(content.pixels, full.pixels, content.alpha)
+    if blended.pixels is full.pixels:
+        return found, found
+    return found, faults.of_pictures(content.pixels, blended.pixels, content.alpha)
+
+
 def _alpha_at(alpha: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(pixels.at_size(alpha[..., None], size))[..., 0]
-
-
-def _settings(job: Job, recipe: Recipe, hyper: Hyperparameters, seed: int) -> dict[str, Any]:
-    """What was asked for, and with what software."""
-    packages = ("jpst", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
-    return {
-        **describe(job),
-        "recipe": dataclasses.asdict(recipe),
-        "hyperparameters": {name: float(value) for name, value in hyper._asdict().items()},
-        "seed": int(seed),
-        "versions": {"python": sys.version.split()[0], **{name: metadata.version(name) for name in packages}},
-        "device": str(jax.devices()[0].device_kind),
-    }
-
-
-def describe(job: Job) -> dict[str, Any]:
-    """A job for the record: photographs, regions, working sizes (sizes as width, height)."""
-    return {
-        "content": _photograph(job.content_source, job.content),
-        "style": _photograph(job.style_source, job.style),
-        "regions": [row._asdict() for row in semantics.table(job.found.regions)],
-        "segmenter": job.found.segmenter,
-        "notes": notes(job),
-        "working_sizes": [level.content[::-1] for level in job.levels],
-    }
-
-
-def notes(job: Job) -> list[str]:
-    """What to know of the regions, the two files and the result, a sentence or two each."""
-    photographs = {"content": job.content, "style": job.style}
-    told = [f"{name}: {note}" for name, each in photographs.items() for note in each.notes]
-    return [job.found.note, *told, *([BLACK_AND_WHITE] if job.neutral else [])]
-
-
-def _photograph(source: Source, photograph: Photograph) -> dict[str, Any]:
-    path = str(source) if isinstance(source, str | Path) else None
-    return {"path": path, "size": photograph.pixels.shape[1::-1], "bit_depth": photograph.bit_depth}
-
-
-def _story(climbed: list[Climbed]) -> dict[str, Any]:
-    """How the optimisation went: losses of every step, level by level."""
-    return {
-        "levels": [
-            {
-                "size": one.level.content[::-1],
-                "style_size": one.level.style[::-1],
-                "steps_planned": one.level.steps,
-                "seconds": round(one.seconds, 2),
-                "plateau": one.plateau,
-                "losses": one.losses,
-            }
-            for one in climbed
-        ],
-        "status": climbed[-1].status.sentence,
-        "interrupted": climbed[-1].interrupted,
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _peak_memory() -> int | None:
-    """The process's largest resident size in bytes, where the system tells."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

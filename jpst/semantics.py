@@ -257,13 +257,13 @@ def masks(labels: np.ndarray, count: int, height: int, width: int) -> np.ndarray
 
 def table(regions: Regions) -> list[Row]:
     """One row a region, the largest of the content first. The remark tells what was merged into it and why, and
-    warns of a region with less than `MINIMUM_SHARE` of a picture."""
+    warns of a region with less than `MINIMUM_SHARE` of a picture, but for `REST`, whose look is that of the whole."""
     rows = []
     for name, content, style in zip(regions.names, regions.content_share, regions.style_share, strict=True):
         small = [
             f"only {100 * share:.2g} % of the {side}: too small for a look of its own"
             for side, share in (("content", content), ("style", style))
-            if share < MINIMUM_SHARE
+            if share < MINIMUM_SHARE and name != REST
         ]
         remarks = [*_describe(move for move in regions.moves if move.target == name), *small]
         rows.append(Row(name, round(100 * content, 2), round(100 * style, 2), "; ".join(remarks)))

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from jpst import caching, image, pipeline, pyramid, semantics, streams
+from jpst import caching, image, pipeline, pyramid, record, semantics, streams
 from jpst.aesthetics import Score
 from jpst.estimate import Estimate
 from jpst.models import fetch as fetching
@@ -47,7 +47,7 @@ def show_job(job: pipeline.Job, absent: dict[str, str], console: Console) -> Non
         console.print(f"{name}: {width} x {height}, {photograph.bit_depth} bit")
     sizes = ", ".join(f"{width} x {height} ({steps} steps)" for (height, width), _, steps in job.levels)
     console.print(f"working sizes: {sizes}")
-    for note in (*pipeline.notes(job), *(f"The {term} term is absent: {why}." for term, why in absent.items())):
+    for note in (*record.notes(job), *(f"The {term} term is absent: {why}." for term, why in absent.items())):
         console.print(note, soft_wrap=True)
     if len(job.found.regions.names) > 1 or job.found.regions.moves:
         console.print(_regions(job.found.regions))
@@ -86,6 +86,8 @@ def show_run(run: pipeline.Run, output: Path, console: Console) -> None:
         console.print("Interrupted: this is the best picture so far.")
     elif run.record["status"] != Status.FINE.sentence:
         console.print(f"Note: {run.record['status']}", soft_wrap=True)
+    for warning in run.record["warnings"]:
+        console.print(f"Note: {warning}", soft_wrap=True)
     for note in image.left_out(output, run.photograph):
         console.print(note, soft_wrap=True)
     height, width = run.photograph.pixels.shape[:2]

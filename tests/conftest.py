@@ -21,6 +21,7 @@ CHECKED = (
     "jpst.highres",
     "jpst.grams",
     "jpst.losses",
+    "jpst.projection",
     "jpst.faults",
     "jpst.aesthetics",
     "jpst.segment",

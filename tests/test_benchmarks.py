@@ -4,7 +4,6 @@ import importlib
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -136,13 +135,6 @@ def test_unusable_answers_are_refused_with_a_sentence(script, tmp_path, rows, se
 )
 def test_wilsons_interval(script, wins, count, expected):
     assert script("blind").wilson(wins, count) == pytest.approx(expected, abs=1e-4)
-
-
-def test_pictures_are_measured_small_and_in_8_bits(script):
-    wild = script("wild")
-    seen = wild.small(np.random.default_rng(0).uniform(0, 1, (200, 700, 3)).astype(np.float32))
-    assert seen.shape == (100, 350, 3)
-    np.testing.assert_allclose(255 * seen, np.round(255 * seen), atol=1e-9)
 
 
 def test_a_row_names_its_numbers(script):

@@ -181,3 +181,65 @@ def test_tiny_pictures_full_of_noise_have_finite_numbers(size):
     found = faults.measure(content, result)
     assert np.isfinite(found).all()
     assert all(0 <= share <= 1 for share in (found.edges_lost, found.new_edges, found.banding))
+
+
+# ---- Finished pictures of any size
+
+
+def large(picture: np.ndarray, times: int = 3) -> np.ndarray:
+    return np.kron(picture, np.ones((times, times, 1))).astype(np.float32)
+
+
+def test_a_picture_is_measured_small_and_in_8_bits():
+    seen = faults.small(np.random.default_rng(0).uniform(0, 1, (200, 700, 3)).astype(np.float32))
+    assert seen.shape == (100, 350, 3)
+    np.testing.assert_allclose(255 * seen, np.round(255 * seen), atol=1e-9)
+    tiny = written(np.random.default_rng(0).uniform(0, 1, (20, 30, 3)))
+    np.testing.assert_allclose(faults.small(tiny), tiny, atol=1e-6)  # never enlarged
+
+
+def test_large_pictures_have_the_faults_of_small_ones(scene):
+    result = scene.copy()
+    result[:, :88] = 0.5
+    found = faults.of_pictures(large(scene), large(result))
+    assert found.edges_lost == pytest.approx(0.25, abs=0.06)
+    assert faults.of_pictures(large(scene), large(scene)) == pytest.approx(FAULTLESS, abs=1e-6)
+
+
+def test_a_result_of_another_size_is_laid_beside_its_content(scene):
+    found = faults.of_pictures(large(scene), scene.astype(np.float32))
+    assert found.edges_lost < 0.005 and found.new_edges < 0.005 and found.banding < 0.005
+    assert found.spread < 3 and found.halo == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("opaque", [1.0, 0.5])
+def test_what_is_hidden_is_not_judged(scene, opaque):
+    """Magenta and noise under alpha 0, in a picture that is otherwise its content."""
+    alpha = np.full((720, 1056), opaque, np.float32)
+    alpha[:, :330] = 0
+    content, result = large(scene), large(scene)
+    result[:, :330] = np.where(np.random.default_rng(0).uniform(0, 1, (720, 330, 1)) > 0.5, (1, 0, 1), 0.0)
+    assert faults.of_pictures(content, result).edges_lost > 0.05
+    assert faults.of_pictures(content, result, alpha) == pytest.approx(FAULTLESS, abs=1e-6)
+
+
+def test_what_is_seen_beside_what_is_hidden_is_judged(scene):
+    alpha = np.ones((720, 1056), np.float32)
+    alpha[:, :528] = 0
+    result = large(scene)
+    result[:, 528:] = 0.5
+    assert faults.of_pictures(large(scene), result, alpha).edges_lost > 0.9
+
+
+def test_a_picture_of_which_next_to_nothing_is_seen_can_be_measured(scene):
+    alpha = np.zeros((720, 1056), np.float32)
+    alpha[300:310, 500] = 1
+    assert faults.of_pictures(large(scene), 1 - large(scene), alpha) == pytest.approx(FAULTLESS, abs=1e-6)
+
+
+def test_numbers_at_their_bounds_are_not_beyond_them():
+    assert faults.beyond(faults.BOUNDS) == {}
+    assert faults.beyond(FAULTLESS) == {}
+    worse = Faults(*(1.01 * each for each in faults.BOUNDS))
+    assert faults.beyond(worse) == worse._asdict()
+    assert list(faults.beyond(FAULTLESS._replace(halo=2.0))) == ["halo"]

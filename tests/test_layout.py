@@ -84,6 +84,8 @@ ORDER = (
     "memory",
     "estimate",
     "loading",
+    "job",
+    "record",
     "pipeline",
     "outputs",
     "batch",

@@ -187,6 +187,43 @@ def test_regions_weigh_as_the_square_root_of_their_area():
     np.testing.assert_allclose(weights, [0.75, 0.25], rtol=1e-5)  # 9 : 1, and together 1
 
 
+# ---- Regions that are measured elsewhere than they lie
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_parts_that_are_the_masks_change_no_target(pair, objective):
+    own, other, *masks = pair
+    common = (other, *masks, own.shape[:2], 2, objective)
+    jax.tree.map(np.testing.assert_array_equal, style_target(*common, masks[0]), style_target(*common))
+
+
+def test_a_region_measured_over_the_whole_picture_weighs_as_the_part_where_it_lies():
+    other = features(6, 10, 4, 1)
+    parts = halves(6, 10, 0.9)
+    masks = parts.at[1].set(1)  # the right tenth is compared with the whole of both
+    target = style_target(other, masks, masks, (6, 10), 1, "relative", parts)
+    weights = target.weights * jnp.mean(target.grams**2, axis=(1, 2))
+    np.testing.assert_allclose(weights, [0.75, 0.25], rtol=1e-5)  # 9 : 1, and together 1
+    whole = style_target(other, jnp.ones((1, 6, 10)), jnp.ones((1, 6, 10)), (6, 10), 1, "relative")
+    np.testing.assert_allclose(target.grams[1], whole.grams[0], rtol=1e-6)
+    np.testing.assert_allclose(target.masks[1], whole.masks[0], rtol=1e-6)
+
+
+def test_a_region_that_lies_nowhere_weighs_nothing_though_it_could_be_measured():
+    other = features(6, 10, 4, 1)
+    parts = jnp.stack([jnp.ones((6, 10)), jnp.zeros((6, 10))])
+    target = style_target(other, jnp.ones_like(parts), jnp.ones_like(parts), (6, 10), 1, "relative", parts)
+    assert target.weights[1] == 0
+    assert target.weights[0] > 0
+
+
+def test_the_papers_objective_weighs_no_parts(pair):
+    own, other, *masks = pair
+    common = (other, *masks, own.shape[:2], 2, "paper")
+    with_parts = style_target(*common, masks[0][::-1])
+    jax.tree.map(np.testing.assert_array_equal, with_parts, style_target(*common))
+
+
 # ---- Regions that all but vanish
 
 

@@ -375,6 +375,27 @@ def test_prepare_builds_the_form_that_the_recipe_names(scene, targets, networks)
     equal((targets.laplacian.indices, targets.laplacian.data), (expected.indices, expected.data))
 
 
+def test_parts_that_are_the_masks_change_no_target(scene, targets, networks):
+    equal(optimise.prepare(*scene, networks, recipe=RECIPE, content_parts=scene[2]), targets)
+
+
+def test_parts_change_where_a_region_starts_and_what_it_weighs_and_no_gram(scene, targets, networks):
+    content, style, masks, style_masks = scene
+    measured = masks.at[2].set(masks.sum(0)), style_masks.at[2].set(style_masks.sum(0))
+    prepared = optimise.prepare(content, style, *measured, networks, recipe=RECIPE, content_parts=masks)
+    alone = jnp.ones((1, 32, 40)), jnp.ones((1, 36, 33))
+    whole = optimise.prepare(content, style, *alone, networks, recipe=RECIPE)
+    expected = pixels.match_colours(content, style, *measured, parts=masks)
+    np.testing.assert_allclose(prepared.start, expected, atol=1e-5)
+    for name, target in prepared.style.items():
+        before = targets.style[name]
+        np.testing.assert_allclose(target.grams[2], whole.style[name].grams[0], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(target.grams[:2], before.grams[:2], rtol=1e-6)
+        shares, shares_before = (each.weights * jnp.mean(each.grams**2, (1, 2)) for each in (target, before))
+        np.testing.assert_allclose(shares, shares_before, rtol=1e-4)
+    equal(prepared.content, targets.content)
+
+
 def test_prepare_under_jit_equals_the_direct_call(scene, networks):
     inside = jax.jit(partial(optimise.prepare, recipe=STENCIL))(*scene, networks)
     close(inside, optimise.prepare(*scene, networks, recipe=STENCIL), rtol=1e-3)

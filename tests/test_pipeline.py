@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 import rich.console
 
-from jpst import estimate, image, loading, pipeline, pixels, terminal
+from jpst import estimate, image, loading, pipeline, pixels, record, terminal
 from jpst.errors import JpstError
 from jpst.models import weights
 from jpst.optimise import Networks
@@ -121,7 +121,7 @@ def told_of(tmp_path, arrays):
 
 def test_notes_on_the_files_are_recorded_and_shown_one_a_line(told_of, tmp_path):
     job, shown = told_of
-    notes = pipeline.describe(job)["notes"]
+    notes = record.describe(job)["notes"]
     assert notes[0] == f"Regions from the masks {tmp_path / 'a [red]_seg.png'} and {tmp_path / 'b [red]_seg.png'}."
     assert notes[1:] == [
         "content: The first of its 2 frames is taken; the others are left out.",
@@ -366,7 +366,7 @@ def test_a_black_and_white_style_gives_a_black_and_white_picture_and_says_so(sty
     run = stylize(content, np.clip(pixels.neutral(arrays[1]) + noise, 0, 1).astype(np.float32))
     assert np.ptp(run.image, axis=-1).max() < 1e-6
     assert np.ptp(run.image) > 0.1
-    assert pipeline.BLACK_AND_WHITE in run.record["notes"]
+    assert record.BLACK_AND_WHITE in run.record["notes"]
 
 
 def test_a_style_with_a_little_colour_is_not_black_and_white(stylize, arrays):
@@ -374,4 +374,4 @@ def test_a_style_with_a_little_colour_is_not_black_and_white(stylize, arrays):
     style[:6, :8] = (0.8, 0.2, 0.2)  # 1.6 % of the picture
     run = stylize(arrays[0], style)
     assert np.ptp(run.image, axis=-1).max() > 0.05
-    assert pipeline.BLACK_AND_WHITE not in run.record["notes"]
+    assert record.BLACK_AND_WHITE not in run.record["notes"]

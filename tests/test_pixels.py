@@ -248,3 +248,34 @@ def test_a_region_that_the_style_lacks_is_not_painted_black(scene):
     matched = match_colours(content, style, *masks)
     assert jnp.isfinite(matched).all()
     assert matched[:, :8].mean() > 0.5 * min(content[:, :8].mean(), style.mean())
+
+
+# ---- Regions that are measured elsewhere than they lie
+
+
+def test_parts_that_are_the_masks_change_nothing(scene, soft_masks):
+    content, style = scene[:2]
+    masks = jnp.asarray(soft_masks(12, 16)), jnp.asarray(soft_masks(10, 14, seed=1))
+    np.testing.assert_array_equal(
+        match_colours(content, style, *masks, parts=masks[0]), match_colours(content, style, *masks)
+    )
+
+
+def test_a_region_measured_over_the_whole_picture_has_its_map_where_it_lies(scene):
+    content, style, everywhere, everywhere_there = scene
+    (left, right), (left_there, _) = left_and_right(12, 16), left_and_right(10, 14)
+    own = match_colours(content, style, left_and_right(12, 16), left_and_right(10, 14))
+    whole = match_colours(content, style, everywhere, everywhere_there)
+    masks = jnp.stack([left, everywhere[0]]), jnp.stack([left_there, everywhere_there[0]])
+    mixed = match_colours(content, style, *masks, parts=jnp.stack([left, right]))
+    np.testing.assert_allclose(mixed[:, :8], own[:, :8], atol=1e-6)
+    np.testing.assert_allclose(mixed[:, 8:], whole[:, 8:], atol=1e-6)
+    assert np.abs(own[:, 8:] - whole[:, 8:]).max() > 0.02
+
+
+def test_what_no_part_covers_keeps_its_colours(scene):
+    content, style, *masks = scene
+    part = jnp.zeros((1, 12, 16)).at[:, :4].set(1)
+    matched = match_colours(content, style, *masks, parts=part)
+    np.testing.assert_array_equal(matched[4:], content[4:])
+    np.testing.assert_allclose(matched[:4], match_colours(content, style, *masks)[:4], atol=1e-6)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jpst import grams, pyramid
+from jpst import grams, projection, pyramid
 from jpst.errors import JpstError
 from jpst.models import vgg19
 from jpst.optimise import Networks, Status
@@ -133,7 +133,7 @@ def test_ctrl_c_keeps_the_best_image_so_far(climb):
         if now.step == 2:
             raise KeyboardInterrupt
 
-    (only,) = climb(RECIPE, on_step=stop_at_the_second)
+    (only,) = climb(dataclasses.replace(RECIPE, projection="none"), on_step=stop_at_the_second)
     assert only.interrupted
     np.testing.assert_array_equal(only.result, seen[-1].best)
 
@@ -220,3 +220,65 @@ def test_few_and_many_regions_make_lists_of_one_shape(photograph):
 @pytest.mark.parametrize("steps, chunk", [(60, 10), (15, 5), (7, 7), (13, 1), (0, 10)])
 def test_the_steps_of_a_level_fall_into_chunks_of_one_length(steps, chunk):
     assert pyramid._largest_divisor(steps, 10) == chunk
+
+
+# ---- The projection
+
+
+def test_without_projection_a_level_ends_with_its_best_image_bit_for_bit(climb, monkeypatch):
+    monkeypatch.setattr(projection, "project", lambda *_: pytest.fail("it was projected"))
+    seen = []
+    levels = climb(dataclasses.replace(RECIPE, projection="none"), on_step=seen.append)
+    for now, one in zip((seen[2], seen[-1]), levels, strict=True):
+        np.testing.assert_array_equal(one.result, now.best)
+
+
+def test_every_level_is_projected_with_the_regions_it_has(climb, monkeypatch):
+    seen, projected = [], []
+    real = projection.project
+
+    def project(content, result, masks):
+        projected.append((content, result, masks))
+        return real(content, result, masks)
+
+    monkeypatch.setattr(projection, "project", project)
+    levels = climb(RECIPE, on_step=seen.append)
+    for now, one, (content, result, masks) in zip((seen[2], seen[-1]), levels, projected, strict=True):
+        np.testing.assert_array_equal(result, now.best)
+        np.testing.assert_array_equal(content, one.content)
+        np.testing.assert_allclose(masks.sum(0), 1, atol=1e-5)
+        np.testing.assert_array_equal(one.result, real(content, result, masks))
+
+
+# ---- A region that is measured over the whole picture
+
+
+def test_the_whole_is_measured_everywhere_and_what_is_transparent_nowhere():
+    parts = jax.numpy.asarray(np.random.default_rng(0).uniform(0, 0.3, (3, 4, 5)), jax.numpy.float32)
+    assert pyramid._measured(parts, None) is parts
+    measured = pyramid._measured(parts, 1)
+    np.testing.assert_array_equal(measured[jax.numpy.array([0, 2])], parts[jax.numpy.array([0, 2])])
+    np.testing.assert_allclose(measured[1], parts.sum(0))
+
+
+def test_a_turned_picture_keeps_which_region_is_the_whole(pictures):
+    picture = pictures[0]._replace(whole=1)
+    assert picture.turned().whole == 1
+    assert pictures[0].turned().whole is None
+
+
+def test_the_whole_of_both_photographs_is_what_a_level_compares(pictures, vgg19_tiny):
+    """Its Grams are those of a transfer without regions; it lies, and is projected, where the labels say."""
+    recipe = dataclasses.replace(RECIPE, hard_masks=True)
+    level = pyramid.plan(pictures[0].pixels.shape[:2], pictures[1].pixels.shape[:2], recipe)[0]
+    common = (level, Networks(vgg19_tiny), HYPER, recipe, None)
+    some = pyramid._ready(*(picture._replace(whole=1) for picture in pictures), 2, *common)
+    plain = [picture._replace(labels=np.zeros((1, 1), np.int32)) for picture in pictures]
+    none = pyramid._ready(*plain, 1, *common)
+    for name, target in some.targets.style.items():
+        np.testing.assert_allclose(target.grams[1], none.targets.style[name].grams[0], rtol=1e-3, atol=1e-3)
+    lower = np.asarray(some.masks[1]) == 1
+    assert 0.3 < lower.mean() < 0.7
+    np.testing.assert_allclose(some.targets.start[lower], none.targets.start[lower], atol=1e-4)
+    assert np.abs(some.targets.start[~lower] - none.targets.start[~lower]).max() > 0.02
+    np.testing.assert_allclose(some.masks.sum(0), 1, atol=1e-6)

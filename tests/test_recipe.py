@@ -156,3 +156,8 @@ def test_every_choice_and_number_is_explained():
             if isinstance(field, ast.AnnAssign):
                 explained = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
                 assert explained, f"{owner.name}.{field.target.id} is not explained"  # type: ignore
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_only_our_own_presets_are_projected(name):
+    assert Recipe.preset(name).projection == ("none" if "paper" in name or name == "readme" else "grid")

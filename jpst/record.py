@@ -1,0 +1,108 @@
+"""What `OUT.json` tells of a transfer: what was asked for and found, how it went, what is wrong with the result."""
+
+import dataclasses
+import datetime
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jpst import faults, semantics
+from jpst.faults import Faults
+from jpst.image import Photograph
+from jpst.job import Job
+from jpst.pyramid import Climbed
+from jpst.recipe import Hyperparameters, Recipe
+from jpst.regions import Found, Source
+
+BLACK_AND_WHITE = "The style is black and white, so the result is, too."
+_SAID = {
+    "edges_lost": "{:.0%} of the photograph's outlines are lost",
+    "spread": "places of one colour have come apart",
+    "halo": "there is a glow or a ghost beside outlines",
+    "new_edges": "{:.0%} of its even places have outlines that were not there",
+    "banding": "{:.0%} of its smooth places are broken into bands",
+}
+
+
+def settings(job: Job, recipe: Recipe, hyper: Hyperparameters, seed: int) -> dict[str, Any]:
+    """What was asked for, and with what software."""
+    packages = ("jpst", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+    return {
+        **describe(job),
+        "recipe": dataclasses.asdict(recipe),
+        "hyperparameters": {name: float(value) for name, value in hyper._asdict().items()},
+        "seed": int(seed),
+        "versions": {"python": sys.version.split()[0], **{name: metadata.version(name) for name in packages}},
+        "device": str(jax.devices()[0].device_kind),
+    }
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """A job for the record: photographs, regions, working sizes (sizes as width, height)."""
+    return {
+        "content": _photograph(job.content_source, job.content),
+        "style": _photograph(job.style_source, job.style),
+        "regions": [row._asdict() for row in semantics.table(job.found.regions)],
+        "segmenter": job.found.segmenter,
+        "notes": notes(job),
+        "working_sizes": [level.content[::-1] for level in job.levels],
+    }
+
+
+def notes(job: Job) -> list[str]:
+    """What to know of the regions, the two files and the result, a sentence or two each."""
+    photographs = {"content": job.content, "style": job.style}
+    told = [f"{name}: {note}" for name, each in photographs.items() for note in each.notes]
+    return [job.found.note, *told, *([BLACK_AND_WHITE] if job.neutral else [])]
+
+
+def _photograph(source: Source, photograph: Photograph) -> dict[str, Any]:
+    path = str(source) if isinstance(source, str | Path) else None
+    return {"path": path, "size": photograph.pixels.shape[1::-1], "bit_depth": photograph.bit_depth}
+
+
+def story(climbed: list[Climbed]) -> dict[str, Any]:
+    """How the optimisation went: losses of every step, level by level."""
+    return {
+        "levels": [
+            {
+                "size": one.level.content[::-1],
+                "style_size": one.level.style[::-1],
+                "steps_planned": one.level.steps,
+                "seconds": round(one.seconds, 2),
+                "plateau": one.plateau,
+                "losses": one.losses,
+            }
+            for one in climbed
+        ],
+        "status": climbed[-1].status.sentence,
+        "interrupted": climbed[-1].interrupted,
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def warnings(found: Faults, regions: Found, strength: float) -> list[str]:
+    """A sentence on what is beyond `faults.BOUNDS` in the picture of this strength, and what to try; else nothing."""
+    beyond = faults.beyond(found)
+    if not beyond:
+        return []
+    told = ", ".join(_SAID[name].format(value) for name, value in beyond.items())
+    advice = ["another style", f"--strength {0.7 * strength:.2g}"]
+    if len(regions.regions.names) > 1:
+        advice.append("--segmenter none")
+    if regions.segmenter != "masks":
+        advice.append("painted masks (--content-seg, --style-seg)")
+    return [f"The picture may look broken: {told}. Try {', '.join(advice[:-1])} or {advice[-1]}."]
+
+
+def peak_memory() -> int | None:
+    """The process's largest resident size in bytes, where the system tells."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
