@@ -4,8 +4,8 @@
 
 PAIRS as pairs.py tells. At 1/8 of the working size every region found takes the hand-made region that most of its
 pixels (of both photographs) have; the intersection over union is averaged over the hand-made regions. "Mispaired" is
-the share of the content's pixels whose region is, in the style, mostly another hand-made region than theirs. Beside them
-a plain k-means on VGG19's features, with two clusters more than there are hand-made regions.
+the share of the content's pixels whose region is, in the style, mostly another hand-made region than theirs. Beside
+them a plain k-means on VGG19's features, with two clusters more than there are hand-made regions.
 """
 
 import dataclasses

@@ -8,6 +8,7 @@ the head was trained (benchmarks/distill/scene.py). Its weights come with the pa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,6 +29,8 @@ CELL = 8
 SIZE = 384
 """longest side, at 3:2, of the pictures that the head was trained on"""
 LAYERS = ("relu3_4", "relu4_4", "relu5_4")
+FEATURES_SCALE = 255.0
+"""of the images in the preprocessing of Oxford's VGG19, whose features it learned on"""
 _RATES = (1, 3, 6)
 """of the dilated convolutions that look around, in cells of 16 pixels"""
 
@@ -117,7 +120,12 @@ def logits(
 
 def load() -> Loaded:
     """The head that comes with the package."""
-    return shipped.load(NAME, template())
+    return shipped.load(NAME, lambda _: template())
+
+
+def read(path: Path) -> Loaded:
+    """A head from a file that `shipped.save` wrote."""
+    return shipped.read(path, NAME, lambda _: template())
 
 
 def template() -> Variables:
@@ -125,8 +133,9 @@ def template() -> Variables:
     return jax.eval_shape(init, jax.random.key(0))
 
 
-def init(key: Array) -> Variables:
-    """Variables to train, or for tests."""
-    sides = dict(zip(LAYERS, ((2, 256), (2, 512), (1, 512)), strict=True))
-    features = {name: jnp.zeros((side, side, channels)) for name, (side, channels) in sides.items()}
+def init(key: Array, channels: tuple[int, int, int] = (256, 512, 512)) -> Variables:
+    """Variables to train, or for tests. `channels`: of the features of `LAYERS`."""
+    features = {
+        name: jnp.zeros((side, side, count)) for name, side, count in zip(LAYERS, (2, 2, 1), channels, strict=True)
+    }
     return {"params": Head().init(key, features)["params"], "calibration": {"temperature": jnp.float32(1)}}
