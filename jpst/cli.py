@@ -146,10 +146,11 @@ class Segment:
         console = terminal.console(quiet=self.json)
         outputs.check_segmentation(self.output, self.overlay, self.photograph)
         photograph = image.seen(image.read(self.photograph))
-        missing = labelling.fetch_deeplab(console.print) if self.segmenter == "auto" else ""
-        used = labelling.best() if self.segmenter == "auto" else self.segmenter
-        if missing:
-            console.print(missing, soft_wrap=True)
+        used = self.segmenter
+        if used == "auto":
+            if missing := labelling.fetch_deeplab(lambda line: console.print(line, soft_wrap=True)):
+                console.print(missing, soft_wrap=True)
+            used = labelling.best()
         if regions.needs_vgg19(used):
             terminal.fetch_if_missing("vgg19", console)
         found = regions.alone(photograph, used)

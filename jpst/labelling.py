@@ -28,6 +28,10 @@ VIEWS = 2
 """of DeepLab: the photograph and its mirror image"""
 
 
+class FeaturesError(CheckpointError):
+    """A VGG19 whose features our scene head does not know."""
+
+
 class Labelled(NamedTuple):
     """A photograph's regions, what named them, and its weights."""
 
@@ -52,10 +56,15 @@ def label(
 
     Returns:
       Labels of `ade20k.NAMES` at the size that `pixels.common_size` gives for `SIZE`; they follow the edges.
+
+    Raises:
+      FeaturesError: the scene head is asked for, and the VGG19 is not Oxford's.
+      CheckpointError: the network's weights are not here, or damaged.
     """
     if labeller == "scene":
         variables, checkpoint = _scene_head()
         network = weights.load("vgg19").variables if vgg19 is None else vgg19
+        _check_features(network)
         size = pixels.common_size(*photograph.shape[:2], scene_head.SIZE, 16)
         scores = np.asarray(_scene_scores(variables, network, pixels.at_size(photograph, size)))
         return Labelled(_to_edges(scores, photograph), labeller, checkpoint)
@@ -68,6 +77,14 @@ def label(
         labels = pspnet.predict(variables, photograph, mode="paper")
         return Labelled(Segmentation(labels, ade20k.NAMES), labeller, checkpoint)
     return Labelled(_to_edges(pspnet.scores(variables, photograph), photograph), labeller, checkpoint)
+
+
+def _check_features(vgg19: PyTree) -> None:
+    if not np.allclose(vgg19["preprocessing"]["scale"], scene_head.FEATURES_SCALE):
+        raise FeaturesError(
+            f"{scene_head.NAME}: found a VGG19 trained by others; needed is Oxford's, whose features it names regions "
+            "by. Get that one with `jpst weights fetch vgg19`, or choose another --segmenter."
+        )
 
 
 _scene_head = cache(scene_head.load)
@@ -87,7 +104,7 @@ def _to_edges(scores: Float[np.ndarray, "c h w"], photograph: Float[np.ndarray, 
 
 
 OFFLINE = "JPST_OFFLINE"
-"""environment variable: where it is set, nothing is fetched that was not asked for by name"""
+"""environment variable: where it is set, DeepLab is fetched only if it is asked for by name"""
 
 
 def fetch_deeplab(tell: Callable[[str], None] = lambda _: None) -> str:

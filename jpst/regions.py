@@ -99,11 +99,20 @@ def find(
     if masks is not None:
         return _from_masks(photographs, masks)
     if segmenter in labelling.LABELLERS:
-        return _from_labels(photographs, segmenter, recipe, vgg19)
+        try:
+            return _from_labels(photographs, segmenter, recipe, vgg19)
+        except labelling.FeaturesError as error:
+            if recipe.segmenter != "auto":
+                raise
+            return _whole(f" {error}")
     if segmenter == "cluster":
         return _from_clusters(photographs, recipe, vgg19)
+    return _whole()
+
+
+def _whole(why: str = "") -> Found:
     whole = semantics.match(segment.whole(1, 1), segment.whole(1, 1), lambda *_: 1.0)
-    return Found(whole, "none", "Each photograph is one region.")
+    return Found(whole, "none", f"Each photograph is one region.{why}")
 
 
 def _from_masks(photographs: tuple[Photograph, Photograph], masks: tuple[Source, Source]) -> Found:

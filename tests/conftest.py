@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JPST_OFFLINE"] = "1"  # no test fetches DeepLab behind its own back
 # Two devices, so that a step that quietly asks for "the" device is found here and not on a user's machine.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
 
@@ -39,7 +40,7 @@ import numpy as np
 import platformdirs
 import pytest
 
-from jpst.models import vgg19, weights
+from jpst.models import scene_head, vgg19, weights
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -110,10 +111,23 @@ def soft_masks() -> Masks:
     return make
 
 
+@pytest.fixture(scope="session")
+def scene_head_tiny() -> weights.Loaded:
+    """A scene head with random numbers that takes the features of `vgg19_tiny`."""
+    variables = scene_head.init(jax.random.key(31), channels=(6, 8, 8))
+    return weights.Loaded(dict(variables), weights.Provenance("tiny-scene-head", "1" * 64))
+
+
 @pytest.fixture
-def narrow_network(vgg19_tiny, monkeypatch):
-    """Commands run with a narrow VGG19: they load and download no real weights, and leave alone where this process
-    keeps its compilations."""
+def narrow_scene_head(scene_head_tiny, monkeypatch):
+    """Regions are named by a narrow scene head, whatever lies in the package."""
+    monkeypatch.setattr("jpst.labelling._scene_head", lambda: scene_head_tiny)
+
+
+@pytest.fixture
+def narrow_network(vgg19_tiny, narrow_scene_head, monkeypatch):
+    """Commands run with a narrow VGG19 and scene head: they load and download no real weights, and leave alone where
+    this process keeps its compilations."""
     from jpst.models import fetch
 
     loaded = weights.Loaded(vgg19_tiny, weights.Provenance("tiny", "0" * 64))

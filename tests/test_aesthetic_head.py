@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from jpst import aesthetics, image, pixels
-from jpst.models import aesthetic_head, nima, weights
+from jpst.models import aesthetic_head, nima, shipped, weights
 from jpst.models.weights import CheckpointError
 
 CHANNELS = (4, 6, 6, 8, 8)
@@ -18,10 +18,13 @@ def head():
     return aesthetic_head.init(jax.random.key(3), 5, aesthetic_head.length(CHANNELS))
 
 
+FILE = shipped.file(aesthetic_head.NAME)
+
+
 @pytest.fixture
-def shipped():
-    if not aesthetic_head.shipped().is_file():
-        pytest.skip(f"{aesthetic_head.shipped()} is absent: benchmarks/distill/aesthetic.py makes it")
+def head_that_ships():
+    if not FILE.is_file():
+        pytest.skip(f"{FILE} is absent: benchmarks/distill/aesthetic.py makes it")
     return aesthetic_head.load()
 
 
@@ -98,19 +101,19 @@ def test_files_of_other_networks_are_refused_and_the_head_as_nima(head, tmp_path
         aesthetic_head.read(tmp_path / "cut.npz")
 
 
-def test_the_head_that_ships_is_small_and_fits_vgg19(shipped):
-    assert aesthetic_head.shipped().stat().st_size < 2_000_000  # pyright: ignore
-    assert shipped.variables["standard"]["mean"].shape == (aesthetic_head.length(),)
+def test_the_head_that_ships_is_small_and_fits_vgg19(head_that_ships):
+    assert FILE.stat().st_size < 2_000_000  # pyright: ignore
+    assert head_that_ships.variables["standard"]["mean"].shape == (aesthetic_head.length(),)
 
 
 @pytest.mark.parametrize("size", [224, 288])
-def test_the_head_that_ships_ranks_as_its_teacher_does(shipped, shared, vgg19_real, size):
+def test_the_head_that_ships_ranks_as_its_teacher_does(head_that_ships, shared, vgg19_real, size):
     """The photographs of Deep Photo Style Transfer, on which it was not trained."""
     teacher = shared / "weights" / "nima_mobilenet_aesthetic.tflite"
     paths = sorted((shared / "dpst").glob("*/content.png"))
     if not teacher.is_file() or not paths:
         pytest.skip(f"{teacher} or photographs in {shared / 'dpst'} are absent")
-    theirs, ours = weights.load("nima", teacher).variables, aesthetics.Head(shipped.variables, vgg19_real)
+    theirs, ours = weights.load("nima", teacher).variables, aesthetics.Head(head_that_ships.variables, vgg19_real)
     squares = [np.asarray(pixels.at_size(image.read(path).pixels, (size, size))) for path in paths]
     ranks = spearmanr(
         [aesthetics.score(ours, square, size).mean for square in squares],

@@ -9,16 +9,18 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jpst import cli, image
+from jpst import ade20k, cli, image, labelling
 from jpst.models import registry, weights
 from jpst.models.weights import Loaded, Provenance
+from jpst.segment import Segmentation
 
 SMALL = ["--size", "32", "--size-multiple", "8", "--iterations", "2"]
+WHOLE = ["--segmenter", "none"]  # where regions are not the subject
 pytestmark = pytest.mark.usefixtures("narrow_network")
 
 
-def transfer(jpst, *more, content="content.png", style="style.jpg", out="out.png"):
-    return jpst("transfer", content, style, "-o", out, *SMALL, *more)
+def transfer(jpst, *more, content="content.png", style="style.jpg", out="out.png", regions=WHOLE):
+    return jpst("transfer", content, style, "-o", out, *SMALL, *regions, *more)
 
 
 def test_transfer_writes_the_picture_and_its_record(jpst, folder):
@@ -54,14 +56,59 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(jpst):
     assert "GiB of memory" in text
 
 
-def test_a_photograph_is_segmented_into_a_label_map_and_a_table(jpst, folder):
-    status, text, new = jpst("segment", "content.png", "-o", "labels.png", "--overlay", "seen.jpg")
+def test_a_dry_run_tells_the_named_regions(jpst, monkeypatch):
+    """Above a sky, below trees in the one and sand in the other, of which nothing is alike."""
+    below = iter(("tree", "sand"))
+
+    def label(*_, **__):
+        labels = np.full((32, 48), ade20k.NAMES.index("sky"), np.int32)
+        labels[16:] = ade20k.NAMES.index(next(below))
+        found = Segmentation(labels, ade20k.NAMES, np.full((32, 48), 0.9, np.float32))
+        return labelling.Labelled(found, "scene", Provenance("made-up", "2" * 64))
+
+    monkeypatch.setattr(labelling, "label", label)
+    status, text, _ = transfer(jpst, "--dry-run", regions=[])
+    assert status == 0, text
+    assert "Regions from the scene head that comes with jpst (made-up)." in text
+    assert "JPST_OFFLINE is set" in text
+    rows = {line.split("  ")[0]: line for line in text.splitlines()}
+    assert rows["sky"].split()[1:] == ["50.00", "%", "50.00", "%"]
+    assert "tree" in text and "sand" in text
+    assert rows["everything else"].split()[2:6] == ["50.00", "%", "50.00", "%"]
+
+
+def test_a_transfer_is_recorded_with_the_regions_and_what_named_them(jpst, folder):
+    status, text, _ = transfer(jpst, regions=[])
+    assert status == 0, text
+    record = json.loads((folder / "out.json").read_text())
+    assert record["segmenter"] == "scene"
+    assert record["scene_checkpoint"] == {"name": "tiny-scene-head", "sha256": "1" * 64}
+    assert sum(row["content"] for row in record["regions"]) == pytest.approx(100, abs=0.1)
+
+
+@pytest.mark.parametrize("segmenter", ["auto", "scene", "cluster"])
+def test_a_photograph_is_segmented_into_a_label_map_and_a_table(jpst, folder, segmenter):
+    asked = () if segmenter == "auto" else ("--segmenter", segmenter)
+    status, text, new = jpst("segment", "content.png", "-o", "labels.png", "--overlay", "seen.jpg", *asked)
     assert status == 0, text
     assert new == {"labels.png", "seen.jpg"}
     labels = image.read_labels(folder / "labels.png")
     assert labels.shape == (60, 80)
-    assert "segmenter: cluster" in text
-    assert f"region {labels.max() + 1}" in text and f"region {labels.max() + 2}" not in text
+    assert ("DeepLab is not here, and JPST_OFFLINE is set." in text) == (segmenter == "auto")
+    (heads,) = [line for line in text.splitlines() if "region" in line and "share" in line]
+    assert "confidence" in heads
+    rows = text.splitlines()[text.splitlines().index(heads) + 1 :]
+    assert {int(row.split()[0]) for row in rows} == set(np.unique(labels))
+    if segmenter == "cluster":
+        assert "segmenter: cluster" in text
+        assert f"region {labels.max() + 1}" in text and f"region {labels.max() + 2}" not in text
+        assert all(row.count("%") == 1 for row in rows), "nobody told how sure they are"
+    else:
+        assert "segmenter: scene" in text
+        for row in rows:
+            label, *name, share, _, confidence, _ = row.split()
+            assert " ".join(name) == ade20k.NAMES[int(label)] and int(label) < 31
+            assert 0 < float(share) <= 100 and 1 <= int(confidence) <= 100
 
 
 def test_what_is_transparent_is_white_in_an_overlay(jpst, folder):
@@ -72,24 +119,28 @@ def test_what_is_transparent_is_white_in_an_overlay(jpst, folder):
     assert image.read(folder / "seen.png").pixels[..., 1].min() >= 0.5
 
 
-def test_segment_json_lists_the_regions_with_their_shares(jpst):
-    _, text, _ = jpst("segment", "content.png", "-o", "labels.png", "--json")
+@pytest.mark.parametrize("segmenter", ["scene", "cluster"])
+def test_segment_json_lists_the_regions_with_their_shares_and_confidence(jpst, segmenter):
+    _, text, _ = jpst("segment", "content.png", "-o", "labels.png", "--json", "--segmenter", segmenter)
     told, _ = json.JSONDecoder().raw_decode(text[text.index("{") :])  # the table, for people, is on standard error
-    assert told["segmenter"] == "cluster"
+    assert told["segmenter"] == segmenter
     assert sum(region["percent"] for region in told["regions"]) == pytest.approx(100)
+    for region in told["regions"]:
+        assert region.keys() == {"label", "name", "percent", "confidence"}
+        assert (region["confidence"] is None) if segmenter == "cluster" else (0 < region["confidence"] <= 1)
 
 
 def test_json_is_one_object_on_standard_output(folder, jpst, capsys, monkeypatch):
     monkeypatch.chdir(folder)
-    cli.main(["transfer", "content.png", "style.jpg", "-o", "out.png", *SMALL, "--json"])
+    cli.main(["transfer", "content.png", "style.jpg", "-o", "out.png", *SMALL, *WHOLE, "--json"])
     assert json.loads(capsys.readouterr().out)["output_size"] == [80, 60]
-    cli.main(["transfer", "content.png", "style.jpg", "-o", "out.png", *SMALL, "--json", "--dry-run"])
+    cli.main(["transfer", "content.png", "style.jpg", "-o", "out.png", *SMALL, *WHOLE, "--json", "--dry-run"])
     assert json.loads(capsys.readouterr().out)["memory_bytes"] > 0
 
 
 def test_pictures_on_the_way_are_saved(jpst):
     status, text, new = jpst(
-        "transfer", "content.png", "style.jpg", "-o", "out.jpg", *SMALL[:-1], "4", "--save-every", 2
+        "transfer", "content.png", "style.jpg", "-o", "out.jpg", *WHOLE, *SMALL[:-1], "4", "--save-every", 2
     )
     assert status == 0, text
     assert {"out-step0002.jpg", "out-step0004.jpg", "out.jpg"} <= new
@@ -313,7 +364,7 @@ def test_an_input_is_never_overwritten(jpst, folder):
 def test_a_photograph_as_mask_is_refused(jpst, folder, photograph):
     rng = np.random.default_rng(0)
     PIL.Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8)).save(folder / "noise.png")
-    status, text, new = transfer(jpst, "--content-seg", "noise.png", "--style-seg", "noise.png")
+    status, text, new = transfer(jpst, "--content-seg", "noise.png", "--style-seg", "noise.png", regions=[])
     assert (status, new) == (1, set())
     assert "painted" in text
 

@@ -18,7 +18,8 @@ from jpst.optimise import Networks
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.segment import MaskError
 
-RECIPE = Recipe(size=32, size_multiple=8, iterations=(2,))
+RECIPE = Recipe(size=32, size_multiple=8, iterations=(2,), segmenter="none")
+AUTO = dataclasses.replace(RECIPE, segmenter="auto")
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def told_of(tmp_path, arrays):
         options = {"exif": exif, "lossless": True}
         frames[0].save(tmp_path / f"{name} [red].webp", save_all=True, append_images=frames[1:], **options)
         paint(tmp_path / f"{name} [red]_seg.png", *array.shape[:2], [(255, 0, 0), (0, 0, 0)])
-    job = pipeline.prepare_job(tmp_path / "a [red].webp", tmp_path / "b [red].webp", RECIPE)
+    job = pipeline.prepare_job(tmp_path / "a [red].webp", tmp_path / "b [red].webp", AUTO)
     shown = io.StringIO()
     terminal.show_job(job, {}, rich.console.Console(file=shown, width=40, markup=False, highlight=False))
     return job, shown.getvalue().splitlines()
@@ -152,14 +153,14 @@ def test_photographs_too_small_end_before_a_network_is_loaded(arrays, monkeypatc
 
 
 def test_the_working_size_can_be_asked_for(stylize, arrays):
-    run = stylize(*arrays, recipe=Recipe(size=32, size_multiple=8, iterations=(1,), output_size="working"))
+    run = stylize(*arrays, recipe=dataclasses.replace(RECIPE, output_size="working"))
     assert run.photograph.pixels.shape == (24, 32, 3)
 
 
 @pytest.mark.parametrize(("output_size", "shape"), [("native", (60, 80)), ("working", (24, 32))])
 def test_alpha_is_put_back_at_the_size_of_the_result(stylize, arrays, output_size, shape):
     alpha = np.linspace(0, 1, 80, dtype=np.float32) * np.ones((60, 1), np.float32)
-    recipe = Recipe(size=32, size_multiple=8, iterations=(1,), output_size=output_size)
+    recipe = dataclasses.replace(RECIPE, output_size=output_size)
     run = stylize(np.dstack([arrays[0], alpha]), arrays[1], recipe=recipe)
     assert run.photograph.alpha is not None
     assert run.photograph.alpha.shape == shape
@@ -184,24 +185,25 @@ def test_a_term_without_its_network_is_reported_as_absent(stylize, arrays):
     assert stylize(*arrays).record["terms_absent"] == {}
 
 
-def test_masks_lying_beside_both_photographs_are_used(stylize, files, tmp_path):
+def test_masks_lying_beside_both_photographs_are_used(stylize, files, tmp_path, narrow_scene_head):
     paint(tmp_path / "content_seg.png", 60, 80, [(0, 0, 255), (0, 255, 0)])
-    assert stylize(*files).record["segmenter"] == "none", "one mask alone says nothing"
+    record = stylize(*files, recipe=AUTO).record
+    assert record["segmenter"] == "scene", "one mask alone says nothing"
+    assert record["scene_checkpoint"] == {"name": "tiny-scene-head", "sha256": "1" * 64}
     paint(tmp_path / "style_seg.png", 48, 64, [(0, 255, 0), (0, 0, 255), (0, 255, 0), (0, 255, 0)])
-    record = stylize(*files).record
+    record = stylize(*files, recipe=AUTO).record
     assert record["segmenter"] == "masks"
     regions = {row["name"]: row for row in record["regions"]}
     assert regions["blue"]["content"] == 50.0
     assert regions["blue"]["style"] == 25.0
-    none = Recipe(size=32, size_multiple=8, iterations=(1,), segmenter="none")
-    assert len(stylize(*files, recipe=none).record["regions"]) == 1
+    assert len(stylize(*files).record["regions"]) == 1
 
 
 def test_masks_may_be_given_and_differ_in_scale(stylize, arrays, tmp_path):
     masks = [
         paint(tmp_path / f"{n}.png", *size, [(255, 0, 0), (0, 0, 0)]) for n, size in enumerate(((121, 160), (24, 32)))
     ]
-    run = stylize(*arrays, content_seg=masks[0], style_seg=masks[1])
+    run = stylize(*arrays, AUTO, content_seg=masks[0], style_seg=masks[1])
     assert {row["name"] for row in run.record["regions"]} == {"red", "black"}
 
 
@@ -209,14 +211,14 @@ def test_regions_change_the_result(stylize, arrays, tmp_path):
     masks = [
         paint(tmp_path / f"{n}.png", *size, [(255, 0, 0), (0, 0, 0)]) for n, size in enumerate(((60, 80), (48, 64)))
     ]
-    with_masks = stylize(*arrays, content_seg=masks[0], style_seg=masks[1]).photograph.pixels
+    with_masks = stylize(*arrays, AUTO, content_seg=masks[0], style_seg=masks[1]).photograph.pixels
     assert np.abs(with_masks - stylize(*arrays).photograph.pixels).max() > 0.01
 
 
 def test_one_mask_alone_is_refused(stylize, arrays, tmp_path):
     mask = paint(tmp_path / "mask.png", 60, 80, [(255, 0, 0), (0, 0, 0)])
     with pytest.raises(MaskError, match=r"no mask for the style photograph.*--style-seg"):
-        stylize(*arrays, content_seg=mask)
+        stylize(*arrays, AUTO, content_seg=mask)
 
 
 def test_a_mask_of_another_shape_is_refused_by_name(stylize, arrays, tmp_path):
@@ -224,7 +226,7 @@ def test_a_mask_of_another_shape_is_refused_by_name(stylize, arrays, tmp_path):
         paint(tmp_path / f"{n}.png", *size, [(255, 0, 0), (0, 0, 0)]) for n, size in enumerate(((60, 60), (48, 64)))
     ]
     with pytest.raises(MaskError, match=r"0\.png.*60 x 60.*80 x 60"):
-        stylize(*arrays, content_seg=masks[0], style_seg=masks[1])
+        stylize(*arrays, AUTO, content_seg=masks[0], style_seg=masks[1])
 
 
 def test_the_same_call_gives_the_same_picture(stylize, arrays):
@@ -274,7 +276,7 @@ def test_a_seed_that_jax_cannot_take_is_refused_before_the_work(stylize, arrays,
 
 
 def test_the_largest_seed_is_one_and_no_other(stylize, arrays):
-    noise = Recipe(size=32, size_multiple=8, iterations=(0,), start="noise", output_size="working")
+    noise = dataclasses.replace(RECIPE, iterations=(0,), start="noise", output_size="working")
     runs = [stylize(*arrays, recipe=noise, seed=seed) for seed in (np.uint32(2**32 - 1), 2**31 - 1)]
     assert [json.loads(json.dumps(run.record))["seed"] for run in runs] == [2**32 - 1, 2**31 - 1]
     assert not np.array_equal(runs[0].photograph.pixels, runs[1].photograph.pixels)
@@ -282,7 +284,7 @@ def test_the_largest_seed_is_one_and_no_other(stylize, arrays):
 
 def test_the_estimate_grows_with_size_and_steps(arrays):
     def of(**choices):
-        recipe = Recipe(size_multiple=1, **choices)
+        recipe = Recipe(size_multiple=1, segmenter="none", **choices)
         return pipeline.estimated(pipeline.prepare_job(*arrays, recipe), recipe)
 
     small, larger, longer = of(size=32, iterations=(2,)), of(size=64, iterations=(2,)), of(size=32, iterations=(400,))
@@ -300,7 +302,10 @@ def test_repeated_calls_leave_no_arrays_behind(stylize, arrays):
     assert counts[1] == counts[4]
 
 
-def test_vgg19_is_loaded_once_though_the_regions_need_it_too(arrays, vgg19_tiny, monkeypatch):
+@pytest.mark.parametrize("segmenter", ["auto", "scene", "cluster"])
+def test_vgg19_is_loaded_once_though_the_regions_need_it_too(
+    arrays, vgg19_tiny, narrow_scene_head, monkeypatch, segmenter
+):
     loads = []
 
     def load(name):
@@ -309,8 +314,8 @@ def test_vgg19_is_loaded_once_though_the_regions_need_it_too(arrays, vgg19_tiny,
 
     monkeypatch.setattr(weights, "load", load)
     monkeypatch.setattr(weights, "find", lambda name: None)
-    record = pipeline.stylize(*arrays, recipe=dataclasses.replace(RECIPE, segmenter="cluster")).record
-    assert record["segmenter"] == "cluster"
+    record = pipeline.stylize(*arrays, recipe=dataclasses.replace(RECIPE, segmenter=segmenter)).record
+    assert record["segmenter"] == ("scene" if segmenter == "auto" else segmenter)
     assert record["checkpoints"]["vgg19"]["name"] == "tiny"
     assert loads == ["vgg19"]
 
@@ -325,15 +330,15 @@ def cut_out(photograph, colour):
     return np.dstack([colours, alpha]).astype(np.float32)
 
 
-@pytest.mark.parametrize("segmenter", ["none", "cluster"])
-def test_what_a_style_hides_under_its_alpha_has_no_influence(stylize, arrays, segmenter):
+@pytest.mark.parametrize("segmenter", ["none", "scene", "cluster"])
+def test_what_a_style_hides_under_its_alpha_has_no_influence(stylize, arrays, narrow_scene_head, segmenter):
     recipe = dataclasses.replace(RECIPE, segmenter=segmenter)
     first, second = (stylize(arrays[0], cut_out(arrays[1], colour), recipe).image for colour in HIDDEN)
     np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("segmenter", ["none", "cluster"])
-def test_what_a_content_hides_under_its_alpha_has_no_influence(stylize, arrays, segmenter):
+@pytest.mark.parametrize("segmenter", ["none", "scene", "cluster"])
+def test_what_a_content_hides_under_its_alpha_has_no_influence(stylize, arrays, narrow_scene_head, segmenter):
     recipe = dataclasses.replace(RECIPE, segmenter=segmenter)
     contents = [cut_out(arrays[0], colour) for colour in HIDDEN]
     first, second = (stylize(content, arrays[1], recipe).image for content in contents)

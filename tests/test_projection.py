@@ -9,6 +9,12 @@ from jpst import faults, projection
 SIZE = (120, 176)
 
 
+def project(content, result, masks):
+    """With the nearest picture of the family as the base, from which the result is not far."""
+    return projection.project(content, result, projection.nearest(content, result, masks), masks)
+
+
+
 def whole(picture: np.ndarray) -> np.ndarray:
     """One mask that covers a picture."""
     return np.ones((1, *picture.shape[:2]), np.float32)
@@ -36,14 +42,14 @@ def warmth(content: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("regions", [1, 3])
 def test_the_content_itself_comes_back(content, soft_masks, regions):
     masks = whole(content) if regions == 1 else soft_masks(*SIZE)
-    assert levels(projection.project(content, content, masks) - content) < 1e-3
+    assert levels(project(content, content, masks) - content) < 1e-3
     assert levels(projection.nearest(content, content, masks) - content) < 1e-3
 
 
 def test_an_affine_change_that_is_the_same_all_over_comes_back(content):
     result = warmth(content)
     assert levels(projection.nearest(content, result, whole(content)) - result) < 0.1
-    assert levels(projection.project(content, result, whole(content)) - result) < 0.1
+    assert levels(project(content, result, whole(content)) - result) < 0.1
 
 
 def test_a_change_that_varies_slowly_over_the_picture_and_its_brightness_nearly_comes_back(content):
@@ -79,7 +85,7 @@ def blotches(size: tuple[int, int], width: float) -> np.ndarray:
 
 def test_blotches_in_an_even_sky_are_removed(landscape):
     result = landscape + 0.06 * blotches(landscape.shape[:2], 5) * np.float32([1, -0.2, -0.5])
-    mended = projection.project(landscape, result, whole(landscape))
+    mended = project(landscape, result, whole(landscape))
     sky = slice(0, 120), slice(130, 340)
     left = np.std((mended - landscape)[sky]) / np.std((result - landscape)[sky])
     assert left < 0.3
@@ -91,7 +97,7 @@ def test_blotches_in_an_even_sky_are_removed(landscape):
 
 def test_detail_is_kept_where_the_photograph_has_texture(landscape):
     detail = 0.05 * blotches(landscape.shape[:2], 1)
-    kept = projection.project(landscape, landscape + detail, whole(landscape)) - landscape
+    kept = project(landscape, landscape + detail, whole(landscape)) - landscape
     ground, sky = slice(180, 235), slice(10, 110)
     assert np.std(kept[ground]) > 0.6 * np.std(detail[ground])
     assert np.std(kept[sky, 150:]) < 0.15 * np.std(detail[sky, 150:])
@@ -159,12 +165,12 @@ def test_what_no_mask_covers_is_left_as_it_is(content):
     masks = whole(content)
     masks[:, :, 100:] = 0
     result = np.random.default_rng(0).uniform(-0.5, 1.5, content.shape).astype(np.float32)
-    mended = projection.project(content, result, masks)
+    mended = project(content, result, masks)
     np.testing.assert_allclose(mended[:, 100:], result[:, 100:], atol=1e-6)
     assert np.abs(mended[:, :100] - result[:, :100]).max() > 0.3
     other = result.copy()
     other[:, 100:] = 0.5
-    np.testing.assert_allclose(projection.project(content, other, masks)[:, :100], mended[:, :100], atol=1e-5)
+    np.testing.assert_allclose(project(content, other, masks)[:, :100], mended[:, :100], atol=1e-5)
 
 
 def test_what_is_half_transparent_has_the_map_of_its_region(content):
@@ -177,27 +183,27 @@ def test_empty_masks_change_nothing(content, soft_masks):
     masks = soft_masks(*SIZE)
     result = warmth(content) + 0.05 * blotches(SIZE, 6)
     filled = np.concatenate([masks, np.zeros((21, *SIZE), np.float32)])
-    expected = projection.project(content, result, masks)
-    np.testing.assert_array_equal(projection.project(content, result, filled), expected)
+    expected = project(content, result, masks)
+    np.testing.assert_array_equal(project(content, result, filled), expected)
 
 
 def test_regions_in_any_order_give_the_same(content, soft_masks):
     masks = soft_masks(*SIZE)
     result = warmth(content) + 0.05 * blotches(SIZE, 6)
-    first, second = (projection.project(content, result, each) for each in (masks, masks[::-1]))
+    first, second = (project(content, result, each) for each in (masks, masks[::-1]))
     np.testing.assert_allclose(first, second, atol=1e-6)
 
 
 def test_a_result_outside_the_range_stays_outside(content):
     result = 2 * content - 0.8
     assert result.min() < -0.4 and result.max() > 1.05
-    assert levels(projection.project(content, result, whole(content)) - result) < 0.5
+    assert levels(project(content, result, whole(content)) - result) < 0.5
 
 
 def test_arrays_given_are_left_as_they_were(content):
     result, masks = warmth(content), whole(content)
     before = content.copy(), result.copy(), masks.copy()
-    projection.project(content, result, masks)
+    project(content, result, masks)
     for one, other in zip((content, result, masks), before, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -214,19 +220,19 @@ def test_tiny_and_flat_pictures_are_finite_and_near_their_result(size, shown):
     content = random.uniform(0, 1, (*size, 3)) if shown == "noise" else np.full((*size, 3), flat[shown])
     content = content.astype(np.float32)
     for result in (warmth(content), np.zeros_like(content), random.uniform(-1, 2, content.shape).astype(np.float32)):
-        mended = projection.project(content, result, whole(content))
+        mended = project(content, result, whole(content))
         assert mended.shape == content.shape and mended.dtype == np.float32
         assert np.isfinite(mended).all()
         assert mended.min() > result.min() - 0.5 and mended.max() < result.max() + 0.5
-    assert levels(projection.project(content, content, whole(content)) - content) < 0.01
-    assert levels(projection.project(content, warmth(content), whole(content)) - warmth(content)) < 1
+    assert levels(project(content, content, whole(content)) - content) < 0.01
+    assert levels(project(content, warmth(content), whole(content)) - warmth(content)) < 1
 
 
 def test_a_flat_content_takes_one_colour(content):
     """Where the photograph tells nothing, nothing but slow changes is left of a result."""
     flat = np.full_like(content, 0.4)
     result = flat + np.float32([0.3, 0.1, -0.1]) + 0.1 * blotches(SIZE, 2)
-    mended = projection.project(flat, result, whole(flat))
+    mended = project(flat, result, whole(flat))
     np.testing.assert_allclose(mended.mean((0, 1)), result.mean((0, 1)), atol=0.01)
     assert mended.std((0, 1)).max() < 0.02
 

@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 import reference
 
-from jpst import ade20k, image, pixels, regions, segment
+from jpst import ade20k, image, labelling, pixels, regions, segment, semantics
 from jpst.image import Photograph
 from jpst.models import pspnet, weights
 from jpst.models.weights import Loaded, Provenance
@@ -28,28 +28,49 @@ def scene_network(monkeypatch):
 
 
 @pytest.fixture
-def no_scene_network(monkeypatch, vgg19_tiny):
+def no_scene_network(monkeypatch, vgg19_tiny, narrow_scene_head):
+    """Nothing is here but VGG19 and the scene head that comes with the package, both narrow."""
     monkeypatch.setattr(weights, "find", lambda network: None)
     loaded = Loaded(vgg19_tiny, Provenance("tiny", "0" * 64))
     monkeypatch.setattr(weights, "load", lambda network, path=None: {"vgg19": loaded}[network])
 
 
-def test_auto_takes_masks_then_the_scene_network_then_the_whole_picture(monkeypatch):
+@pytest.mark.parametrize(
+    ("here", "chosen"),
+    [
+        (("pspnet", "deeplab", "vgg19"), "pspnet"),
+        (("deeplab", "vgg19"), "deeplab"),
+        (("vgg19",), "scene"),
+        ((), "scene"),
+    ],
+)
+def test_auto_takes_masks_then_the_best_scene_network_that_is_here(monkeypatch, here, chosen):
     recipe, masks = Recipe(), (np.zeros((4, 4, 3), np.uint8),) * 2
-    monkeypatch.setattr(weights, "find", lambda network: object())
+    monkeypatch.setattr(weights, "find", lambda network: object() if network in here else None)
     assert regions.choose(masks, recipe) == "masks"
-    assert regions.choose(None, recipe) == "pspnet"
-    monkeypatch.setattr(weights, "find", lambda network: None)
-    assert regions.choose(None, recipe) == "none"
-    assert regions.choose(None, Recipe(segmenter="cluster")) == "cluster"
-    assert regions.choose(None, Recipe(segmenter="pspnet")) == "pspnet", "asked for by name it is never replaced"
+    assert regions.choose(None, recipe) == chosen
+    for name in ("cluster", "none", "pspnet", "deeplab", "scene"):
+        assert regions.choose(None, Recipe(segmenter=name)) == name, "asked for by name it is never replaced"
 
 
-def test_the_fallback_says_so_and_what_would_avoid_it(photographs, no_scene_network):
+def test_our_own_head_says_so_and_what_keeps_deeplab_away(photographs, no_scene_network):
     found = regions.find(photographs, None, Recipe())
-    assert found.segmenter == "none"
-    assert "no scene network" in found.note and "--segmenter" in found.note
-    assert found.regions.content_share == found.regions.style_share == (1.0,)
+    assert found.segmenter == "scene" and found.checkpoint is not None
+    assert found.note == (
+        "Regions from the scene head that comes with jpst (tiny-scene-head). DeepLab is not here, and JPST_OFFLINE is "
+        "set."
+    )
+    asked = regions.find(photographs, None, Recipe(segmenter="scene"))
+    assert "JPST_OFFLINE" not in asked.note, "who asked for it misses nothing"
+
+
+def test_features_of_another_vgg19_are_one_region_or_an_error(photographs, no_scene_network, vgg19_tiny):
+    other = {**vgg19_tiny, "preprocessing": {"scale": np.full(3, 4.4, np.float32), "offset": np.zeros(3, np.float32)}}
+    found = regions.find(photographs, None, Recipe(), other)
+    assert (found.segmenter, found.checkpoint) == ("none", None)
+    assert found.note.startswith("Each photograph is one region. scene-head: found a VGG19 trained by others")
+    with pytest.raises(labelling.FeaturesError, match="jpst weights fetch vgg19"):
+        regions.find(photographs, None, Recipe(segmenter="scene"), other)
 
 
 def test_clusters_are_regions_that_both_photographs_have(photographs, no_scene_network):
@@ -59,23 +80,41 @@ def test_clusters_are_regions_that_both_photographs_have(photographs, no_scene_n
     assert min(found.regions.content_share + found.regions.style_share) > 0
 
 
-def test_scene_classes_are_grouped_and_their_checkpoint_named(photographs, scene_network):
-    found = regions.find(photographs, None, Recipe())
+@pytest.mark.parametrize("mode", ["refined", "paper"])
+def test_scene_classes_become_regions_and_their_checkpoint_is_named(photographs, scene_network, mode):
+    found = regions.find(photographs, None, Recipe(scene_mode=mode))
     assert found.segmenter == "pspnet"
     assert found.checkpoint == Provenance("narrow", "0" * 64)
+    assert found.note == "Regions from PSPNet (narrow)."
     words = {word for name in found.regions.names for word in name.split(" + ")}
-    assert words <= set(ade20k.NAMES)
+    assert words <= {*ade20k.NAMES, semantics.REST, segment.WHOLE}
     for labels, photograph in zip((found.regions.content, found.regions.style), photographs, strict=True):
-        assert labels.shape == photograph.pixels.shape[:2]
-        assert set(np.unique(labels)) == set(range(len(found.regions.names)))
+        assert labels.shape == (photograph.pixels.shape[:2] if mode == "paper" else (256, 384))
+        assert labels.min() >= 0 and labels.max() < len(found.regions.names)
 
 
-@pytest.mark.parametrize("mode", ["refined", "paper"])
+@pytest.mark.parametrize("paper", [False, True])
 @pytest.mark.parametrize("shape", [(60, 80), (1, 50)])
-def test_scene_labels_have_the_photographs_size(photograph, scene_network, mode, shape):
-    found = regions.by_scene(photograph(*shape), weights.load("pspnet").variables, mode)
-    assert found.labels.shape == shape
+def test_pspnets_labels_of_any_photograph(photograph, scene_network, paper, shape):
+    found = labelling.label(photograph(*shape), "pspnet", paper=paper).segmentation
+    assert found.labels.shape == (shape if paper else pixels.common_size(*shape, 384, 16))
     assert found.names == ade20k.NAMES
+    assert (found.confidence is None) == paper
+
+
+@pytest.mark.parametrize("segmenter", ["pspnet", "cluster"])
+def test_one_photograph_alone_is_labelled_at_its_own_size(
+    photograph, scene_network, vgg19_tiny, monkeypatch, segmenter
+):
+    if segmenter == "cluster":
+        monkeypatch.setattr(weights, "load", lambda _: Loaded(vgg19_tiny, Provenance("tiny", "0" * 64)))
+    found = regions.alone(photograph(60, 80), segmenter)
+    assert found.labels.shape == (60, 80) and found.labels.dtype == np.int32
+    if segmenter == "pspnet":
+        assert found.confidence is not None and found.confidence.shape == (60, 80)
+        assert found.confidence.min() > 0 and found.confidence.max() <= 1
+    else:
+        assert found.confidence is None
 
 
 def test_none_is_one_region(photographs):

@@ -56,19 +56,31 @@ def test_the_format_is_told_by_content(shared, tmp_path):
     assert len(readers.read(copy)) == 57
 
 
-def small_model(code: int = 3, scale: tuple[float, ...] = (0.5, 0.25), shape: tuple[int, ...] = (2, 1, 1, 2)) -> bytes:
-    """One operator with int8 weights, written field by field: output "layer", weights "w", no bias."""
+def small_model(
+    code: int = 3,
+    scale: tuple[float, ...] = (0.5, 0.25),
+    shape: tuple[int, ...] = (2, 1, 1, 2),
+    stored: tuple[int, float, tuple[int, ...]] | None = None,
+    outputs: tuple[int, ...] = (2,),
+) -> bytes:
+    """One operator with int8 weights, written field by field: output "layer", weights "w", no bias.
+
+    `stored`: how the output is, as a type, a scale and zero points.
+    """
     built = Builder()
     weights = built.vector("b", (2, -4, 8, 16))
     buffers = built.tables([{}, {0: ("ref", weights)}])
     quantised = built.table({2: ("ref", built.vector("f", scale)), 3: ("ref", built.vector("q", (0,) * len(scale)))})
     tensor = lambda name, **more: {0: ("ref", built.vector("i", shape)), 3: ("ref", built.text(name)), **more}  # noqa: E731
-    tensors = built.tables(
-        [tensor("image"), {**tensor("w"), 1: ("b", 9), 2: ("I", 1), 4: ("ref", quantised)}, tensor("layer")]
-    )
-    operator = {1: ("ref", built.vector("i", (0, 1))), 2: ("ref", built.vector("i", (2,)))}
+    layer = tensor("layer")
+    if stored:
+        kind, step, zero = stored
+        how = {2: ("ref", built.vector("f", (step,))), 3: ("ref", built.vector("q", zero))}
+        layer |= {1: ("b", kind), 4: ("ref", built.table(how))}
+    tensors = built.tables([tensor("image"), {**tensor("w"), 1: ("b", 9), 2: ("I", 1), 4: ("ref", quantised)}, layer])
+    operator = {1: ("ref", built.vector("i", (0, 1))), 2: ("ref", built.vector("i", outputs))}
     graph = built.tables([{0: ("ref", tensors), 3: ("ref", built.tables([operator]))}])
-    codes = built.tables([{0: ("b", code), 3: ("i", code)}])
+    codes = built.tables([{0: ("b", min(code, 127)), 3: ("i", code)}])
     root = built.table({1: ("ref", codes), 2: ("ref", graph), 4: ("ref", buffers)})
     return built.finish(root)
 
@@ -154,6 +166,58 @@ def test_a_scale_for_each_channel_and_one_for_all(file):
     np.testing.assert_array_equal(found["layer/weights"].reshape(2, 2), [[1, -2], [4, 8]])
 
 
+@pytest.mark.parametrize(
+    ("code", "stored", "ends"),
+    [
+        (3, (9, 0.5, (-128,)), (0, 127.5)),
+        (3, (3, 0.5, (10,)), (-5, 122.5)),
+        (4, (9, 0.25, (0,)), (-32, 31.75)),
+        (9, (9, 0.25, ()), (-32, 31.75)),  # no zero point is a zero point of zero
+        (0, (9, 0.25, (28,)), (-39, 24.75)),
+    ],
+)
+def test_the_range_of_an_output_in_eight_bits_is_told(file, code, stored, ends):
+    found = readers.read(file(small_model(code=code, stored=stored)))
+    np.testing.assert_array_equal(found["layer/range"], np.float32(ends))
+    assert found["layer/range"].dtype == np.float32
+
+
+@pytest.mark.parametrize(("code", "stored"), [(3, None), (3, (2, 0.5, (0,))), (14, (9, 0.5, (0,)))])
+def test_other_outputs_have_no_range(file, code, stored):
+    """In floating point, in 32 bits, and of an operator that has neither weights nor adds."""
+    assert "layer/range" not in readers.read(file(small_model(code=code, stored=stored)))
+
+
+def test_a_range_that_overflows_is_left_for_the_network_to_refuse(file):
+    found = readers.read(file(small_model(stored=(9, 3e38, (0,)))))
+    assert not np.isfinite(found["layer/range"]).any()
+
+
+def test_an_operator_without_outputs_does_no_harm(file):
+    assert list(readers.read(file(small_model(code=129, outputs=())))) == ["w"]
+
+
+def test_ranges_are_those_that_the_runtime_sees(shared):
+    runtime = pytest.importorskip("ai_edge_litert.interpreter", reason="needs pip install ai-edge-litert")
+    path = model(shared, FILES[1])
+    interpreter = runtime.Interpreter(
+        str(path), experimental_op_resolver_type=runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    )
+    interpreter.allocate_tensors()
+    details = {each["index"]: each for each in interpreter.get_tensor_details()}
+    found = read_tflite(path)
+    outputs = {
+        details[operator["outputs"][0]]["name"]: details[operator["outputs"][0]]
+        for operator in interpreter._get_ops_details()
+        if operator["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D", "ADD")
+    }
+    assert {name.removesuffix("/range") for name in found if name.endswith("/range")} == outputs.keys()
+    for name, each in outputs.items():
+        scale, zero = each["quantization"]
+        ends = np.iinfo(each["dtype"]).min, np.iinfo(each["dtype"]).max
+        np.testing.assert_allclose(found[f"{name}/range"], [scale * (end - zero) for end in ends], rtol=1e-6)
+
+
 def test_constants_of_other_operators_keep_their_names(file):
     assert list(readers.read(file(small_model(code=0)))) == ["w"]
 
@@ -163,9 +227,10 @@ def test_a_shape_that_does_not_hold_the_values_is_refused(file):
         readers.read(file(small_model(shape=(3, 1, 1, 2))))
 
 
-def test_every_truncation_and_changed_byte_is_an_error_or_harmless(file):
+@pytest.mark.parametrize("stored", [None, (9, 0.5, (-128,))])
+def test_every_truncation_and_changed_byte_is_an_error_or_harmless(file, stored):
     """No other exception, no hang, and nothing read from beyond the file."""
-    whole = small_model()
+    whole = small_model(stored=stored)
     for length in range(8, len(whole), 3):
         try:
             readers.read(file(whole[:length]))

@@ -77,7 +77,7 @@ def main() -> None:
     variables = scene_fitting.fit(cells, settings, cache, lambda text: print(text, flush=True))
     variables = calibrated(variables, seen["calibrate"])
     shipped.save(arguments.output, scene_head.NAME, variables)
-    written = shipped.read(arguments.output, scene_head.NAME, scene_head.template())
+    written = scene_head.read(arguments.output)
     print(f"{arguments.output}: {arguments.output.stat().st_size} bytes, sha256 {written.provenance.sha256}")
     for part in ("calibrate", "held-out"):
         labels, scores = scene_fitting.judged(written.variables, seen[part])

@@ -9,8 +9,6 @@ size from `MINIMUM_SIZE` on; batch it with `jax.vmap`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
 from jpst.errors import JpstError
-from jpst.models import readers, vgg19, weights
-from jpst.models.fetch import digest
-from jpst.models.unfinished import replacing
-from jpst.models.weights import CheckpointError, Loaded, Provenance
+from jpst.models import shipped, vgg19
+from jpst.models.weights import Loaded
 
 Variables = Mapping[str, Any]
 
@@ -115,25 +110,20 @@ def init(key: Array, hidden: int, statistics: int) -> Variables:
     return {"params": params, "standard": {"mean": jnp.zeros(statistics), "deviation": jnp.ones(statistics)}}
 
 
+def template_of(found: Mapping[str, Any]) -> Variables:
+    """The template for arrays under our own paths, as wide as they are."""
+    hidden, statistics = (np.size(found.get(name, ())) for name in ("params/hidden/bias", "standard/mean"))
+    return template(hidden, statistics)
+
+
 def save(path: Path, variables: Variables) -> None:
     """Writes the variables as float16: .npz."""
-    found: dict[str, Any] = {name: np.asarray(value, np.float16) for name, value in _flat(variables).items()}
-    found |= {"provenance/network": np.str_(NAME), "provenance/name": np.str_(NAME)}
-    with replacing(path) as file:
-        np.savez_compressed(file, **found)
-
-
-def shipped() -> Traversable:
-    """The file in the package."""
-    return resources.files("jpst").joinpath("data/aesthetic_head.npz")
+    shipped.save(path, NAME, variables)
 
 
 def load() -> Loaded:
     """The head that ships with the package: variables as float32, and provenance."""
-    if not shipped().is_file():
-        raise CheckpointError(f"{NAME}: found no {shipped()}; it is part of the package: install jpst again.")
-    with resources.as_file(shipped()) as path:
-        return read(path)
+    return shipped.load(NAME, template_of)
 
 
 def read(path: Path) -> Loaded:
@@ -142,18 +132,11 @@ def read(path: Path) -> Loaded:
     Raises:
       CheckpointError: the file is damaged, or something else.
     """
-    found = {name: value for name, value in readers.read(path).items() if not name.startswith("provenance/")}
-    hidden, mean = (np.size(found.get(name, ())) for name in ("params/hidden/bias", "standard/mean"))
-    variables = weights.merge(template(hidden, mean), found, source=path)
-    return Loaded(jax.tree.map(jnp.asarray, variables), Provenance(NAME, digest((path,), "sha256")))
+    return shipped.read(path, NAME, template_of)
 
 
 def _floats(*sides: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(sides, jnp.float32)
-
-
-def _flat(variables: Variables) -> dict[str, Any]:
-    return dict(flatten_dict(dict(variables), sep="/"))
 
 
 def _check_image(image: Array) -> None:

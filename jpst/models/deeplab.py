@@ -114,7 +114,8 @@ class _Layer(nn.Module):
         else:
             size = (3, 3) if self.kind == "full" else (1, 1)
             convolution = nn.Conv(self.channels, size, self.stride, use_bias=False, name="convolution")
-        x = convolution(x) + self.param("bias", nn.initializers.zeros_init(), (self.channels,))  # pyright: ignore
+        bias = jnp.asarray(self.param("bias", nn.initializers.zeros_init(), (self.channels,)))
+        x = convolution(x) + bias[None, None]  # pyright: ignore
         if self.activation:
             x = nn.relu6(x) if self.activation == "relu6" else nn.relu(x)
         return as_stored(x, self.get_variable("ranges", "output"))
@@ -159,9 +160,9 @@ def logits(variables: Variables, image: Float[Array, "h w 3"]) -> Float[Array, "
         )
     if image.shape[0] % 16 or image.shape[1] % 16:
         raise DeepLabError(f"DeepLab image: expected sides that are multiples of 16, got {image.shape[:2]}: pad it.")
-    scaled = image * variables["preprocessing"]["scale"] + variables["preprocessing"]["offset"]
+    scale, offset = (variables["preprocessing"][name][None, None] for name in ("scale", "offset"))
     variables = {name: values for name, values in variables.items() if name != "preprocessing"}
-    return DeepLab().apply(variables, scaled)  # pyright: ignore[reportReturnType]
+    return DeepLab().apply(variables, image * scale + offset)  # pyright: ignore[reportReturnType]
 
 
 def probabilities(

@@ -234,7 +234,7 @@ _MOBILENET_TFLITE = Table(
         Rule(r"(?:.*/)?dense.*/weights", "params/classifier/kernel", (1, 0)),
         Rule(r"(?:.*/)?dense.*/bias", "params/classifier/bias"),
     ),
-    ignore=r"[^/]*const(?:ant)?\d*",  # sizes and axes
+    ignore=r"[^/]*const(?:ant)?\d*|.*/range",  # sizes and axes; NIMA is run in floating point
     preprocessing=_HALF,
     first_kernel="params/conv1/kernel",
     when=lambda tensors: any(re.search(r"\bconv_dw_1(?!\d).*/weights$", name) for name in tensors),

@@ -8,6 +8,7 @@ the head was trained (benchmarks/distill/scene.py). Its weights come with the pa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -32,6 +33,8 @@ AROUND = 2
 """cells of 16 pixels, each way, over which the surroundings of a cell are averaged"""
 LENGTH = 4 * 512 + 2
 """numbers that describe a cell"""
+FEATURES_SCALE = 255.0
+"""of the images in the preprocessing of Oxford's VGG19, whose features it learned on"""
 
 
 class Head(nn.Module):
@@ -100,7 +103,12 @@ def logits(
 
 def load() -> Loaded:
     """The head that comes with the package."""
-    return shipped.load(NAME, template())
+    return shipped.load(NAME, lambda _: template())
+
+
+def read(path: Path) -> Loaded:
+    """A head from a file that `shipped.save` wrote."""
+    return shipped.read(path, NAME, lambda _: template())
 
 
 def template() -> Variables:
@@ -108,6 +116,6 @@ def template() -> Variables:
     return jax.eval_shape(init, jax.random.key(0))
 
 
-def init(key: Array) -> Variables:
-    """Variables to train, or for tests."""
-    return {"params": Head().init(key, jnp.zeros(LENGTH))["params"], "calibration": {"temperature": jnp.float32(1)}}
+def init(key: Array, length: int = LENGTH) -> Variables:
+    """Variables to train, or for tests. `length`: how many numbers describe a cell."""
+    return {"params": Head().init(key, jnp.zeros(length))["params"], "calibration": {"temperature": jnp.float32(1)}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,6 +18,9 @@ from jpst.models.fetch import digest
 from jpst.models.unfinished import replacing
 from jpst.models.weights import CheckpointError, Loaded, Provenance
 
+TemplateOf = Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]
+"""from a file's arrays under their paths to the shapes and types that the variables must have"""
+
 _PROVENANCE = "provenance/"
 
 
@@ -26,7 +29,7 @@ def file(name: str) -> Traversable:
     return resources.files("jpst").joinpath(f"data/{name.replace('-', '_')}.npz")
 
 
-def load(name: str, template: Mapping[str, Any]) -> Loaded:
+def load(name: str, template_of: TemplateOf) -> Loaded:
     """The network of this name: variables of the template's shapes as float32, and provenance.
 
     Raises:
@@ -35,13 +38,17 @@ def load(name: str, template: Mapping[str, Any]) -> Loaded:
     if not file(name).is_file():
         raise CheckpointError(f"{name}: found no {file(name)}; it is part of the package: install jpst again.")
     with resources.as_file(file(name)) as path:
-        return read(path, name, template)
+        return read(path, name, template_of)
 
 
-def read(path: Path, name: str, template: Mapping[str, Any]) -> Loaded:
-    """Variables from a file that `save` wrote."""
+def read(path: Path, name: str, template_of: TemplateOf) -> Loaded:
+    """Variables from a file that `save` wrote.
+
+    Raises:
+      CheckpointError: the file is damaged, or another network's.
+    """
     found = {key: value for key, value in readers.read(path).items() if not key.startswith(_PROVENANCE)}
-    variables = weights.merge(template, found, source=path)
+    variables = weights.merge(template_of(found), found, source=path)
     return Loaded(jax.tree.map(jnp.asarray, variables), Provenance(name, digest((path,), "sha256")))
 
 

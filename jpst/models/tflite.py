@@ -135,13 +135,18 @@ def _named(tensors: list[_Constant], operators: list[_Operator]) -> dict[str, _C
 
 def _ranges(tensors: list[_Constant], operators: list[_Operator]) -> dict[str, np.ndarray]:
     """Of the outputs that are stored in 8 bits, the lowest and the highest value."""
-    found = {}
-    for operator in operators:
-        output = tensors[operator.outputs[0]]
-        if operator.code in (_ADD, *_WEIGHTED) and output.kind in _BYTES and len(output.scale) == len(output.zero) == 1:
-            ends = np.float32(_BYTES[output.kind]) - output.zero
-            found[f"{output.name}/range"] = (output.scale * ends).astype(np.float32)
-    return found
+    weighted = [tensors[each.outputs[0]] for each in operators if each.code in (_ADD, *_WEIGHTED)]
+    return {
+        f"{output.name}/range": _range(output)
+        for output in weighted
+        if output.kind in _BYTES and len(output.scale) == 1
+    }
+
+
+def _range(output: _Constant) -> np.ndarray:
+    zero = output.zero if output.zero.size else np.zeros(1)
+    with np.errstate(all="ignore"):  # as in `values`
+        return (output.scale * (np.array(_BYTES[output.kind]) - zero)).astype(np.float32)
 
 
 class _Table:
