@@ -35,7 +35,7 @@ _GROWN = ("tree", "grass", "plant", "field", "earth", "sand", "mountain", "hill"
 _WATER = ("sky", "water", "sea", "lake", "river", "waterfall", "swimming pool")
 STUFF = frozenset((*_BUILT, *_GROWN, *_WATER))
 """classes of ADE20K that look alike from one photograph to the next: people, vehicles and things have any colour"""
-TRUSTED_SHARE = 0.02  # of each photograph
+TRUSTED_SHARE = 0.06  # of each photograph
 TRUSTED_CONFIDENCE = 0.6  # mean probability of a label over its pixels
 KNOWN = 0.4  # probability of a pixel's label; below, what is there counts as unknown
 

@@ -14,7 +14,6 @@ def project(content, result, masks):
     return projection.project(content, result, projection.nearest(content, result, masks), masks)
 
 
-
 def whole(picture: np.ndarray) -> np.ndarray:
     """One mask that covers a picture."""
     return np.ones((1, *picture.shape[:2]), np.float32)
@@ -97,7 +96,8 @@ def test_blotches_in_an_even_sky_are_removed(landscape):
 
 def test_detail_is_kept_where_the_photograph_has_texture(landscape):
     detail = 0.05 * blotches(landscape.shape[:2], 1)
-    kept = project(landscape, landscape + detail, whole(landscape)) - landscape
+    result = landscape + detail
+    kept = projection.project(landscape, result, result, whole(landscape)) - landscape
     ground, sky = slice(180, 235), slice(10, 110)
     assert np.std(kept[ground]) > 0.6 * np.std(detail[ground])
     assert np.std(kept[sky, 150:]) < 0.15 * np.std(detail[sky, 150:])
@@ -297,3 +297,11 @@ def test_the_weights_of_a_pixel_are_trilinear_and_sum_to_one(content):
     np.testing.assert_allclose(weights @ columns, (x + 0.5) * scale, atol=1e-6)
     luminance = content.reshape(-1, 3) @ [0.2126, 0.7152, 0.0722]
     np.testing.assert_allclose(weights @ shades, luminance * (projection.SHADES - 1), atol=1e-5)
+
+
+def test_no_colour_goes_far_from_the_base(landscape):
+    base, far = landscape, 1 - landscape
+    mended = projection.near(far, base) - base
+    assert np.linalg.norm(mended, axis=-1).max() < projection.FURTHEST
+    np.testing.assert_allclose(np.cross(mended, far - base), 0, atol=1e-6)  # the same direction
+    np.testing.assert_array_equal(projection.near(base, base), base)
