@@ -83,7 +83,6 @@ def test_a_style_of_one_colour_is_a_cast_that_is_the_same_all_over(stylize, phot
     result, run = stylize(content, np.broadcast_to(np.float32([0.7, 0.5, 0.3]), (*SIZE, 3)))
     assert np.isfinite(result).all()
     change = 255 * (result - content)
-    print(run.record["faults"], change.mean((0, 1)), change.std((0, 1)))
     assert change.std((0, 1)).max() < 8
     assert run.record["faults"]["edges_lost"] < 0.03
 
@@ -100,7 +99,6 @@ def test_a_night_photograph_has_no_blotches(stylize, photograph, dark):
     night = np.round(255 * dark * photograph(*SIZE)) / 255
     result, run = stylize(night, photograph(*SIZE, seed=1))
     assert np.isfinite(result).all()
-    print(run.record["faults"])
     assert run.record["faults"]["new_edges"] < 0.03
 
 
