@@ -93,7 +93,15 @@ def prepare(
         relevant = (recipe.content_layers, recipe.style_layers, recipe.objective)
         masks = (content_masks, style_masks, content_parts)
         content_targets, style_targets = _targets(own, other, *masks, *relevant)
-        start = _first(content, style, *masks, networks.vgg19["preprocessing"], recipe.start, recipe.matched_noise)
+        start = _first(
+            content,
+            style,
+            *masks,
+            networks.vgg19["preprocessing"],
+            recipe.start,
+            recipe.matched_noise,
+            recipe.matched_gains,
+        )
     if recipe.grams == "gathered" and not any(isinstance(mask, Tracer) for mask in jax.tree.leaves(style_targets)):
         style_targets = {name: losses.by_pairs(target) for name, target in style_targets.items()}
     scale = 1.0 if recipe.objective == "paper" else 1.0 / (content.shape[0] * content.shape[1])
@@ -142,11 +150,11 @@ def _targets(own, other, content_masks, style_masks, content_parts, content_laye
     return content_targets, style_targets
 
 
-@partial(cached, static_argnums=(6,))
-def _first(content, style, content_masks, style_masks, content_parts, preprocessing, start, noise):
+@partial(cached, static_argnums=(6, 7, 8))
+def _first(content, style, content_masks, style_masks, content_parts, preprocessing, start, noise, gains):
     """The first image, but for the noise of "noise"."""
     if start == "matched":
-        return pixels.match_colours(content, style, content_masks, style_masks, noise, content_parts)
+        return pixels.match_colours(content, style, content_masks, style_masks, noise, content_parts, gains)
     if start == "style":
         return pixels.resize(style, *content.shape[:2])
     if start == "noise":

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from jpst.caching import cached
 
 TRACE = 1e-6  # pixels: less of a region than this is none
+FLAT = 0.02  # standard deviation of a style's colours at which half of its contrast is taken for contrast
 COMMON_RATIO = 1.5  # of the sides of most cameras' photographs, and of one common shape to the next
 NEUTRAL_MEAN, NEUTRAL_MOST, NEUTRAL_SHARE = 2 / 255, 12 / 255, 1e-3
 """of a black and white photograph: mean of max(R, G, B) - min(R, G, B), and the share of pixels where that is larger"""
@@ -156,6 +157,7 @@ def match_colours(
     style_masks: Float[Array, "r h2 w2"],
     noise: float = 2 / 255,
     parts: Float[Array, "r h w"] | None = None,
+    gains: tuple[float, float] | None = None,
 ) -> Float[Array, "h w 3"]:
     """`content` with the colours of each region carried onto those of the style's region.
 
@@ -166,7 +168,9 @@ def match_colours(
     Regions blend where masks do; a region that the style lacks keeps its colours, as does what no mask covers. The
     result may leave [0, 1].
 
-    `parts`: where each region's map is applied, if not where its colours are measured.
+    `parts`: where each region's map is applied, if not where its colours are measured. `gains`: how far it may shrink
+    and stretch colours (differs from the paper, where that is unbounded); a style without contrast then shrinks
+    nothing.
     """
     parts = content_masks if parts is None else parts
 
@@ -175,6 +179,9 @@ def match_colours(
         target_mean, target_covariance = _colour_moments(style, style_mask, noise)
         root, inverse_root = _powers(covariance, 0.5), _powers(covariance, -0.5)
         transport = inverse_root @ _powers(root @ target_covariance @ root, 0.5) @ inverse_root
+        if gains is not None:
+            spread = jnp.trace(target_covariance) - 3 * noise**2
+            transport = _bounded(transport, gains, spread / (spread + 3 * FLAT**2))
         matched = (content - mean) @ transport + target_mean
         return jnp.where(style_mask.sum() > TRACE, matched, content) * part[..., None]
 
@@ -190,6 +197,12 @@ def _colour_moments(image: Array, mask: Array, noise: float) -> tuple[Array, Arr
     deviation = image - mean
     covariance = jnp.einsum("hwa,hwb->ab", weights * deviation, deviation)
     return mean, covariance + noise**2 * jnp.eye(3)
+
+
+def _bounded(transport: Array, gains: tuple[float, float], trust: Array) -> Array:
+    """A symmetric map with its gains within bounds, mixed with the identity where there is little trust in it."""
+    values, vectors = jnp.linalg.eigh((transport + transport.T) / 2)
+    return trust * (vectors * jnp.clip(values, *gains)[None]) @ vectors.T + (1 - trust) * jnp.eye(3)
 
 
 def _powers(matrix: Float[Array, "n n"], power: float) -> Float[Array, "n n"]:
