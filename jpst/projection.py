@@ -53,7 +53,8 @@ def project(
     """
     smooth = nearest(content, result, masks)
     detailed = smooth + texture(content)[..., None] * (result - smooth)
-    return near(detailed, np.clip(base, 0, 1)).astype(np.float32)
+    covered = masks.sum(0)[..., None] > LEAST
+    return np.where(covered, near(detailed, np.clip(base, 0, 1)), result).astype(np.float32)
 
 
 def near(picture: Float[np.ndarray, "h w 3"], base: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:

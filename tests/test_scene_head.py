@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jpst.models import scene_head, shipped
+from jpst.models import scene_head, shipped, vgg19
 
 FILE = shipped.file(scene_head.NAME)
 run = jax.jit(scene_head.probabilities)
 
 
-def seen(vgg19_tiny, photograph, height=48, width=80):
-    return scene_head.seen(vgg19_tiny, jnp.asarray(photograph(height, width)))
+def features(vgg19_tiny, photograph, height=48, width=80):
+    return vgg19.features(vgg19_tiny, jnp.asarray(photograph(height, width)), scene_head.LAYERS)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (48, 80), (96, 32)])
@@ -26,17 +26,21 @@ def test_each_eighth_of_a_picture_has_probabilities(scene_head_tiny, vgg19_tiny,
     np.testing.assert_array_equal(found, again)
 
 
-def test_the_finest_features_are_averaged_to_cells_of_eight_pixels(vgg19_tiny, photograph):
-    from jpst.models import vgg19
+def test_a_cell_is_described_by_itself_its_surroundings_the_picture_and_its_place(vgg19_tiny, photograph):
+    found = features(vgg19_tiny, photograph)
+    cells = np.asarray(scene_head.cells(found))
+    assert cells.shape == (6, 10, 4 * 8 + 2)
+    roots = {name: np.sqrt(np.asarray(each) + 0.0) for name, each in found.items()}
 
-    found, picture = seen(vgg19_tiny, photograph), jnp.asarray(photograph(48, 80))
-    assert {name: each.shape[:2] for name, each in found.items()} == {
-        "relu3_4": (6, 10),
-        "relu4_4": (6, 10),
-        "relu5_4": (3, 5),
-    }
-    fine = np.asarray(vgg19.features(vgg19_tiny, picture, ("relu3_4",))["relu3_4"])
-    np.testing.assert_allclose(found["relu3_4"][2, 3], fine[4:6, 6:8].mean((0, 1)), rtol=1e-4, atol=1e-4)
+    def standard(x):
+        return (x - x.mean()) / np.sqrt(x.var() + 1e-6)
+
+    np.testing.assert_allclose(cells[2, 3, :8], standard(roots["relu4_4"][2, 3]), atol=1e-3)
+    np.testing.assert_allclose(cells[2, 3, 24:32], standard(roots["relu5_4"].mean((0, 1))), atol=1e-3)
+    around = roots["relu5_4"][:3, :3].mean((0, 1))  # what a window of 5 x 5 sees from the corner of 3 x 5
+    np.testing.assert_allclose(cells[0, 0, 16:24], standard(around), atol=1e-3)
+    np.testing.assert_allclose(cells[[0, 5], 0, 32], (-1, 1))
+    np.testing.assert_allclose(cells[0, [0, 9], 33], (1, 1))
 
 
 def test_temperature_makes_it_less_sure_and_keeps_the_order(scene_head_tiny, vgg19_tiny, photograph):
@@ -52,18 +56,17 @@ def test_temperature_makes_it_less_sure_and_keeps_the_order(scene_head_tiny, vgg
 
 def test_light_and_contrast_of_features_leave_it_as_it_is(scene_head_tiny, vgg19_tiny, photograph):
     """It tames features: four times as strong, they say the same."""
-    features = seen(vgg19_tiny, photograph)
-    features = {name: each + 1 for name, each in features.items()}
-    scores = scene_head.logits(scene_head_tiny.variables, features)
-    stronger = scene_head.logits(scene_head_tiny.variables, {name: 4 * each for name, each in features.items()})
+    found = {name: each + 1 for name, each in features(vgg19_tiny, photograph).items()}
+    strong = {name: 4 * each for name, each in found.items()}
+    scores, stronger = (scene_head.logits(scene_head_tiny.variables, scene_head.cells(x)) for x in (found, strong))
     assert np.abs(scores - stronger).max() < 0.02 * np.ptp(scores)
 
 
 def test_channels_are_dropped_in_training_alone(scene_head_tiny, vgg19_tiny, photograph):
-    features, variables = seen(vgg19_tiny, photograph), scene_head_tiny.variables
-    plain = scene_head.logits(variables, features)
-    np.testing.assert_array_equal(scene_head.logits(variables, features, dropout=0.5), plain)
-    dropped = [scene_head.logits(variables, features, dropout=0.5, key=jax.random.key(seed)) for seed in (0, 0, 1)]
+    cells, variables = scene_head.cells(features(vgg19_tiny, photograph)), scene_head_tiny.variables
+    plain = scene_head.logits(variables, cells)
+    np.testing.assert_array_equal(scene_head.logits(variables, cells, dropout=0.5), plain)
+    dropped = [scene_head.logits(variables, cells, dropout=0.5, key=jax.random.key(seed)) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(dropped[0], dropped[1])
     assert np.abs(dropped[0] - dropped[2]).max() > 1e-3 and np.abs(dropped[0] - plain).max() > 1e-3
 

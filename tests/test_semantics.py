@@ -481,19 +481,29 @@ def told(regions):
 
 
 def test_labels_of_both_are_paired_and_all_else_follows_the_whole():
-    content = sure(stripes(("sky", 40), ("sea", 35), ("dog", 25)))
+    content = sure(stripes(("sky", 40), ("sea", 35), ("grass", 25)))
     style = sure(stripes(("sea", 50), ("sky", 20), ("wall", 30)))
-    regions = semantics.trusted(content, style, alike({("dog", "wall"): 0.7}))
+    regions = semantics.trusted(content, style, alike({("grass", "wall"): 0.7}))
     assert_trusted(regions, content, style)
     assert regions.names == ("sea", "sky", "everything else")
     assert regions.whole == 2
     assert regions.content_share == pytest.approx((0.35, 0.4, 0.25))
     assert regions.style_share == pytest.approx((0.5, 0.2, 0.3))
     assert told(regions) == {
-        ("content", "dog"): ("everything else", "only in the content"),
+        ("content", "grass"): ("everything else", "only in the content"),
         ("style", "wall"): ("everything else", "only in the style"),
     }
     assert [move.share for move in regions.moves] == pytest.approx([0.25, 0.3])
+
+
+def test_people_and_things_are_not_paired():
+    both = sure(stripes(("sky", 40), ("person", 60)))
+    regions = semantics.trusted(both, both, alike({}))
+    assert regions.names == ("sky", "everything else")
+    assert told(regions)["content", "person"] == (
+        "everything else",
+        "people, vehicles and things have colours of their own",
+    )
 
 
 def test_without_a_confidence_labels_are_sure():
@@ -504,16 +514,16 @@ def test_without_a_confidence_labels_are_sure():
 @pytest.mark.parametrize(("side", "rest"), [("content", "style"), ("style", "content")])
 def test_what_is_small_in_one_of_them_is_not_paired(side, rest):
     tiny = round(1000 * semantics.TRUSTED_SHARE) - 1
-    small = sure(stripes(("sky", 1000 - tiny), ("boat", tiny), width=2))
-    large = sure(stripes(("sky", 500), ("boat", 500), width=2))
+    small = sure(stripes(("sky", 1000 - tiny), ("tree", tiny), width=2))
+    large = sure(stripes(("sky", 500), ("tree", 500), width=2))
     pair = (small, large) if side == "content" else (large, small)
     regions = semantics.trusted(*pair, alike({}))
     assert regions.names == ("sky", "everything else")
-    target, reason = told(regions)[rest, "boat"]
+    target, reason = told(regions)[rest, "tree"]
     assert target == "everything else"
     assert f"of the {side} is less than" in reason
-    just = sure(stripes(("sky", 999 - tiny), ("boat", tiny + 1), width=2))
-    assert "boat" in semantics.trusted(just, large, alike({})).names
+    just = sure(stripes(("sky", 999 - tiny), ("tree", tiny + 1), width=2))
+    assert "tree" in semantics.trusted(just, large, alike({})).names
 
 
 def test_what_is_not_sure_in_one_of_them_is_not_paired():

@@ -54,7 +54,7 @@ def level(difference: np.ndarray) -> float:
 def sky_and_ground(photograph):
     """The upper half, and the lower."""
     rows = np.arange(photograph.shape[0])[:, None] * np.ones(photograph.shape[1])
-    return rows >= photograph.shape[0] / 2, ("sky", "ground")
+    return rows >= photograph.shape[0] / 2, ("sky", "earth")
 
 
 def test_a_photograph_as_its_own_style_stays_as_it_is(stylize, photograph):
@@ -112,7 +112,7 @@ def test_a_tiny_object_is_no_region_and_leaves_its_surroundings_alone(stylize, p
     content, style = photograph(*SIZE), photograph(*SIZE, seed=1)
     labels(with_boat)
     result, run = stylize(content, style, segmenter="auto")
-    assert {"sky", "ground"} <= {row["name"] for row in run.record["regions"]}
+    assert {"sky", "earth"} <= {row["name"] for row in run.record["regions"]}
     assert "boat" not in {row["name"] for row in run.record["regions"]}
     labels(sky_and_ground)
     without, _ = stylize(content, style, segmenter="auto")
