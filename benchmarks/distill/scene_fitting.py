@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import augmentation
 import jax
@@ -95,7 +95,7 @@ def fit(train: list[Seen], settings: Settings, folder: Path, tell: Callable[[str
     params = scene_head.init(jax.random.key(7))["params"]
     state = State(params, _optimiser(settings).init(params), params, 0)
     if path.is_file():
-        state = serialization.from_bytes(state, path.read_bytes())
+        state = cast(State, serialization.from_bytes(state, path.read_bytes()))
         tell(f"goes on from step {int(state.step)} ({path})")
     order = _order(train, settings)
     while int(state.step) < settings.steps:
