@@ -65,7 +65,7 @@ def label(
         variables, checkpoint = _scene_head()
         network = weights.load("vgg19").variables if vgg19 is None else vgg19
         _check_features(network)
-        size = pixels.common_size(*photograph.shape[:2], scene_head.SIZE, 16)
+        size = pixels.common_size(photograph.shape[0], photograph.shape[1], scene_head.SIZE, 16)
         scores = np.asarray(_scene_scores(variables, network, pixels.at_size(photograph, size)))
         return Labelled(_to_edges(scores, photograph), labeller, checkpoint)
     variables, checkpoint = weights.load(labeller)
@@ -93,7 +93,7 @@ _scene_scores = cached(scene_head.probabilities)
 
 def _to_edges(scores: Float[np.ndarray, "c h w"], photograph: Float[np.ndarray, "h2 w2 3"]) -> Segmentation:
     """Class probabilities of any size, the classes those of `ade20k` from the first on, brought to the edges."""
-    size = pixels.common_size(*photograph.shape[:2], SIZE, 16)
+    size = pixels.common_size(photograph.shape[0], photograph.shape[1], SIZE, 16)
     likeliest = np.argsort(-scores.mean((1, 2)), kind="stable")[:MOST_CLASSES]
     planes = framing.resized(np.moveaxis(scores[likeliest], 0, -1), *size)
     planes = planes / np.maximum(planes.sum(-1, keepdims=True), 1e-6)

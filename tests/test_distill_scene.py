@@ -14,7 +14,7 @@ from jpst import image
 from jpst.models import deeplab, scene_head
 from jpst.models.weights import Loaded, Provenance
 
-SETTINGS = scene_fitting.Settings(steps=20, batch=2)
+SETTINGS = scene_fitting.Settings(steps=8, batch=2)
 
 
 @pytest.fixture
@@ -114,19 +114,19 @@ def narrow_init(monkeypatch):
 
 
 def test_fitting_goes_on_where_it_stopped_to_the_same_head(answered, vgg19_tiny, tmp_path, monkeypatch, narrow_init):
-    monkeypatch.setattr(scene_fitting, "CHUNK", 10)
+    monkeypatch.setattr(scene_fitting, "CHUNK", 4)
     train = [scene_fitting.seen(vgg19_tiny, answered, copy, tmp_path) for copy in (0, 1)]
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
     lines = []
     whole = scene_fitting.fit(train, SETTINGS, tmp_path / "whole", lines.append)
-    assert [line.split(":")[0] for line in lines] == ["step 10", "step 20"]
+    assert [line.split(":")[0] for line in lines] == ["step 4", "step 8"]
     losses = [float(line.split()[-1]) for line in lines]
     assert losses[1] < losses[0]
     real = serialization.to_bytes
 
     def stop_after_writing(state):
-        if int(state.step) > 10:
+        if int(state.step) > 4:
             raise KeyboardInterrupt
         return real(state)
 
@@ -136,7 +136,7 @@ def test_fitting_goes_on_where_it_stopped_to_the_same_head(answered, vgg19_tiny,
     monkeypatch.setattr(serialization, "to_bytes", real)
     lines.clear()
     parts = scene_fitting.fit(train, SETTINGS, tmp_path / "parts", lines.append)
-    assert lines[0].startswith("goes on from step 10") and len(lines) == 2
+    assert lines[0].startswith("goes on from step 4") and len(lines) == 2
     for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
         np.testing.assert_array_equal(one, other)
     labels, scores = scene_fitting.judged(whole, train)

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import augmentation
 import jax
@@ -119,7 +119,7 @@ def fit(cells: Cells, settings: Settings, folder: Path, tell: Callable[[str], No
     params = scene_head.init(jax.random.key(7))["params"]
     state = State(params, _optimiser(settings).init(params), params, 0)
     if path.is_file():
-        state = serialization.from_bytes(state, path.read_bytes())
+        state = cast(State, serialization.from_bytes(state, path.read_bytes()))
         tell(f"goes on from step {int(state.step)} ({path})")
     while int(state.step) < settings.steps:
         until, losses = min(int(state.step) + CHUNK, settings.steps), []

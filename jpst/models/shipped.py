@@ -54,7 +54,8 @@ def read(path: Path, name: str, template_of: TemplateOf) -> Loaded:
 
 def save(path: Path, name: str, variables: Mapping[str, Any]) -> None:
     """Writes variables as float16."""
-    flat = {key: np.asarray(value, np.float16) for key, value in flatten_dict(dict(variables), sep="/").items()}
-    notes = {f"{_PROVENANCE}network": np.str_(name), f"{_PROVENANCE}name": np.str_(name)}
+    flat = flatten_dict(dict(variables), sep="/")
+    found: dict[str, Any] = {key: np.asarray(value, np.float16) for key, value in flat.items()}
+    found |= {f"{_PROVENANCE}network": np.str_(name), f"{_PROVENANCE}name": np.str_(name)}
     with replacing(path) as out:
-        np.savez_compressed(out, **flat, **notes)
+        np.savez_compressed(out, **found)
