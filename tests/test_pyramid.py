@@ -237,17 +237,17 @@ def test_every_level_is_projected_with_the_regions_it_has(climb, monkeypatch):
     seen, projected = [], []
     real = projection.project
 
-    def project(content, result, masks):
-        projected.append((content, result, masks))
-        return real(content, result, masks)
+    def project(content, result, base, masks):
+        projected.append((content, result, base, masks))
+        return real(content, result, base, masks)
 
     monkeypatch.setattr(projection, "project", project)
     levels = climb(RECIPE, on_step=seen.append)
-    for now, one, (content, result, masks) in zip((seen[2], seen[-1]), levels, projected, strict=True):
+    for now, one, (content, result, base, masks) in zip((seen[2], seen[-1]), levels, projected, strict=True):
         np.testing.assert_array_equal(result, now.best)
         np.testing.assert_array_equal(content, one.content)
         np.testing.assert_allclose(masks.sum(0), 1, atol=1e-5)
-        np.testing.assert_array_equal(one.result, real(content, result, masks))
+        np.testing.assert_array_equal(one.result, real(content, result, base, masks))
 
 
 # ---- A region that is measured over the whole picture
