@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jpst import pixels
-from jpst.models import aesthetic_head, fetch, nima, shipped, weights
+from jpst.models import aesthetic_head, fetch, nima, weights
 from jpst.models.registry import REGISTRY
 from jpst.models.weights import CheckpointError, Loaded, Provenance
 
@@ -46,10 +46,18 @@ class Rater(NamedTuple):
 
 
 def chosen(checkpoint: str | Path | None = None) -> str | Path | None:
-    """What `rater` takes: what was asked for, or else our own head where no NIMA network is here."""
-    if checkpoint is None and weights.find("nima") is None:
+    """What `rater` takes: what was asked for; or else our own head where no NIMA is here and the package has one."""
+    if checkpoint is None and weights.find("nima") is None and _has_head():
         return HEAD
     return checkpoint
+
+
+def _has_head() -> bool:
+    try:
+        aesthetic_head.load()
+    except CheckpointError:
+        return False
+    return True
 
 
 def rater(checkpoint: str | Path | None = None) -> Rater:
@@ -63,23 +71,13 @@ def rater(checkpoint: str | Path | None = None) -> Rater:
     if chosen(checkpoint) != HEAD:
         loaded = load(checkpoint)
         return Rater(loaded.variables, loaded.provenance, None)
-    head, features = _head(checkpoint), weights.load("vgg19")
+    head, features = aesthetic_head.load(), weights.load("vgg19")
     if not np.allclose(features.variables["preprocessing"]["scale"], aesthetic_head.FEATURES_SCALE):
         raise CheckpointError(
             f"{features.provenance.name}: {HEAD} rates the features of Oxford's VGG19; this one was "
             "trained by others. Get that one with `jpst weights fetch vgg19`, or a NIMA network (`jpst weights list`)."
         )
     return Rater(Head(head.variables, features.variables), head.provenance, features.provenance)
-
-
-def _head(checkpoint: str | Path | None) -> Loaded:
-    """Our own head; where nobody asked for it and the package has none, how to get NIMA."""
-    try:
-        return aesthetic_head.load()
-    except CheckpointError:
-        if checkpoint is None and not shipped.file(HEAD).is_file():
-            raise CheckpointError(absent()) from None
-        raise
 
 
 def load(checkpoint: str | Path | None = None) -> Loaded:
