@@ -14,7 +14,7 @@ from jpst import image
 from jpst.models import deeplab, scene_head
 from jpst.models.weights import Loaded, Provenance
 
-SETTINGS = scene_fitting.Settings(steps=8, batch=2)
+SETTINGS = scene_fitting.Settings(steps=8, batch=64)
 
 
 @pytest.fixture
@@ -96,12 +96,11 @@ def test_copies_differ_and_copy_0_is_the_photograph(answered, vgg19_tiny, tmp_pa
         assert each.answers.dtype == np.uint8 and each.answers.shape == (2, 8, 16, 31)
         assert np.abs(each.answers.astype(int).sum(-1) - 255).max() <= 2
         assert {name: x.shape for name, x in each.features.items()} == {
-            "relu3_4": (2, 8, 16, 6),
             "relu4_4": (2, 8, 16, 8),
             "relu5_4": (2, 4, 8, 8),
         }
     np.testing.assert_allclose(plain.answers[..., 1].mean(), answered.answers[..., 1].mean(), atol=10)
-    assert not np.allclose(plain.features["relu3_4"], changed.features["relu3_4"])
+    assert not np.allclose(plain.features["relu4_4"], changed.features["relu4_4"])
     monkeypatch.setattr(scene_fitting, "_seen", lambda *_: pytest.fail("seen again"))
     again = scene_fitting.seen(vgg19_tiny, answered, 1, tmp_path)
     np.testing.assert_array_equal(again.features["relu5_4"], changed.features["relu5_4"])
@@ -110,16 +109,18 @@ def test_copies_differ_and_copy_0_is_the_photograph(answered, vgg19_tiny, tmp_pa
 @pytest.fixture
 def narrow_init(monkeypatch):
     real = scene_head.init
-    monkeypatch.setattr(scene_head, "init", lambda key: real(key, channels=(6, 8, 8)))
+    monkeypatch.setattr(scene_head, "init", lambda key: real(key, 4 * 8 + 2))
 
 
 def test_fitting_goes_on_where_it_stopped_to_the_same_head(answered, vgg19_tiny, tmp_path, monkeypatch, narrow_init):
     monkeypatch.setattr(scene_fitting, "CHUNK", 4)
     train = [scene_fitting.seen(vgg19_tiny, answered, copy, tmp_path) for copy in (0, 1)]
+    cells = scene_fitting.sampled(train, 100)
+    assert cells.described.shape == (4 * 100, 4 * 8 + 2) and cells.answers.shape == (4 * 100, 31)
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
     lines = []
-    whole = scene_fitting.fit(train, SETTINGS, tmp_path / "whole", lines.append)
+    whole = scene_fitting.fit(cells, SETTINGS, tmp_path / "whole", lines.append)
     assert [line.split(":")[0] for line in lines] == ["step 4", "step 8"]
     losses = [float(line.split()[-1]) for line in lines]
     assert losses[1] < losses[0]
@@ -132,10 +133,10 @@ def test_fitting_goes_on_where_it_stopped_to_the_same_head(answered, vgg19_tiny,
 
     monkeypatch.setattr(serialization, "to_bytes", stop_after_writing)
     with pytest.raises(KeyboardInterrupt):
-        scene_fitting.fit(train, SETTINGS, tmp_path / "parts", str)
+        scene_fitting.fit(cells, SETTINGS, tmp_path / "parts", str)
     monkeypatch.setattr(serialization, "to_bytes", real)
     lines.clear()
-    parts = scene_fitting.fit(train, SETTINGS, tmp_path / "parts", lines.append)
+    parts = scene_fitting.fit(cells, SETTINGS, tmp_path / "parts", lines.append)
     assert lines[0].startswith("goes on from step 4") and len(lines) == 2
     for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -105,7 +105,8 @@ def sampled(train: list[Seen], each: int) -> Cells:
         for row, answer in enumerate(group.answers):
             at = np.argpartition(places[row], each)[:each]
             features = {name: jnp.asarray(x[row]) for name, x in group.features.items()}
-            described.append(np.asarray(_cells(features)).reshape(-1, scene_head.LENGTH)[at].astype(np.float16))
+            all_cells = np.asarray(_cells(features)).reshape(answer[..., 0].size, -1)
+            described.append(all_cells[at].astype(np.float16))
             answers.append(answer.reshape(-1, scene_head.CLASSES)[at])
     return Cells(np.concatenate(described), np.concatenate(answers))
 
