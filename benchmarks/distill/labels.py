@@ -1,25 +1,22 @@
 """How well the networks that name regions agree: with each other, and with labels made by hand.
 
-    python benchmarks/labels.py PHOTOS --exclude PAIRS.tsv --teacher DEEPLAB [--pairs PAIRS] [--limit N]
+    python benchmarks/distill/labels.py PHOTOS --exclude PAIRS.tsv --teacher DEEPLAB [--pairs PAIRS] [--limit N]
 
-PHOTOS and the split into parts as distill/photographs.py tells: only photographs that the scene head has not learned
+PHOTOS and the split into parts as photographs.py tells: only photographs that the scene head has not learned
 from. Agreement is the share of pixels with the same label at a quarter of 512 pixels; the calibration error is that of
 the scene head's confidence, in 15 bins. Labelled facades: PHOTOS/labelmefacade-labels, for the kinds of FACADES.
 """
 
 import dataclasses
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import answers
 import jax
 import numpy as np
+import photographs
 import tyro
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent / "distill"))
-import answers
-import photographs
 
 from jpst import ade20k, caching, image, pixels
 from jpst.models import framing, scene_head, vgg19, weights
@@ -75,7 +72,7 @@ def main() -> None:
         _tell(title, rows)
 
 
-def _compared(path: Path, teacher: dict, network: dict, head: dict, hand: Path) -> dict[str, np.ndarray]:
+def _compared(path: Path, teacher: Any, network: Any, head: Any, hand: Path) -> dict[str, np.ndarray]:
     """Of one photograph, pixel by pixel: both networks' labels, the head's confidence, which kinds are right."""
     photograph = image.seen(image.read(path))
     theirs = answers.mean_answers(teacher, [path] * answers.BATCH, answers.VIEWS)[0]
@@ -91,7 +88,7 @@ def _compared(path: Path, teacher: dict, network: dict, head: dict, hand: Path) 
     return row
 
 
-_likely = jax.jit(scene_head.probabilities)
+_likely: Any = jax.jit(scene_head.probabilities)
 
 
 def _tell(title: str, rows: list[dict[str, np.ndarray]]) -> None:
