@@ -76,9 +76,9 @@ def _compared(path: Path, teacher: Any, network: Any, head: Any, hand: Path) -> 
     """Of one photograph, pixel by pixel: both networks' labels, the head's confidence, which kinds are right."""
     photograph = image.seen(image.read(path))
     theirs = answers.mean_answers(teacher, [path] * answers.BATCH, answers.VIEWS)[0]
-    size = pixels.common_size(*photograph.shape[:2], scene_head.SIZE, 16)
-    ours = np.asarray(_likely(head, network, pixels.at_size(photograph, size)))
-    ours = framing.resized(np.moveaxis(ours, 0, -1), *theirs.shape[1:])
+    size = pixels.common_size(photograph.shape[0], photograph.shape[1], scene_head.SIZE, 16)
+    ours = np.asarray(_likely(head, network, pixels.at_size(photograph, (size[0], size[1]))))
+    ours = framing.resized(np.moveaxis(ours, 0, -1), theirs.shape[1], theirs.shape[2])
     row = {"teacher": theirs.argmax(0), "head": ours.argmax(-1), "confidence": ours.max(-1)}
     labels = hand / f"{path.stem}.png"
     if path.parent.name == "labelmefacade" and labels.is_file():
