@@ -95,7 +95,7 @@ def test_blotches_in_an_even_sky_are_removed(landscape):
 
 
 def test_detail_is_kept_where_the_photograph_has_texture(landscape):
-    detail = 0.02 * blotches(landscape.shape[:2], 1)
+    detail = 0.01 * blotches(landscape.shape[:2], 1)
     result = landscape + detail
     kept = projection.project(landscape, result, landscape, whole(landscape)) - landscape
     ground, sky = slice(180, 235), slice(10, 110)
