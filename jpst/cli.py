@@ -170,7 +170,7 @@ class Score:
     """photographs: JPEG, PNG, TIFF, WebP, HEIC"""
     checkpoint: Annotated[str | None, arg(metavar="NAME|FILE")] = None
     """NIMA network: a name from `jpst weights list`, or a file (default: the first of the list that is here); or
-    aesthetic-head, our own, which ships with jpst and is used where there is none"""
+    aesthetic-head, our own, which is used where there is none and the package has it"""
     size: int = 224
     """each photograph is brought to a square of this side, as the networks were trained (0: as it is)"""
     json: Flag = False

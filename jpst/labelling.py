@@ -24,8 +24,6 @@ SIZE = 384
 MOST_CLASSES = 12  # of a photograph, that are told apart at edges: few have more
 EDGE_RADIUS = 6  # pixels of a label map: a cell of the scene head is 8, one of DeepLab 3
 EDGE_EPSILON = 1e-3
-VIEWS = 2
-"""of DeepLab: the photograph and its mirror image"""
 
 
 class FeaturesError(CheckpointError):

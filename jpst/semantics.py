@@ -191,9 +191,9 @@ def _known(found: Segmentation) -> Segmentation:
 
 def _doubt(target: str, targets: dict[str, str], sides: dict[Side, Segmentation]) -> str:
     """Why a region is not trusted; nothing if it is."""
+    if not set(target.split(" + ")) <= STUFF:
+        return "people, vehicles and things have colours of their own"
     for side, found in sides.items():
-        if not set(target.split(" + ")) <= STUFF:
-            return "people, vehicles and things have colours of their own"
         members = [number for number, name in enumerate(found.names) if targets.get(name) == target]
         covered = np.isin(found.labels, members)
         if not covered.any():

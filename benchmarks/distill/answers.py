@@ -20,7 +20,6 @@ SHAPES = ((288, 432), (432, 288))
 """of the pictures, a little larger than what the head sees, so that there are parts to choose from"""
 BATCH = 1 if jax.default_backend() == "cpu" else 32
 
-
 View = tuple[int, bool]
 """the size at which the teacher looks, and whether at the mirror image"""
 VIEWS: tuple[View, ...] = ((512, False), (384, True))

@@ -1,7 +1,7 @@
 """Our own aesthetic head: statistics of VGG19's style layers -> the probability of each rating from 1 to 10.
 
 It learned from NIMA's MobileNet what people would say (benchmarks/distill/aesthetic.py), costs nothing beside the
-features that a transfer computes anyway, and ships with the package. It stands in for NIMA where photographs are rated
+features that a transfer computes anyway. No good enough file of it ships yet. It stands in for NIMA where photographs are rated
 or ranked, never in the paper's objective. Unbatched: one image float32 [H, W, 3], sRGB-encoded RGB in [0, 1], of any
 size from `MINIMUM_SIZE` on; batch it with `jax.vmap`.
 """
