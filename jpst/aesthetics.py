@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jpst import pixels
-from jpst.models import aesthetic_head, fetch, nima, weights
+from jpst.models import aesthetic_head, fetch, nima, vgg19, weights
 from jpst.models.registry import REGISTRY
 from jpst.models.weights import CheckpointError, Loaded, Provenance
 
@@ -72,7 +72,7 @@ def rater(checkpoint: str | Path | None = None) -> Rater:
         loaded = load(checkpoint)
         return Rater(loaded.variables, loaded.provenance, None)
     head, features = aesthetic_head.load(), weights.load("vgg19")
-    if not np.allclose(features.variables["preprocessing"]["scale"], aesthetic_head.FEATURES_SCALE):
+    if not vgg19.is_oxfords(features.variables):
         raise CheckpointError(
             f"{features.provenance.name}: {HEAD} rates the features of Oxford's VGG19; this one was "
             "trained by others. Get that one with `jpst weights fetch vgg19`, or a NIMA network (`jpst weights list`)."

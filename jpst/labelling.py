@@ -12,6 +12,7 @@ from jaxtyping import Float, PyTree
 from jpst import ade20k, pixels, segment
 from jpst.caching import cached
 from jpst.models import deeplab, framing, pspnet, scene_head, weights
+from jpst.models.vgg19 import is_oxfords
 from jpst.models.weights import CheckpointError, Provenance
 from jpst.segment import Segmentation
 
@@ -77,8 +78,8 @@ def label(
     return Labelled(_to_edges(pspnet.scores(variables, photograph), photograph), labeller, checkpoint)
 
 
-def _check_features(vgg19: PyTree) -> None:
-    if not np.allclose(vgg19["preprocessing"]["scale"], scene_head.FEATURES_SCALE):
+def _check_features(variables: PyTree) -> None:
+    if not is_oxfords(variables):
         raise FeaturesError(
             f"{scene_head.NAME}: found a VGG19 trained by others; needed is Oxford's, whose features it names regions "
             "by. Get that one with `jpst weights fetch vgg19`, or choose another --segmenter."

@@ -1,9 +1,9 @@
 """Our own aesthetic head: statistics of VGG19's style layers -> the probability of each rating from 1 to 10.
 
-It learned from NIMA's MobileNet what people would say (benchmarks/distill/aesthetic.py), costs nothing beside the
-features that a transfer computes anyway. No good enough file of it ships yet. It stands in for NIMA where photographs are rated
-or ranked, never in the paper's objective. Unbatched: one image float32 [H, W, 3], sRGB-encoded RGB in [0, 1], of any
-size from `MINIMUM_SIZE` on; batch it with `jax.vmap`.
+It learned from NIMA's MobileNet what people would say (benchmarks/distill/aesthetic.py), and costs nothing beside the
+features that a transfer computes anyway. No good enough file of it ships yet. It stands in for NIMA where photographs
+are rated or ranked, never in the paper's objective. Unbatched: one image float32 [H, W, 3], sRGB-encoded RGB in [0, 1],
+of any size from `MINIMUM_SIZE` on; batch it with `jax.vmap`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ Variables = Mapping[str, Any]
 NAME = "aesthetic-head"
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 RATINGS = 10
-FEATURES_SCALE = 255.0
-"""of the images in the preprocessing of Oxford's VGG19, whose features it learned on"""
 MINIMUM_SIZE = 32
 """pixels: below, the deepest layer has hardly one"""
 STEADY = 1e-4  # under the root: its gradient at zero would be infinite

@@ -33,8 +33,6 @@ AROUND = 2
 """cells of 16 pixels, each way, over which the surroundings of a cell are averaged"""
 LENGTH = 4 * 512 + 2
 """numbers that describe a cell"""
-FEATURES_SCALE = 255.0
-"""of the images in the preprocessing of Oxford's VGG19, whose features it learned on"""
 
 
 class Head(nn.Module):

@@ -118,6 +118,11 @@ def turned(variables: Variables) -> Variables:
     return swapped
 
 
+def is_oxfords(variables: Variables) -> bool:
+    """Whether these are Oxford's numbers, by their preprocessing: networks trained by others have other features."""
+    return bool(np.allclose(variables["preprocessing"]["scale"], _CAFFE.scale))
+
+
 def cast(variables: Variables, dtype: Any) -> Variables:
     """The same variables with kernels and biases as `dtype`, for instance bfloat16, which `features` then computes in.
 
