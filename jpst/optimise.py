@@ -154,7 +154,7 @@ def _targets(own, other, content_masks, style_masks, content_parts, content_laye
 def _first(content, style, content_masks, style_masks, content_parts, preprocessing, start, noise, gains):
     """The first image, but for the noise of "noise"."""
     if start == "matched":
-        return pixels.match_colours(content, style, content_masks, style_masks, noise, content_parts, gains)
+        return pixels.base_look(content, style, content_masks, style_masks, noise, content_parts, gains)
     if start == "style":
         return pixels.resize(style, *content.shape[:2])
     if start == "noise":

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import PIL.Image
 
-from jpst import blending, faults, highres, image, loading, pixels, pyramid, ranges, record
+from jpst import blending, faults, highres, image, loading, pixels, projection, pyramid, ranges, record
 from jpst.estimate import Estimate, ShortMemoryError, estimate, shortage
 from jpst.image import Photograph
 from jpst.job import Job, prepare_job
@@ -101,6 +101,7 @@ def execute(
         networks,
         hyper,
         recipe=recipe,
+        bounds=projection.WIDE if job.found.segmenter == "masks" else projection.CLOSE,
         key=jax.random.key(seed),
         on_step=on_step,
     )

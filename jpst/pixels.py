@@ -13,6 +13,7 @@ from jpst.caching import cached
 
 TRACE = 1e-6  # pixels: less of a region than this is none
 FLAT = 0.02  # standard deviation of a style's colours at which half of its contrast is taken for contrast
+KNEE = 0.25  # of the range at either end: what is compressed where values left it
 COMMON_RATIO = 1.5  # of the sides of most cameras' photographs, and of one common shape to the next
 NEUTRAL_MEAN, NEUTRAL_MOST, NEUTRAL_SHARE = 2 / 255, 12 / 255, 1e-3
 """of a black and white photograph: mean of max(R, G, B) - min(R, G, B), and the share of pixels where that is larger"""
@@ -188,6 +189,36 @@ def match_colours(
     with jax.default_matmul_precision("highest"):
         uncovered = content * (1 - parts.sum(0))[..., None]
         return jax.vmap(mapped)(content_masks, style_masks, parts).sum(0) + uncovered
+
+
+def base_look(
+    content: Float[Array, "h w 3"],
+    style: Float[Array, "h2 w2 3"],
+    content_masks: Float[Array, "r h w"],
+    style_masks: Float[Array, "r h2 w2"],
+    noise: float,
+    parts: Float[Array, "r h w"] | None,
+    gains: tuple[float, float] | None,
+) -> Float[Array, "h w 3"]:
+    """`match_colours`, and where its gains are bounded its ends `rolled_off`: what a transfer starts from."""
+    matched = match_colours(content, style, content_masks, style_masks, noise, parts, gains)
+    return matched if gains is None else rolled_off(matched)
+
+
+def rolled_off(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """An image whose values left [0, 1], in [0, 1]: its ends are compressed, not clipped, as film does.
+
+    Values at least `KNEE` from both ends stay; beyond, the furthest value goes to the end itself by x / (1 + a x), so
+    that lights and shadows keep their order and some of their contrast. An image in [0, 1] stays as it is.
+    """
+
+    def compressed(beyond: Array) -> Array:
+        furthest = jnp.maximum(jnp.max(beyond), 1.0)
+        return beyond / (1 + (1 - 1 / furthest) * beyond)
+
+    low, high = (jnp.maximum(end, 0) / KNEE for end in (KNEE - image, image - (1 - KNEE)))
+    middle = jnp.clip(image, KNEE, 1 - KNEE)
+    return middle + KNEE * (compressed(high) - compressed(low))
 
 
 def _colour_moments(image: Array, mask: Array, noise: float) -> tuple[Array, Array]:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -150,6 +151,7 @@ def climb(
     hyper: Hyperparameters,
     *,
     recipe: Recipe,
+    bounds: projection.Bounds = projection.CLOSE,
     key: Array | None = None,
     on_step: Callable[[Progress], None] = lambda _: None,
 ) -> list[Climbed]:
@@ -161,6 +163,7 @@ def climb(
     Args:
       content, style: the photographs, at their own sizes; their labels count the same `regions`.
       levels: as `plan` made them.
+      bounds: of a recipe's projection.
       key: for a recipe that starts from noise.
       on_step: called after each step, on accelerators after each chunk of steps.
 
@@ -170,11 +173,12 @@ def climb(
     """
     height, width = levels[-1].content
     if height <= width or recipe.shape == "own" or networks.nima is not None:  # whose kernels may not be square
-        return _climb(content, style, regions, levels, networks, hyper, recipe, key, on_step)
+        return _climb(content, style, regions, levels, networks, hyper, recipe, bounds, key, on_step)
     pictures = content.turned(), style.turned()
     networks = Networks(vgg19.turned(networks.vgg19))
     levels = tuple(level.turned() for level in levels)
-    climbed = _climb(*pictures, regions, levels, networks, hyper, recipe, key, lambda now: on_step(now.turned()))
+    turned = partial(_climb, *pictures, regions, levels, networks, hyper, recipe, bounds, key)
+    climbed = turned(lambda now: on_step(now.turned()))
     return [one.turned() for one in climbed]
 
 
@@ -195,6 +199,7 @@ def _climb(
     networks: Networks,
     hyper: Hyperparameters,
     recipe: Recipe,
+    bounds: projection.Bounds,
     key: Array | None,
     on_step: Callable[[Progress], None],
 ) -> list[Climbed]:
@@ -215,7 +220,8 @@ def _climb(
                 chunks, state.best_image, level, done, recipe.plateau_tolerance, on_step
             )
             if recipe.projection == "grid":
-                image = jnp.asarray(projection.project(*map(np.asarray, (own, image, targets.start, masks))))
+                arrays = map(np.asarray, (own, image, targets.start, masks))
+                image = jnp.asarray(projection.project(*arrays, bounds))
             seconds = time.perf_counter() - started
             climbed.append(Climbed(level, own, image, losses, seconds, status, interrupted, plateau))
             if interrupted or status is not Status.FINE:

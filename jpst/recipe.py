@@ -89,14 +89,14 @@ class Recipe:
 
     name: Annotated[Preset, tyro.conf.arg(name="preset")] = "balanced"
     """the preset that all other options start from"""
-    size: int = 384
+    size: int = 192
     """longest side of a working picture of 3:2 in pixels (much smaller photographs are worked on at half, a quarter)"""
     shape: Literal["common", "own"] = "common"
     """common: the working picture has one of few shapes (1:1, 3:2, 9:4, ...), so that one compiled step serves nearly
     all photographs; it is squeezed by 22 % at most, which the result undoes; own: it has the photograph's ratio"""
     size_multiple: int = 16
     """working sides are rounded to multiples of this (1: exact)"""
-    iterations: tuple[int, ...] = (60, 20)
+    iterations: tuple[int, ...] = (30,)
     """steps on each level of the pyramid, coarsest first; each level is twice the size of the one before"""
     optimiser: Literal["adam", "lbfgs"] = "lbfgs"
     """lbfgs moves smooth differences first and fine detail last, and needs half the steps of adam, the paper's"""
@@ -217,9 +217,9 @@ _OURS = Hyperparameters(
 
 PRESETS: dict[str, tuple[Recipe, Hyperparameters]] = {
     "balanced": (Recipe(), _OURS),
-    "fast": (Recipe(name="fast", size=256, iterations=(50, 15)), _OURS),
+    "fast": (Recipe(name="fast", size=128, iterations=(20,)), _OURS),
     "quality": (
-        Recipe(name="quality", iterations=(120, 50)),
+        Recipe(name="quality", size=384, iterations=(60, 20)),
         _OURS._replace(edge_weight=0.3),
     ),
     "paper": (_PAPER, Hyperparameters()),

@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Array, Float, PyTree
 
-from jpst import cosegment, image, labelling, segment, semantics, wordnet
+from jpst import cosegment, image, labelling, pixels, segment, semantics, trust, wordnet
 from jpst.image import Photograph
 from jpst.labelling import Labeller
 from jpst.models import weights
@@ -149,7 +149,10 @@ def _from_labels(
         share = recipe.minimum_share
         matched = semantics.group(*pair, similarity, threshold=recipe.similarity_threshold, minimum_share=share)
     else:
-        matched = semantics.trusted(*pair, similarity, threshold=recipe.similarity_threshold)
+        matched = trust.trusted(*pair, similarity, threshold=recipe.similarity_threshold)
+        small = (pixels.at_size(each.pixels, found.labels.shape) for each, found in zip(photographs, pair, strict=True))
+        bounds = {"noise": recipe.matched_noise, "gains": recipe.matched_gains}
+        matched = trust.plausible(matched, *map(np.asarray, small), **bounds)
     note = f"Regions from {_LABELLERS[labeller]} ({content.checkpoint.name})."
     if recipe.segmenter == "auto" and labeller == "scene" and (reason := labelling.fetch_deeplab()):
         note += f" {reason}"

@@ -29,16 +29,7 @@ Shares = dict[Side, dict[str, float]]  # the fraction of its side's picture, by 
 MINIMUM_SHARE = 0.001
 
 REST = "everything else"
-"""the region of what `trusted` pairs with nothing: it takes its look from the whole style photograph"""
-_BUILT = ("building", "house", "wall", "skyscraper", "hovel", "floor", "ceiling", "road", "sidewalk", "path", "runway")
-_GROWN = ("tree", "grass", "plant", "field", "earth", "sand", "mountain", "hill", "rock", "land", "dirt track")
-_WATER = ("sky", "water", "sea", "lake", "river", "waterfall", "swimming pool")
-STUFF = frozenset((*_BUILT, *_GROWN, *_WATER))
-"""classes of ADE20K that look alike from one photograph to the next: people, vehicles and things have any colour"""
-TRUSTED_SHARE = 0.06  # of each photograph
-TRUSTED_CONFIDENCE = 0.6  # mean probability of a label over its pixels
-KNOWN = 0.4  # probability of a pixel's label; below, what is there counts as unknown
-
+"""the region of what `trust.trusted` pairs with nothing: it takes its look from the whole style photograph"""
 BLOCK_ROWS = 256  # of a photograph worked on at a time, in float64
 
 
@@ -91,7 +82,7 @@ def match(
     Nothing in common: the whole image is the one region. The order of names and labels has no influence.
     """
     sides: dict[Side, Segmentation] = {"content": content, "style": style}
-    shares: Shares = {side: _shares(segmentation) for side, segmentation in sides.items()}
+    shares: Shares = {side: shares_by_name(segmentation) for side, segmentation in sides.items()}
     useful = [{name for name, share in s.items() if share >= minimum_share} for s in shares.values()]
     shared = tuple(sorted(set.intersection(*useful)))
     moves = [
@@ -100,7 +91,7 @@ def match(
         for name in sorted(shares[side])
         if name not in shared
     ]
-    return _regions(sides, shared or (WHOLE,), moves)
+    return relabelled(sides, shared or (WHOLE,), moves)
 
 
 def group(
@@ -127,7 +118,7 @@ def group(
     that is not a region's own name is in `moves`.
     """
     sides: dict[Side, Segmentation] = {"content": content, "style": style}
-    shares: Shares = {side: _shares(segmentation) for side, segmentation in sides.items()}
+    shares: Shares = {side: shares_by_name(segmentation) for side, segmentation in sides.items()}
     labels = {side: set(share) for side, share in shares.items()}
     trails: dict[Side, list[Renaming]] = {side: [] for side in sides}
 
@@ -144,67 +135,11 @@ def group(
             rename(side, _absorb_small(side, shares[side], similarity, minimum_share))
         rename("style", _adopt("style", labels["style"], labels["content"], similarity))
         rename("content", _adopt("content", labels["content"], labels["style"], similarity))
-        alike = _merge_alike(labels["content"], similarity, threshold)
+        alike = merge_alike(labels["content"], similarity, threshold)
         for side in sides:
             rename(side, alike)
     moves = [_trace(name, side, shares[side][name], trails[side]) for side in sides for name in sorted(shares[side])]
-    return _regions(sides, tuple(sorted(labels["content"] | labels["style"])) or (WHOLE,), moves)
-
-
-def trusted(
-    content: Segmentation, style: Segmentation, similarity: WordSimilarity, *, threshold: float = 0.8
-) -> Regions:
-    """The regions of two labelled photographs that are surely the same kind of thing; all else is `REST`.
-
-    Labels at least `threshold` alike count as one. A region needs `TRUSTED_SHARE` of both photographs and a mean
-    confidence of `TRUSTED_CONFIDENCE` in both; pixels that are less sure than `KNOWN` are nowhere counted. A wrong
-    pair costs more than a right one gains: what only one of them has is not given to something else. Without any such
-    region, the whole image is the one region.
-    """
-    sides: dict[Side, Segmentation] = {"content": _known(content), "style": _known(style)}
-    labels = {name for side in sides.values() for name in _shares(side)} - {REST}
-    alike = _merge_alike(labels, similarity, threshold)
-    targets = {name: alike.get(name, (name, ""))[0] for name in labels}
-    doubts = {target: _doubt(target, targets, sides) for target in sorted(set(targets.values()))}
-    kept = tuple(sorted(target for target, doubt in doubts.items() if not doubt))
-    moves = []
-    for side, segmentation in sides.items():
-        for name, share in _shares(segmentation).items():
-            if name == REST:
-                reason = "labels that are not sure"
-            elif targets[name] not in kept:
-                reason = doubts[targets[name]]
-            else:
-                reason = alike[name][1] if name in alike else ""
-            home = targets[name] if targets.get(name) in kept else REST
-            moves.append(Move(name, side, share, home if kept else WHOLE, reason))
-    return _regions(sides, (*kept, REST) if kept else (WHOLE,), moves)
-
-
-def _known(found: Segmentation) -> Segmentation:
-    """With the pixels whose label is not sure under `REST`."""
-    if found.confidence is None:
-        return found._replace(names=(*found.names, REST))
-    labels = np.where(found.confidence < KNOWN, len(found.names), found.labels).astype(np.int32)
-    return found._replace(labels=labels, names=(*found.names, REST))
-
-
-def _doubt(target: str, targets: dict[str, str], sides: dict[Side, Segmentation]) -> str:
-    """Why a region is not trusted; nothing if it is."""
-    if not set(target.split(" + ")) <= STUFF:
-        return "people, vehicles and things have colours of their own"
-    for side, found in sides.items():
-        members = [number for number, name in enumerate(found.names) if targets.get(name) == target]
-        covered = np.isin(found.labels, members)
-        if not covered.any():
-            other = "style" if side == "content" else "content"
-            return f"only in the {other}"
-        if (share := float(covered.mean())) < TRUSTED_SHARE:
-            return f"{100 * share:.2g} % of the {side} is less than {100 * TRUSTED_SHARE:.2g} %"
-        sure = 1.0 if found.confidence is None else float(found.confidence[covered].mean())
-        if sure < TRUSTED_CONFIDENCE:
-            return f"a confidence of {100 * sure:.0f} % in the {side} is less than {100 * TRUSTED_CONFIDENCE:.0f} %"
-    return ""
+    return relabelled(sides, tuple(sorted(labels["content"] | labels["style"])) or (WHOLE,), moves)
 
 
 def appearance_similarity(
@@ -278,7 +213,7 @@ def _describe(moves: Iterable[Move]) -> list[str]:
     return [f"with {name} ({', '.join(share)}): {reason}" for (name, reason), share in shares.items()]
 
 
-def _regions(sides: dict[Side, Segmentation], names: tuple[str, ...], moves: list[Move]) -> Regions:
+def relabelled(sides: dict[Side, Segmentation], names: tuple[str, ...], moves: list[Move]) -> Regions:
     labels = [_relabel(segmentation, side, names, moves) for side, segmentation in sides.items()]
     fractions = [tuple(_fractions(label, len(names)).tolist()) for label in labels]
     kept = tuple(move for move in moves if move.name != move.target)
@@ -301,7 +236,7 @@ def _adopt(side: Side, own: set[str], others: set[str], similarity: WordSimilari
     return {name: _most_like(name, others, similarity, f"only in the {side}") for name in own - others}
 
 
-def _merge_alike(labels: set[str], similarity: WordSimilarity, threshold: float) -> Renaming:
+def merge_alike(labels: set[str], similarity: WordSimilarity, threshold: float) -> Renaming:
     """Joins the labels of each connected component of the graph of labels that are at least that alike."""
     components = {label: {label} for label in labels}
     for a, b in combinations(sorted(labels), 2):
@@ -344,7 +279,7 @@ def _fractions(labels: np.ndarray, count: int) -> np.ndarray:
     return counted / max(labels.size, 1)
 
 
-def _shares(segmentation: Segmentation) -> dict[str, float]:
+def shares_by_name(segmentation: Segmentation) -> dict[str, float]:
     """The fraction of every name that has pixels; labels of the same name count together."""
     shares: dict[str, float] = {}
     fractions = _fractions(segmentation.labels, len(segmentation.names)).tolist()

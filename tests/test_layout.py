@@ -78,6 +78,7 @@ ORDER = (
     "cosegment",
     "labelling",
     "semantics",
+    "trust",
     "regions",
     "pyramid",
     "metrics",

@@ -279,3 +279,39 @@ def test_what_no_part_covers_keeps_its_colours(scene):
     matched = match_colours(content, style, *masks, parts=part)
     np.testing.assert_array_equal(matched[4:], content[4:])
     np.testing.assert_allclose(matched[:4], match_colours(content, style, *masks)[:4], atol=1e-6)
+
+
+# ---- The ends of the range
+
+
+def test_an_image_inside_the_range_is_not_rolled_off(scene):
+    np.testing.assert_allclose(pixels.rolled_off(scene[0]), scene[0], atol=1e-6)
+    ends = jnp.float32([[[0, 0.5, 1]]])
+    np.testing.assert_allclose(pixels.rolled_off(ends), ends, atol=1e-6)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.4, 1.7), (0.2, 1.1), (-3.0, 0.6), (-0.01, 50.0)])
+def test_what_leaves_the_range_is_compressed_in_its_order(low, high):
+    ramp = np.linspace(low, high, 20_001)
+    rolled = np.float64(pixels.rolled_off(jnp.float32(ramp).reshape(1, -1, 1))).ravel()
+    assert rolled.min() >= -1e-6 and rolled.max() <= 1 + 1e-6
+    assert (np.diff(rolled) >= -1e-6).all()
+    middle = (ramp >= pixels.KNEE) & (ramp <= 1 - pixels.KNEE)
+    np.testing.assert_allclose(rolled[middle], ramp[middle], atol=1e-6)
+    if high > 1:
+        assert rolled[-1] == pytest.approx(1, abs=1e-6)
+        beyond = (np.maximum(ramp, 0.75) - 0.75) / 0.25
+        expected = 0.75 + 0.25 * beyond / (1 + (1 - 0.25 / (high - 0.75)) * beyond)
+        np.testing.assert_allclose(rolled[ramp > 0.75], expected[ramp > 0.75], atol=1e-5)
+    if low < 0:
+        assert rolled[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_base_look_keeps_lights_that_the_match_would_clip(scene):
+    content, _, *masks = scene
+    bright = jnp.clip(0.9 + 0.6 * (content[:10, :14] - content.mean()), 0, 1)
+    matched = match_colours(content, bright, *masks, 0.04)
+    base = pixels.base_look(content, bright, *masks, 0.04, None, (0.4, 3.0))
+    assert np.mean(np.asarray(matched) > 1) > 0.05
+    assert base.max() <= 1 + 1e-6 and np.mean(np.asarray(base) > 1 - 1 / 510) < 0.01
+    np.testing.assert_array_equal(pixels.base_look(content, bright, *masks, 0.04, None, None), matched)

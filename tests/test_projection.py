@@ -104,11 +104,11 @@ def test_detail_is_kept_where_the_photograph_has_texture(landscape):
 
 
 def test_texture_is_0_in_smooth_places_and_near_1_in_rough_ones(landscape):
-    found = projection.texture(landscape)
+    found = projection.texture(landscape, 0.04)
     assert found.min() >= 0 and found.max() <= 1
     assert found[20:100, 150:330].max() < 0.05
     assert np.median(found[190:230]) > 0.6
-    assert not projection.texture(np.full((9, 9, 3), 0.4, np.float32)).any()
+    assert not projection.texture(np.full((9, 9, 3), 0.4, np.float32), 0.04).any()
 
 
 def noise(landscape: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -301,7 +301,7 @@ def test_the_weights_of_a_pixel_are_trilinear_and_sum_to_one(content):
 
 def test_no_colour_goes_far_from_the_base(landscape):
     base, far = landscape, 1 - landscape
-    mended = projection.near(far, base) - base
-    assert np.linalg.norm(mended, axis=-1).max() < projection.FURTHEST
+    mended = projection.near(far, base, 0.15) - base
+    assert np.linalg.norm(mended, axis=-1).max() < 0.15
     np.testing.assert_allclose(np.cross(mended, far - base), 0, atol=1e-6)  # the same direction
-    np.testing.assert_array_equal(projection.near(base, base), base)
+    np.testing.assert_array_equal(projection.near(base, base, 0.15), base)

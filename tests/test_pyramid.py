@@ -58,7 +58,7 @@ def test_levels_halve_downwards_and_never_exceed_the_photograph(content, style, 
 @pytest.mark.parametrize("content", [(427, 640), (3000, 4000), (1080, 1920), (640, 427), (233, 350), (480, 600)])
 @pytest.mark.parametrize("style", [(3000, 4000), (853, 1280)])
 def test_cameras_photographs_share_their_working_shapes(content, style):
-    coarse, fine = pyramid.plan(content, style, Recipe())
+    coarse, fine = pyramid.plan(content, style, Recipe.preset("quality"))
     assert sorted(coarse.content) == sorted(coarse.style) == [128, 192]
     assert sorted(fine.content) == sorted(fine.style) == [256, 384]
     assert (fine.content[0] > fine.content[1]) == (content[0] > content[1])
@@ -75,7 +75,7 @@ def test_cameras_photographs_share_their_working_shapes(content, style):
     ],
 )
 def test_other_photographs_have_shapes_with_about_as_many_pixels_or_a_quarter(photograph, sizes):
-    assert [level.content for level in pyramid.plan(photograph, (427, 640), Recipe())] == sizes
+    assert [level.content for level in pyramid.plan(photograph, (427, 640), Recipe.preset("quality"))] == sizes
 
 
 @pytest.mark.parametrize("photograph", [(80, 12_000), (4_000, 2), (800, 1), (10, 10)])

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from segmentations import alike, random_labels, random_similarity, shuffled, stripes
 
 from jpst import ade20k, segment, semantics, wordnet
 from jpst.segment import MaskError, Segmentation
@@ -20,13 +21,6 @@ MOVES = {
 }
 
 
-def stripes(*names_and_rows, width=20):
-    """Horizontal stripes [(name, rows)] from top to bottom."""
-    names = tuple(dict.fromkeys(name for name, _ in names_and_rows))
-    rows = [names.index(name) for name, count in names_and_rows for _ in range(count)]
-    return Segmentation(np.repeat(np.array(rows, np.int32)[:, None], width, axis=1), names)
-
-
 def likeness(pairs):
     """Similarity from a table {orphan + candidate: value}; 0 elsewhere."""
     return lambda side, orphan, candidate: pairs.get((orphan, candidate), 0.0)
@@ -34,14 +28,6 @@ def likeness(pairs):
 
 def no_similarity(side, orphan, candidate):
     raise AssertionError("nothing needs to be compared")
-
-
-def shuffled(segmentation, seed):
-    """The same segmentation with names in another order and one name that has no pixels."""
-    names = (*segmentation.names, "unused")
-    order = np.random.default_rng(seed).permutation(len(names))
-    labels = np.argsort(order)[segmentation.labels].astype(np.int32)
-    return Segmentation(labels, tuple(names[number] for number in order))
 
 
 def assert_sound(regions: Regions, content, style):
@@ -219,27 +205,6 @@ def test_degenerate_segmentations(content, style, names):
 
 
 # --- grouping by the meaning of labels
-
-
-def alike(pairs):
-    """Symmetric similarity from a table; 1 for equal names, 0 elsewhere."""
-    return lambda a, b: 1.0 if a == b else pairs.get((a, b), pairs.get((b, a), 0.0))
-
-
-def random_similarity(seed, names):
-    """Values on a coarse grid, so that many are equal."""
-    values = np.random.default_rng(seed).integers(0, 11, (len(names), len(names))) / 10
-    number = {name: index for index, name in enumerate(sorted(names))}
-    return lambda a, b: 1.0 if a == b else float(values[min(number[a], number[b]), max(number[a], number[b])])
-
-
-def random_labels(rng, names):
-    """A label map of any shape with some of the names, rare ones among them."""
-    shape = tuple(rng.integers(1, 12, 2))
-    chosen = rng.choice(len(names), rng.integers(1, len(names) + 1), replace=False)
-    weights = rng.dirichlet(np.full(len(chosen), 0.5))
-    labels = np.searchsorted(np.cumsum(weights)[:-1], rng.random(shape)).astype(np.int32)
-    return Segmentation(labels, tuple(names[number] for number in chosen))
 
 
 def slow_groups(content, style, similarity, threshold):
@@ -452,175 +417,6 @@ def test_labelled_pictures(shared, measure):
             regions = semantics.group(content, style, with_unlabelled)
             assert_sound(regions, content, style)
             assert min(*regions.content_share, *regions.style_share) >= semantics.MINIMUM_SHARE
-
-
-# --- only what is surely the same kind of thing
-
-
-def sure(segmentation, confidence=1.0, **by_name):
-    """With a confidence for every pixel, another one for some names."""
-    levels = np.array([by_name.get(name, confidence) for name in segmentation.names], np.float32)
-    return segmentation._replace(confidence=levels[segmentation.labels])
-
-
-def assert_trusted(regions, content, style):
-    """As `assert_sound`, but the rest stands last and may be empty on either side."""
-    assert list(regions.names[:-1]) == sorted(set(regions.names[:-1]))
-    assert regions.names[-1] in ("everything else", "whole image")
-    for side, labels, shares in (
-        (content, regions.content, regions.content_share),
-        (style, regions.style, regions.style_share),
-    ):
-        assert labels.shape == side.labels.shape and labels.dtype == np.int32
-        assert sum(shares) == pytest.approx(1)
-        np.testing.assert_allclose(shares, [np.mean(labels == number) for number in range(len(regions.names))])
-
-
-def told(regions):
-    return {(move.side, move.name): (move.target, move.reason) for move in regions.moves}
-
-
-def test_labels_of_both_are_paired_and_all_else_follows_the_whole():
-    content = sure(stripes(("sky", 40), ("sea", 35), ("grass", 25)))
-    style = sure(stripes(("sea", 50), ("sky", 20), ("wall", 30)))
-    regions = semantics.trusted(content, style, alike({("grass", "wall"): 0.7}))
-    assert_trusted(regions, content, style)
-    assert regions.names == ("sea", "sky", "everything else")
-    assert regions.whole == 2
-    assert regions.content_share == pytest.approx((0.35, 0.4, 0.25))
-    assert regions.style_share == pytest.approx((0.5, 0.2, 0.3))
-    assert told(regions) == {
-        ("content", "grass"): ("everything else", "only in the content"),
-        ("style", "wall"): ("everything else", "only in the style"),
-    }
-    assert [move.share for move in regions.moves] == pytest.approx([0.25, 0.3])
-
-
-def test_people_and_things_are_not_paired():
-    both = sure(stripes(("sky", 40), ("person", 60)))
-    regions = semantics.trusted(both, both, alike({}))
-    assert regions.names == ("sky", "everything else")
-    assert told(regions)["content", "person"] == (
-        "everything else",
-        "people, vehicles and things have colours of their own",
-    )
-
-
-def test_without_a_confidence_labels_are_sure():
-    content = stripes(("sky", 40), ("sea", 60))
-    assert semantics.trusted(content, content, alike({})).names == ("sea", "sky", "everything else")
-
-
-@pytest.mark.parametrize(("side", "rest"), [("content", "style"), ("style", "content")])
-def test_what_is_small_in_one_of_them_is_not_paired(side, rest):
-    tiny = round(1000 * semantics.TRUSTED_SHARE) - 1
-    small = sure(stripes(("sky", 1000 - tiny), ("tree", tiny), width=2))
-    large = sure(stripes(("sky", 500), ("tree", 500), width=2))
-    pair = (small, large) if side == "content" else (large, small)
-    regions = semantics.trusted(*pair, alike({}))
-    assert regions.names == ("sky", "everything else")
-    target, reason = told(regions)[rest, "tree"]
-    assert target == "everything else"
-    assert f"of the {side} is less than" in reason
-    just = sure(stripes(("sky", 999 - tiny), ("tree", tiny + 1), width=2))
-    assert "tree" in semantics.trusted(just, large, alike({})).names
-
-
-def test_what_is_not_sure_in_one_of_them_is_not_paired():
-    doubtful = (semantics.KNOWN + semantics.TRUSTED_CONFIDENCE) / 2
-    content = sure(stripes(("sky", 50), ("sea", 50)), sea=doubtful)
-    style = sure(stripes(("sky", 50), ("sea", 50)))
-    for pair, side in (((content, style), "content"), ((style, content), "style")):
-        regions = semantics.trusted(*pair, alike({}))
-        assert_trusted(regions, *pair)
-        assert regions.names == ("sky", "everything else")
-        assert told(regions)["content", "sea"][1].startswith(f"a confidence of {100 * doubtful:.0f} % in the {side}")
-
-
-def test_pixels_that_are_not_sure_count_as_nothing():
-    """They neither fill up a region's share nor lower its confidence."""
-    content = sure(stripes(("sky", 50), ("sea", 50)))
-    unsure = np.zeros((100, 20), bool)
-    unsure[70:] = True
-    content = content._replace(confidence=np.where(unsure, semantics.KNOWN / 2, 1).astype(np.float32))
-    style = sure(stripes(("sky", 50), ("sea", 50)))
-    regions = semantics.trusted(content, style, alike({}))
-    assert regions.names == ("sea", "sky", "everything else")
-    assert regions.content_share == pytest.approx((0.2, 0.5, 0.3))
-    assert (regions.content[unsure] == regions.whole).all()
-    content = content._replace(confidence=np.where(unsure | (content.labels == 1), 0, 1).astype(np.float32))
-    regions = semantics.trusted(content, style, alike({}))
-    assert regions.names == ("sky", "everything else")
-    assert told(regions)["style", "sea"] == ("everything else", "only in the style")
-
-
-def test_alike_labels_are_one_region_across_the_sides_too():
-    content = sure(stripes(("building", 30), ("house", 20), ("sky", 50)))
-    style = sure(stripes(("house", 60), ("sky", 40)))
-    regions = semantics.trusted(content, style, alike({("building", "house"): 0.82}))
-    assert_trusted(regions, content, style)
-    assert regions.names == ("building + house", "sky", "everything else")
-    assert regions.content_share == pytest.approx((0.5, 0.5, 0))
-    assert told(regions)["content", "house"] == ("building + house", "like building (0.82)")
-    across = semantics.trusted(
-        sure(stripes(("building", 50), ("sky", 50))), style, alike({("building", "house"): 0.82})
-    )
-    assert "building + house" in across.names
-    apart = semantics.trusted(content, style, alike({("building", "house"): 0.82}), threshold=0.83)
-    assert {"house", "sky"} < set(apart.names)
-    assert told(apart)["content", "building"] == ("everything else", "only in the content")
-
-
-@pytest.mark.parametrize(
-    ("content", "style"),
-    [
-        (stripes(("sky", 2), ("sea", 2)), stripes(("wall", 2), ("floor", 2))),
-        (sure(stripes(("sky", 2), ("sea", 2)), 0.1), sure(stripes(("sky", 2), ("sea", 2)))),
-        (sure(stripes(("sky", 2)), 0.0), sure(stripes(("sky", 2)), 0.0)),
-        (stripes(("sky", 2)), stripes(("sea", 2))),
-    ],
-    ids=["nothing in common", "one unsure", "both unsure", "one label each"],
-)
-def test_nothing_to_trust_is_the_whole_image(content, style):
-    regions = semantics.trusted(content, style, alike({}))
-    assert_trusted(regions, content, style)
-    assert regions.names == ("whole image",)
-    assert regions.whole is None
-    assert {move.target for move in regions.moves} == {"whole image"}
-    assert all(move.reason for move in regions.moves)
-
-
-def test_one_thing_in_both_is_one_region_and_the_rest_may_be_empty():
-    both = sure(stripes(("sky", 4)))
-    regions = semantics.trusted(both, both, alike({}))
-    assert regions.names == ("sky", "everything else")
-    assert regions.content_share == regions.style_share == (1, 0)
-    assert [row.remark for row in semantics.table(regions)] == ["", ""]
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_trust_does_not_depend_on_order_and_accounts_for_every_pixel(seed):
-    rng = np.random.default_rng(2000 + seed)
-    names = [f"n{number}" for number in range(6)]
-    sides = []
-    for _ in range(2):
-        found = random_labels(rng, names)
-        confidence = rng.choice([0.1, 0.5, 0.7, 1.0], len(names)).astype(np.float32)
-        sides.append(found._replace(confidence=confidence[found.labels] * rng.uniform(0.8, 1)))
-    similarity = random_similarity(seed, [*names, "unused"])
-    regions = semantics.trusted(*sides, similarity, threshold=0.9)
-    mixed = [
-        shuffled(side, seed + 3 * number)._replace(confidence=side.confidence) for number, side in enumerate(sides)
-    ]
-    again = semantics.trusted(*mixed, similarity, threshold=0.9)
-    np.testing.assert_array_equal(again.content, regions.content)
-    np.testing.assert_array_equal(again.style, regions.style)
-    assert (again.names, again.moves) == (regions.names, regions.moves)
-    assert_trusted(regions, *sides)
-    for name, share, other in zip(regions.names, regions.content_share, regions.style_share, strict=True):
-        if name not in ("everything else", "whole image"):
-            assert min(share, other) >= semantics.TRUSTED_SHARE
-    assert all(move.reason and 0 < move.share <= 1 for move in regions.moves)
 
 
 # --- likeness by looks

@@ -1,0 +1,158 @@
+"""Which regions of two labelled photographs may take their look from each other. Host code.
+
+A wrong pair costs more than a right one gains: only what is surely the same kind of thing in both is paired, and only
+where the closed-form match of its colours does no harm. All else is `semantics.REST`.
+"""
+
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jpst import faults, pixels
+from jpst.caching import cached
+from jpst.segment import WHOLE, Segmentation
+from jpst.semantics import REST, Move, Regions, Side, WordSimilarity, merge_alike, relabelled, shares_by_name
+
+_BUILT = ("building", "house", "wall", "skyscraper", "hovel", "floor", "ceiling", "road", "sidewalk", "path", "runway")
+_GROWN = ("tree", "grass", "plant", "field", "earth", "sand", "mountain", "hill", "rock", "land", "dirt track")
+_WATER = ("sky", "water", "sea", "lake", "river", "waterfall", "swimming pool")
+STUFF = frozenset((*_BUILT, *_GROWN, *_WATER))
+"""classes of ADE20K that look alike from one photograph to the next: people, vehicles and things have any colour"""
+TRUSTED_SHARE = 0.06  # of each photograph
+TRUSTED_CONFIDENCE = 0.6  # mean probability of a label over its pixels
+KNOWN = 0.4  # probability of a pixel's label; below, what is there counts as unknown
+LOST = 0.02  # of a photograph's strong edges, that the match of the regions' colours may lose or reverse
+SPREAD = 6.0  # CIELAB, as `faults` has it: how far that match may move apart what was alike
+MASKS = 9  # are filled up to so many with empty ones, so that one compiled match serves nearly all pairs
+
+
+def trusted(
+    content: Segmentation, style: Segmentation, similarity: WordSimilarity, *, threshold: float = 0.8
+) -> Regions:
+    """The regions of two labelled photographs that are surely the same kind of thing; all else is `REST`.
+
+    Labels at least `threshold` alike count as one. A region needs `TRUSTED_SHARE` of both photographs and a mean
+    confidence of `TRUSTED_CONFIDENCE` in both; pixels that are less sure than `KNOWN` are nowhere counted. What only
+    one of them has is not given to something else. Without any such region, the whole image is the one region.
+    """
+    sides: dict[Side, Segmentation] = {"content": _known(content), "style": _known(style)}
+    labels = {name for side in sides.values() for name in shares_by_name(side)} - {REST}
+    alike = merge_alike(labels, similarity, threshold)
+    targets = {name: alike.get(name, (name, ""))[0] for name in labels}
+    doubts = {target: _doubt(target, targets, sides) for target in sorted(set(targets.values()))}
+    kept = tuple(sorted(target for target, doubt in doubts.items() if not doubt))
+    moves = []
+    for side, segmentation in sides.items():
+        for name, share in shares_by_name(segmentation).items():
+            if name == REST:
+                reason = "labels that are not sure"
+            elif targets[name] not in kept:
+                reason = doubts[targets[name]]
+            else:
+                reason = alike[name][1] if name in alike else ""
+            home = targets[name] if targets.get(name) in kept else REST
+            moves.append(Move(name, side, share, home if kept else WHOLE, reason))
+    return relabelled(sides, (*kept, REST) if kept else (WHOLE,), moves)
+
+
+def plausible(
+    regions: Regions,
+    content: Float[np.ndarray, "h w 3"],
+    style: Float[np.ndarray, "h2 w2 3"],
+    *,
+    noise: float,
+    gains: tuple[float, float] | None,
+) -> Regions:
+    """The regions whose colours can go to their counterparts' without harm.
+
+    A bright sky over dark hills may not take the black of a sky at night, and half a lake not that of a sky. Regions
+    are given up, each time the one that helps most, until the closed-form match (`pixels.base_look`, with `noise` and
+    `gains`) loses or reverses at most `LOST` of the content's strong edges and has a spread of at most `SPREAD`, or
+    none helps.
+
+    Args:
+      regions: as `trusted` gives them.
+      content, style: sRGB in [0, 1], at the sizes of the label maps.
+    """
+    harm = partial(_harm, content=content, style=style, noise=noise, gains=gains)
+    while regions.whole is not None and harm(regions) > 1:
+        fewer = {name: _without(regions, name) for name in regions.names if name != REST}
+        least = min(fewer, key=lambda name: harm(fewer[name]))
+        if harm(fewer[least]) >= harm(regions):
+            break
+        regions = fewer[least]
+    return regions
+
+
+_base_look = cached(pixels.base_look, static_argnums=(4, 6))
+
+
+def _harm(
+    regions: Regions, content: np.ndarray, style: np.ndarray, noise: float, gains: tuple[float, float] | None
+) -> float:
+    """Of the closed-form match with these regions; 1 is the most that is allowed."""
+    parts, style_parts = (
+        jnp.stack([jnp.asarray(labels == number, jnp.float32) for number in range(max(MASKS, len(regions.names)))])
+        for labels in (regions.content, regions.style)
+    )
+    masks, style_masks = (
+        each if regions.whole is None else each.at[regions.whole].set(1.0) for each in (parts, style_parts)
+    )
+    matched = _base_look(jnp.asarray(content), jnp.asarray(style), masks, style_masks, noise, parts, gains)
+    found = faults.measure(content, np.round(255 * np.clip(np.asarray(matched), 0, 1)) / 255)
+    return max(found.edges_lost / LOST, found.spread / SPREAD)
+
+
+def _without(regions: Regions, name: str) -> Regions:
+    """With the region `name` as a part of `REST`; with nothing else left, the whole image is the one region."""
+    names = tuple(other for other in regions.names if other != name)
+    names = names if len(names) > 1 else (WHOLE,)
+    home = names[-1]
+    numbers = np.int32([names.index(other) if other in names else len(names) - 1 for other in regions.names])
+    reason = "its look would turn light and dark round, or move apart what is alike"
+    at = regions.names.index(name)
+    moves = [move._replace(target=home) if move.target == REST else move for move in regions.moves]
+    for side, shares in (("content", regions.content_share), ("style", regions.style_share)):
+        if not any(move.side == side and move.target == name for move in moves):
+            moves.append(Move(name, side, shares[at], home, reason))
+    moves = [move._replace(target=home, reason=reason) if move.target == name else move for move in moves]
+
+    def added(shares: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(np.bincount(numbers, shares, len(names)).tolist())
+
+    return Regions(
+        names,
+        numbers[regions.content],
+        numbers[regions.style],
+        added(regions.content_share),
+        added(regions.style_share),
+        tuple(moves),
+    )
+
+
+def _known(found: Segmentation) -> Segmentation:
+    """With the pixels whose label is not sure under `REST`."""
+    if found.confidence is None:
+        return found._replace(names=(*found.names, REST))
+    labels = np.where(found.confidence < KNOWN, len(found.names), found.labels).astype(np.int32)
+    return found._replace(labels=labels, names=(*found.names, REST))
+
+
+def _doubt(target: str, targets: dict[str, str], sides: dict[Side, Segmentation]) -> str:
+    """Why a region is not trusted; nothing if it is."""
+    if not set(target.split(" + ")) <= STUFF:
+        return "people, vehicles and things have colours of their own"
+    for side, found in sides.items():
+        members = [number for number, name in enumerate(found.names) if targets.get(name) == target]
+        covered = np.isin(found.labels, members)
+        if not covered.any():
+            other = "style" if side == "content" else "content"
+            return f"only in the {other}"
+        if (share := float(covered.mean())) < TRUSTED_SHARE:
+            return f"{100 * share:.2g} % of the {side} is less than {100 * TRUSTED_SHARE:.2g} %"
+        sure = 1.0 if found.confidence is None else float(found.confidence[covered].mean())
+        if sure < TRUSTED_CONFIDENCE:
+            return f"a confidence of {100 * sure:.0f} % in the {side} is less than {100 * TRUSTED_CONFIDENCE:.0f} %"
+    return ""
