@@ -18,6 +18,8 @@ COMMON_RATIO = 1.5  # of the sides of most cameras' photographs, and of one comm
 NEUTRAL_MEAN, NEUTRAL_MOST, NEUTRAL_SHARE = 2 / 255, 12 / 255, 1e-3
 """of a black and white photograph: mean of max(R, G, B) - min(R, G, B), and the share of pixels where that is larger"""
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709, on the encoded values
+AXES = np.float32([LUMINANCE, np.array([1, -1, 0]) / np.sqrt(2), np.array([1, 1, -2]) / np.sqrt(6)])
+"""the luminance and two axes of colour, on which grey is zero"""
 
 
 def working_size(height: int, width: int, longest: int, multiple: int = 1) -> tuple[int, int]:
@@ -158,7 +160,7 @@ def match_colours(
     style_masks: Float[Array, "r h2 w2"],
     noise: float = 2 / 255,
     parts: Float[Array, "r h w"] | None = None,
-    gains: tuple[float, float] | None = None,
+    gains: tuple[float, float, float] | None = None,
 ) -> Float[Array, "h w 3"]:
     """`content` with the colours of each region carried onto those of the style's region.
 
@@ -169,20 +171,21 @@ def match_colours(
     Regions blend where masks do; a region that the style lacks keeps its colours, as does what no mask covers. The
     result may leave [0, 1].
 
-    `parts`: where each region's map is applied, if not where its colours are measured. `gains`: how far it may shrink
-    and stretch colours (differs from the paper, where that is unbounded); a style without contrast then shrinks
-    nothing.
+    `parts`: where each region's map is applied, if not where its colours are measured. With `gains` it is another map,
+    `_luminance_first`, with bounds; a style without contrast then shrinks nothing.
     """
     parts = content_masks if parts is None else parts
 
     def mapped(content_mask: Array, style_mask: Array, part: Array) -> Array:
         mean, covariance = _colour_moments(content, content_mask, noise)
         target_mean, target_covariance = _colour_moments(style, style_mask, noise)
-        root, inverse_root = _powers(covariance, 0.5), _powers(covariance, -0.5)
-        transport = inverse_root @ _powers(root @ target_covariance @ root, 0.5) @ inverse_root
-        if gains is not None:
+        if gains is None:
+            transport = _optimal(covariance, target_covariance)
+        else:
             spread = jnp.trace(target_covariance) - 3 * noise**2
-            transport = _bounded(transport, gains, spread / (spread + 3 * FLAT**2))
+            trust = spread / (spread + 3 * FLAT**2)
+            bounded = _luminance_first(covariance, target_covariance, gains)
+            transport = trust * bounded + (1 - trust) * jnp.eye(3)
         matched = (content - mean) @ transport + target_mean
         return jnp.where(style_mask.sum() > TRACE, matched, content) * part[..., None]
 
@@ -198,7 +201,7 @@ def base_look(
     style_masks: Float[Array, "r h2 w2"],
     noise: float,
     parts: Float[Array, "r h w"] | None,
-    gains: tuple[float, float] | None,
+    gains: tuple[float, float, float] | None,
 ) -> Float[Array, "h w 3"]:
     """`match_colours`, and where its gains are bounded its ends `rolled_off`: what a transfer starts from."""
     matched = match_colours(content, style, content_masks, style_masks, noise, parts, gains)
@@ -230,10 +233,36 @@ def _colour_moments(image: Array, mask: Array, noise: float) -> tuple[Array, Arr
     return mean, covariance + noise**2 * jnp.eye(3)
 
 
-def _bounded(transport: Array, gains: tuple[float, float], trust: Array) -> Array:
-    """A symmetric map with its gains within bounds, mixed with the identity where there is little trust in it."""
-    values, vectors = jnp.linalg.eigh((transport + transport.T) / 2)
-    return trust * (vectors * jnp.clip(values, *gains)[None]) @ vectors.T + (1 - trust) * jnp.eye(3)
+def _optimal(covariance: Float[Array, "n n"], target: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """The symmetric map of row vectors that carries the one covariance onto the other."""
+    root, inverse_root = _powers(covariance, 0.5), _powers(covariance, -0.5)
+    return inverse_root @ _powers(root @ target @ root, 0.5) @ inverse_root
+
+
+def _luminance_first(covariance: Array, target: Array, gains: tuple[float, float, float]) -> Array:
+    """The map [3, 3] of colours, as row vectors, in which the luminance depends on the luminance alone.
+
+    It scales the luminance, gives each the colour that the target has at it, and carries what is left of the colours by
+    the optimal map: the Knothe-Rosenblatt rearrangement, the second variable being the two chromas. So no edge of light
+    and dark turns round, and colours are stretched less than light: strong colours of a style's one object else become
+    those of a faint shade of the content, which shows as blotches in a sky. `gains`: least, most for luminance, most
+    for colour.
+    """
+    least, most, most_colour = gains
+    ours, theirs = (AXES @ each @ AXES.T for each in (covariance, target))
+    (slope, rest), (target_slope, target_rest) = (_conditional(each) for each in (ours, theirs))
+    gain = jnp.clip(jnp.sqrt(theirs[0, 0] / ours[0, 0]), least, most)
+    values, vectors = jnp.linalg.eigh(_optimal(rest, target_rest))
+    chroma = (vectors * jnp.clip(values, least, most_colour)[None]) @ vectors.T
+    from_luminance = jnp.concatenate([gain[None], gain * target_slope - slope @ chroma])
+    linear = jnp.concatenate([from_luminance[None], jnp.pad(chroma, ((0, 0), (1, 0)))])
+    return AXES.T @ linear @ np.linalg.inv(AXES).T
+
+
+def _conditional(covariance: Float[Array, "3 3"]) -> tuple[Float[Array, "2"], Float[Array, "2 2"]]:
+    """How the last two variables depend on the first, and their covariance apart from that."""
+    slope = covariance[0, 1:] / covariance[0, 0]
+    return slope, covariance[1:, 1:] - covariance[0, 0] * jnp.outer(slope, slope)
 
 
 def _powers(matrix: Float[Array, "n n"], power: float) -> Float[Array, "n n"]:

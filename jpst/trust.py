@@ -63,7 +63,7 @@ def plausible(
     style: Float[np.ndarray, "h2 w2 3"],
     *,
     noise: float,
-    gains: tuple[float, float] | None,
+    gains: tuple[float, float, float] | None,
 ) -> Regions:
     """The regions whose colours can go to their counterparts' without harm.
 
@@ -90,7 +90,7 @@ _base_look = cached(pixels.base_look, static_argnums=(4, 6))
 
 
 def _harm(
-    regions: Regions, content: np.ndarray, style: np.ndarray, noise: float, gains: tuple[float, float] | None
+    regions: Regions, content: np.ndarray, style: np.ndarray, noise: float, gains: tuple[float, float, float] | None
 ) -> float:
     """Of the closed-form match with these regions; 1 is the most that is allowed."""
     parts, style_parts = (
