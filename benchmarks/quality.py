@@ -42,7 +42,7 @@ class Arguments:
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PAIRS")]
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     preset: Preset = "balanced"
-    segmenter: Literal["auto", "cluster", "pspnet", "none"] = "auto"
+    segmenter: Literal["auto", "pspnet", "deeplab", "scene", "cluster", "none"] = "auto"
     """auto takes the hand-made masks; the others do not look at them"""
     shape: Literal["common", "own"] = "common"
     """of the working pictures"""

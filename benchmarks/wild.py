@@ -44,7 +44,7 @@ class Arguments:
     photographs: Path | None = None
     """folder that the table's files are in (default: FOLDER/../photos)"""
     preset: Preset = "balanced"
-    segmenter: Literal["auto", "cluster", "pspnet", "none"] = "auto"
+    segmenter: Literal["auto", "pspnet", "deeplab", "scene", "cluster", "none"] = "auto"
     width: int = WIDTH
     """of a picture on a sheet, in pixels"""
     rows: int = 5
