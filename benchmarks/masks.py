@@ -3,9 +3,10 @@
     python benchmarks/masks.py PAIRS [-o OUT] [--segmenters deeplab scene cluster]
 
 PAIRS as pairs.py tells. At 1/8 of the working size every region found takes the hand-made region that most of its
-pixels (of both photographs) have; the intersection over union is averaged over the hand-made regions. "Mispaired" is
-the share of the content's pixels whose region is, in the style, mostly another hand-made region than theirs. Beside
-them a plain k-means on VGG19's features, with two clusters more than there are hand-made regions.
+pixels (of both photographs) have; the intersection over union is averaged over the hand-made regions. "Paired" is the
+share of the content's pixels that take their look from a region of the style: not "everything else", nor a photograph
+that is one region. "Mispaired" is the share of them whose region is, in the style, mostly another hand-made region than
+theirs. Beside them a plain k-means on VGG19's features, with two clusters more than there are hand-made regions.
 """
 
 import dataclasses
@@ -41,7 +42,7 @@ class Arguments:
 def main() -> None:
     arguments = tyro.cli(Arguments)
     caching.enable()
-    print(f"device: {jax.devices()[0].device_kind}; intersection over union with hand-made masks / mispaired")
+    print(f"device: {jax.devices()[0].device_kind}; intersection over union with hand-made masks / paired / mispaired")
     variables = jpst.load_networks().vgg19
     rows = []
     for folder in sorted(at for at in arguments.folder.iterdir() if (at / "content_seg.png").is_file()):
@@ -50,17 +51,16 @@ def main() -> None:
         shapes = [_cells(photograph.pixels.shape) for photograph in photographs]
         truth = [_sampled(each.labels, *shape) for each, shape in zip(painted, shapes, strict=True)]
         maps = {name: _found(name, photographs, variables) for name in arguments.segmenters}
-        maps["k-means"] = _kmeans([each.pixels for each in photographs], variables, 2 + len(painted[0].names))
+        maps["k-means"] = _kmeans([each.pixels for each in photographs], variables, 2 + len(painted[0].names)), None
         row = {}
-        for name, found in maps.items():
+        for name, (found, unpaired) in maps.items():
             sampled = [_sampled(labels, *shape) for labels, shape in zip(found, shapes, strict=True)]
-            row[name] = _agreement(sampled, truth), _mispaired(sampled, truth)
+            row[name] = _agreement(sampled, truth), *_pairing(sampled, truth, unpaired)
         rows.append(row)
-        print(
-            folder.name, *(f"{name} {iou:.2f} / {bad:.2f}" for name, (iou, bad) in row.items()), sep="   ", flush=True
-        )
+        text = (f"{name} {iou:.2f} / {paired:.2f} / {bad:.2f}" for name, (iou, paired, bad) in row.items())
+        print(folder.name, *text, sep="   ", flush=True)
         if arguments.output:
-            ours = maps[arguments.segmenters[0]]
+            ours, _ = maps[arguments.segmenters[0]]
             _draw(
                 [each.pixels for each in photographs],
                 [each.labels for each in painted],
@@ -68,13 +68,20 @@ def main() -> None:
                 arguments.output / f"{folder.name}.png",
             )
     for name in rows[0]:
-        print("mean of {}: {} {:.3f} / {:.3f}".format(len(rows), name, *np.mean([row[name] for row in rows], axis=0)))
+        print(
+            "mean of {}: {} {:.3f} / {:.3f} / {:.3f}".format(
+                len(rows), name, *np.mean([row[name] for row in rows], axis=0)
+            )
+        )
 
 
-def _found(segmenter: str, photographs: list[image.Photograph], variables: object) -> list[np.ndarray]:
+def _found(
+    segmenter: str, photographs: list[image.Photograph], variables: object
+) -> tuple[list[np.ndarray], int | None]:
+    """Both label maps, and the label of what is paired with nothing."""
     recipe = jpst.Recipe(segmenter=segmenter)  # pyright: ignore[reportArgumentType]
     found = regions.find((photographs[0], photographs[1]), None, recipe, variables).regions
-    return [found.content, found.style]
+    return [found.content, found.style], 0 if len(found.names) == 1 else found.whole
 
 
 def _cells(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -82,11 +89,12 @@ def _cells(shape: tuple[int, ...]) -> tuple[int, int]:
     return round(shape[0] * scale), round(shape[1] * scale)
 
 
-def _mispaired(found: list[np.ndarray], truth: list[np.ndarray]) -> float:
-    """Share of the content's cells whose region is mostly something else in the style."""
+def _pairing(found: list[np.ndarray], truth: list[np.ndarray], unpaired: int | None) -> tuple[float, float]:
+    """Shares of the content's cells: those that are paired, and those whose region is mostly another in the style."""
     votes = np.zeros((max(each.max() for each in found) + 1, max(each.max() for each in truth) + 1))
     np.add.at(votes, (found[1].ravel(), truth[1].ravel()), 1)
-    return float(np.mean(votes.argmax(1)[found[0]] != truth[0]))
+    paired = found[0] != (-1 if unpaired is None else unpaired)
+    return float(np.mean(paired)), float(np.mean(paired & (votes.argmax(1)[found[0]] != truth[0])))
 
 
 def _sampled(labels: np.ndarray, height: int, width: int) -> np.ndarray:
