@@ -89,7 +89,8 @@ class Transfer:
                 console.print(f"Warning: {short}", style="yellow", soft_wrap=True)
             told = {**record.describe(job), **estimate._asdict()}
             return streams.say_json(told) if self.json else None
-        terminal.fetch_if_missing("vgg19", console)
+        if self.recipe.optimises:
+            terminal.fetch_if_missing("vgg19", console)
         with terminal.steps_bar(job.levels, console) as advance:
 
             def on_step(now: "pyramid.Progress") -> None:

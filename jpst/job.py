@@ -48,7 +48,7 @@ def prepare_job(
         labelling.fetch_deeplab()
     by_features = regions.needs_vgg19(regions.choose(masks, recipe))
     with ThreadPoolExecutor() as pool:
-        here = by_features or weights.find("vgg19") is not None
+        here = by_features or (recipe.optimises and weights.find("vgg19") is not None)
         coming = pool.submit(loading.load_vgg19, recipe) if here and networks is None else None
         reading = pool.submit(image.read, style)
         original = image.read(content, metadata=True)

@@ -93,15 +93,7 @@ def prepare(
         relevant = (recipe.content_layers, recipe.style_layers, recipe.objective)
         masks = (content_masks, style_masks, content_parts)
         content_targets, style_targets = _targets(own, other, *masks, *relevant)
-        start = _first(
-            content,
-            style,
-            *masks,
-            networks.vgg19["preprocessing"],
-            recipe.start,
-            recipe.matched_noise,
-            recipe.matched_gains,
-        )
+        start = first_image(content, style, *masks, recipe=recipe, preprocessing=networks.vgg19["preprocessing"])
     if recipe.grams == "gathered" and not any(isinstance(mask, Tracer) for mask in jax.tree.leaves(style_targets)):
         style_targets = {name: losses.by_pairs(target) for name, target in style_targets.items()}
     scale = 1.0 if recipe.objective == "paper" else 1.0 / (content.shape[0] * content.shape[1])
@@ -109,6 +101,25 @@ def prepare(
     return Targets(
         content_targets, style_targets, laplacian, jnp.float32(scale), start, _edges(content), tuple(coarse), view
     )
+
+
+def first_image(
+    content: Float[Array, "h w 3"],
+    style: Float[Array, "h2 w2 3"],
+    content_masks: Float[Array, "r h w"],
+    style_masks: Float[Array, "r h2 w2"],
+    content_parts: Float[Array, "r h w"] | None = None,
+    *,
+    recipe: Recipe,
+    preprocessing: PyTree = None,
+) -> Float[Array, "h w 3"]:
+    """What the optimisation starts from, but for the noise of "noise"; arguments as in `prepare`.
+
+    It may leave [0, 1]. `preprocessing`: VGG19's, which a recipe that starts from noise needs.
+    """
+    masks = content_masks, style_masks, content_parts
+    bounds = recipe.matched_noise, recipe.matched_gains
+    return _first(content, style, *masks, preprocessing, recipe.start, *bounds)
 
 
 def _precision(recipe: Recipe) -> AbstractContextManager[None]:
@@ -152,7 +163,6 @@ def _targets(own, other, content_masks, style_masks, content_parts, content_laye
 
 @partial(cached, static_argnums=(6, 7, 8))
 def _first(content, style, content_masks, style_masks, content_parts, preprocessing, start, noise, gains):
-    """The first image, but for the noise of "noise"."""
     if start == "matched":
         return pixels.base_look(content, style, content_masks, style_masks, noise, content_parts, gains)
     if start == "style":

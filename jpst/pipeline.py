@@ -91,7 +91,7 @@ def execute(
     started = time.perf_counter()
     hyper = hyper or Hyperparameters.preset(recipe.name)
     _check_numbers(hyper, seed, strength)
-    networks, checkpoints = (networks, "given by the caller") if networks else loading.load(recipe, hyper, job.vgg19)
+    networks, checkpoints = _networks(job, recipe, hyper, networks)
     content = pixels.neutral(job.content.pixels) if job.neutral else job.content.pixels
     climbed = pyramid.climb(
         Picture(content, job.found.regions.content, job.content.alpha, job.found.regions.whole),
@@ -130,6 +130,13 @@ def execute(
             "peak_memory_bytes": record.peak_memory(),
         },
     )
+
+
+def _networks(job: Job, recipe: Recipe, hyper: Hyperparameters, given: Networks | None) -> tuple[Networks, Any]:
+    """The networks of the steps, none where there are no steps, and for the record where they come from."""
+    if given is not None:
+        return given, "given by the caller"
+    return loading.load(recipe, hyper, job.vgg19) if recipe.optimises else (Networks(None), {})
 
 
 def _check_numbers(hyper: Hyperparameters, seed: int, strength: float) -> None:

@@ -16,7 +16,7 @@ from jpst import highres, pixels, projection
 from jpst.errors import JpstError
 from jpst.losses import Targets
 from jpst.models import vgg19
-from jpst.optimise import Networks, Result, State, Status, compile_transfer, init, prepare, transfer
+from jpst.optimise import Networks, Result, State, Status, compile_transfer, first_image, init, prepare, transfer
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions import soft_masks
 
@@ -171,6 +171,8 @@ def climb(
       The levels reached, the result being the last one's. Ctrl-C ends the climb, as does a loss that is not finite;
       the last level then holds the best image so far. A plateau ends only the level that it is met on.
     """
+    if not recipe.optimises:
+        return [_unoptimised(content, style, regions, levels[-1], recipe)]
     height, width = levels[-1].content
     if height <= width or recipe.shape == "own" or networks.nima is not None:  # whose kernels may not be square
         return _climb(content, style, regions, levels, networks, hyper, recipe, bounds, key, on_step)
@@ -180,6 +182,33 @@ def climb(
     turned = partial(_climb, *pictures, regions, levels, networks, hyper, recipe, bounds, key)
     climbed = turned(lambda now: on_step(now.turned()))
     return [one.turned() for one in climbed]
+
+
+def _unoptimised(content: Picture, style: Picture, regions: int, level: Level, recipe: Recipe) -> Climbed:
+    """The first image of a level as its result: no network is asked."""
+    started = time.perf_counter()
+    scene = _scene(content, style, regions, level, recipe)
+    image = first_image(scene.content, scene.style, *scene.measured, scene.parts, recipe=recipe)
+    seconds = time.perf_counter() - started
+    return Climbed(level, scene.content, image, {"total": []}, seconds, Status.FINE, False, False)
+
+
+class _Scene(NamedTuple):
+    """Two photographs at a level's size, and the masks of their regions."""
+
+    content: Float[Array, "h w 3"]
+    style: Float[Array, "h2 w2 3"]
+    parts: Float[Array, "r h w"]
+    """where each region of the content lies"""
+    measured: tuple[Float[Array, "r h w"], Float[Array, "r h2 w2"]]
+    """where the colours and features of each are measured, in both"""
+
+
+def _scene(content: Picture, style: Picture, regions: int, level: Level, recipe: Recipe) -> _Scene:
+    small, parts = _at_size(content, level.content, regions, recipe)
+    small_style, style_parts = _at_size(style, level.style, regions, recipe)
+    measured = _measured(parts, content.whole), _measured(style_parts, style.whole)
+    return _Scene(small, small_style, parts, measured)
 
 
 class _Ready(NamedTuple):
@@ -242,13 +271,12 @@ def _ready(
     key: Array | None,
 ) -> _Ready:
     """All that a level needs but its first image."""
-    own, parts = _at_size(content, level.content, regions, recipe)
-    other, other_parts = _at_size(style, level.style, regions, recipe)
-    masks = _measured(parts, content.whole), _measured(other_parts, style.whole)
-    targets = prepare(own, other, *masks, networks, recipe=recipe, content_parts=parts)
+    scene = _scene(content, style, regions, level, recipe)
+    arrays = scene.content, scene.style, *scene.measured
+    targets = prepare(*arrays, networks, recipe=recipe, content_parts=scene.parts)
     state = init(targets, hyper, recipe=recipe, key=key)
     compile_transfer(state, targets, hyper, networks, recipe=recipe, steps=chunk_length(level.steps))
-    return _Ready(own, parts, targets, state)
+    return _Ready(scene.content, scene.parts, targets, state)
 
 
 def _at_size(picture: Picture, size: tuple[int, int], regions: int, recipe: Recipe) -> tuple[Array, Array]:

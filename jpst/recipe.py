@@ -12,7 +12,7 @@ from jpst import ranges
 from jpst.errors import JpstError
 from jpst.ranges import Range
 
-Preset = Literal["balanced", "fast", "quality", "paper", "readme", "paper-fast"]
+Preset = Literal["preview", "fast", "balanced", "quality", "paper", "readme", "paper-fast"]
 
 
 class Hyperparameters(NamedTuple):
@@ -174,6 +174,11 @@ class Recipe:
             if offered and getattr(self, field.name) not in offered:
                 ranges.refuse(field.name, getattr(self, field.name), f"one of {', '.join(offered)}")
 
+    @property
+    def optimises(self) -> bool:
+        """Whether any network is asked what the picture looks like; without, the result is the base look."""
+        return any(self.iterations) or self.start == "noise"
+
     @staticmethod
     def preset(name: str) -> "Recipe":
         """The choices of a preset; `JpstError` listing the presets for an unknown name."""
@@ -216,8 +221,9 @@ _OURS = Hyperparameters(
 )
 
 PRESETS: dict[str, tuple[Recipe, Hyperparameters]] = {
-    "balanced": (Recipe(), _OURS),
+    "preview": (Recipe(name="preview", iterations=(0,)), _OURS),
     "fast": (Recipe(name="fast", size=128, iterations=(20,)), _OURS),
+    "balanced": (Recipe(), _OURS),
     "quality": (
         Recipe(name="quality", size=384, iterations=(60, 20)),
         _OURS._replace(edge_weight=0.3),

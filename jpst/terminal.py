@@ -110,6 +110,9 @@ def steps_bar(levels: tuple[pyramid.Level, ...], console: Console) -> Iterator[C
     work = sum(level.steps * level.content[0] * level.content[1] for level in levels)  # time goes with the pixels
     steps = sum(level.steps for level in levels)
     task = bar.add_task("", total=work, step=f"0/{steps}")
+    if not steps:
+        yield lambda _: None
+        return
 
     def advance(now: pyramid.Progress) -> None:
         bar.update(task, advance=now.chunk * now.level.content[0] * now.level.content[1], step=f"{now.step}/{steps}")

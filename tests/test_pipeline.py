@@ -6,6 +6,7 @@ import io
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
@@ -380,3 +381,21 @@ def test_a_style_with_a_little_colour_is_not_black_and_white(stylize, arrays):
     run = stylize(arrays[0], style)
     assert np.ptp(run.image, axis=-1).max() > 0.05
     assert record.BLACK_AND_WHITE not in run.record["notes"]
+
+
+def test_a_preview_is_the_base_look_and_asks_no_network(photograph, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("no network is needed")
+
+    monkeypatch.setattr(loading, "load", refuse)
+    monkeypatch.setattr(loading, "load_vgg19", refuse)
+    content, style = photograph(48, 64), photograph(40, 56, seed=1)
+    recipe = dataclasses.replace(Recipe.preset("preview"), size=64, size_multiple=8, shape="own", segmenter="none")
+    run = pipeline.stylize(content, style, recipe=recipe)
+    masks = jnp.ones((1, 48, 64)), jnp.ones((1, 40, 56))
+    expected = pixels.base_look(
+        jnp.asarray(content), jnp.asarray(style), *masks, recipe.matched_noise, None, recipe.matched_gains
+    )
+    np.testing.assert_allclose(run.photograph.pixels, expected, atol=1e-4)
+    assert run.record["checkpoints"] == {}
+    assert not run.interrupted
