@@ -13,7 +13,7 @@ from jpst.caching import cached
 
 TRACE = 1e-6  # pixels: less of a region than this is none
 FLAT = 0.02  # standard deviation of a style's colours at which half of its contrast is taken for contrast
-KNEE = 0.25  # of the range at either end: what is compressed where values left it
+KNEE = 0.15  # of the range at either end: what is compressed where values left it
 COMMON_RATIO = 1.5  # of the sides of most cameras' photographs, and of one common shape to the next
 NEUTRAL_MEAN, NEUTRAL_MOST, NEUTRAL_SHARE = 2 / 255, 12 / 255, 1e-3
 """of a black and white photograph: mean of max(R, G, B) - min(R, G, B), and the share of pixels where that is larger"""

@@ -19,9 +19,7 @@ from jpst.pixels import LUMINANCE
 
 CELLS = 24  # of the grid along the picture's longest side
 SHADES = 8  # levels of brightness in the grid
-REACH = 4.0  # cells: standard deviation of the window that a map is fitted over, a sixth of the picture
 SHADE_REACH = 1.0  # the same in levels of brightness
-PULL = 0.2  # samples that follow the region's one map, for each sample in the window
 RIDGE = 1e-5  # variance, in [0, 1] squared, below which a window's colours count as one
 
 TEXTURE_WINDOW = 1 / 140  # of the longest side, for that deviation
@@ -34,15 +32,20 @@ class Bounds(NamedTuple):
 
     furthest: float
     """from the base, distance in RGB; a tenth of that stays as it is, to a hundredth"""
+    reach: float
+    """standard deviation of the window that a map is fitted over, in cells: of `CELLS`, along the longest side"""
+    pull: float
+    """samples that follow the region's one map, for each sample in the window"""
     texture: float
     """standard deviation of the content's luminance where half of what the family lacks is kept"""
+    detail: float | None
+    """of the longest side: what the family lacks is kept where it is finer than this; all of it if None"""
 
 
-CLOSE = Bounds(furthest=0.15, texture=0.04)
-"""where regions were found by a network, or none are known"""
-WIDE = Bounds(furthest=0.3, texture=0.02)
-"""where a person painted the regions: of five public pairs with hand-made masks the style distance is 0.325, not 0.355,
-and the edge SSIM 0.877, not 0.884"""
+CLOSE = Bounds(furthest=0.1, reach=12.0, pull=5.0, texture=0.04, detail=1 / 60)
+"""where regions were found by a network, or none are known: nearly one map for each region and brightness"""
+WIDE = Bounds(furthest=0.3, reach=4.0, pull=0.2, texture=0.02, detail=None)
+"""where a person painted the regions: colours may also change from place to place"""
 
 
 class Grid(NamedTuple):
@@ -65,8 +68,12 @@ def project(
       content, result, base: sRGB-encoded RGB; `content` in [0, 1], the others may leave it.
       masks: of the regions, non-negative; what none covers (transparent parts) stays as it is in `result`.
     """
-    smooth = nearest(content, result, masks)
-    detailed = smooth + texture(content, bounds.texture)[..., None] * (result - smooth)
+    smooth = nearest(content, result, masks, bounds)
+    lacking = result - smooth
+    if bounds.detail is not None:
+        width = bounds.detail * max(content.shape[:2])
+        lacking = lacking - ndimage.gaussian_filter(lacking, (width, width, 0))
+    detailed = smooth + texture(content, bounds.texture)[..., None] * lacking
     covered = masks.sum(0)[..., None] > LEAST
     return np.where(covered, near(detailed, np.clip(base, 0, 1), bounds.furthest), result).astype(np.float32)
 
@@ -80,7 +87,10 @@ def near(
 
 
 def nearest(
-    content: Float[np.ndarray, "h w 3"], result: Float[np.ndarray, "h w 3"], masks: Float[np.ndarray, "r h w"]
+    content: Float[np.ndarray, "h w 3"],
+    result: Float[np.ndarray, "h w 3"],
+    masks: Float[np.ndarray, "r h w"],
+    bounds: Bounds = WIDE,
 ) -> Float[np.ndarray, "h w 3"]:
     """`project` without any detail that the family lacks."""
     grid = _grid(content)
@@ -89,7 +99,7 @@ def nearest(
     total, covered = np.zeros_like(wanted), np.zeros(len(wanted))
     for mask in masks.reshape(len(masks), -1).astype(np.float64):
         if mask.max(initial=0) > LEAST:
-            maps = (grid.weights @ _maps(grid, colours, wanted, mask)).reshape(-1, 4, 3)
+            maps = (grid.weights @ _maps(grid, colours, wanted, mask, bounds)).reshape(-1, 4, 3)
             total += mask[:, None] * np.einsum("pa,pab->pb", colours, maps)
             covered += mask
     mapped = np.where(covered[:, None] > LEAST, total / np.maximum(covered, LEAST)[:, None], wanted)
@@ -116,7 +126,7 @@ def _grid(content: np.ndarray) -> Grid:
     return Grid(shape, csr_array((np.concatenate(weights), indices), shape=(height * width, int(np.prod(shape)))))
 
 
-def _maps(grid: Grid, colours: np.ndarray, wanted: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _maps(grid: Grid, colours: np.ndarray, wanted: np.ndarray, mask: np.ndarray, bounds: Bounds) -> np.ndarray:
     """The affine map of each cell [cells, 12] for the pixels of one region, by weighted least squares."""
     squares = (colours[:, :, None] * colours[:, None, :]).reshape(-1, 16)
     products = (colours[:, :, None] * wanted[:, None, :]).reshape(-1, 12)
@@ -126,11 +136,11 @@ def _maps(grid: Grid, colours: np.ndarray, wanted: np.ndarray, mask: np.ndarray)
     identity = np.eye(4, 3)
     square, product = whole[:16].reshape(4, 4), whole[16:].reshape(4, 3)
     one = np.linalg.solve(square + ridge, product + ridge @ identity)
-    for axis, reach in enumerate((REACH, REACH, SHADE_REACH)):
+    for axis, reach in enumerate((bounds.reach, bounds.reach, SHADE_REACH)):
         moments = ndimage.gaussian_filter1d(moments.reshape(*grid.shape, -1), reach, axis=axis, mode="constant")
     moments = moments.reshape(-1, 28)
     mass = moments[:, 15] + 1e-9  # a cell that nothing is near to has the region's map
-    pulled = (PULL * mass + 1e-6)[:, None, None]
+    pulled = (bounds.pull * mass + 1e-6)[:, None, None]
     left = moments[:, :16].reshape(-1, 4, 4) + pulled * square + mass[:, None, None] * ridge
     right = moments[:, 16:].reshape(-1, 4, 3) + pulled * (square @ one) + mass[:, None, None] * (ridge @ one)
     return np.linalg.solve(left, right).reshape(-1, 12)

@@ -5,13 +5,14 @@ import pytest
 from scipy import ndimage
 
 from jpst import faults, projection
+from jpst.projection import CLOSE, WIDE
 
 SIZE = (120, 176)
 
 
 def project(content, result, masks):
     """With the nearest picture of the family as the base, from which the result is not far."""
-    return projection.project(content, result, projection.nearest(content, result, masks), masks)
+    return projection.project(content, result, projection.nearest(content, result, masks), masks, WIDE)
 
 
 def whole(picture: np.ndarray) -> np.ndarray:
@@ -84,7 +85,8 @@ def blotches(size: tuple[int, int], width: float) -> np.ndarray:
 
 def test_blotches_in_an_even_sky_are_removed(landscape):
     result = landscape + 0.06 * blotches(landscape.shape[:2], 5) * np.float32([1, -0.2, -0.5])
-    mended = project(landscape, result, whole(landscape))
+    base = projection.nearest(landscape, result, whole(landscape), CLOSE)
+    mended = projection.project(landscape, result, base, whole(landscape), CLOSE)
     sky = slice(0, 120), slice(130, 340)
     left = np.std((mended - landscape)[sky]) / np.std((result - landscape)[sky])
     assert left < 0.3
@@ -97,7 +99,7 @@ def test_blotches_in_an_even_sky_are_removed(landscape):
 def test_detail_is_kept_where_the_photograph_has_texture(landscape):
     detail = 0.01 * blotches(landscape.shape[:2], 1)
     result = landscape + detail
-    kept = projection.project(landscape, result, landscape, whole(landscape)) - landscape
+    kept = projection.project(landscape, result, landscape, whole(landscape), WIDE) - landscape
     ground, sky = slice(180, 235), slice(10, 110)
     assert np.std(kept[ground]) > 0.6 * np.std(detail[ground])
     assert np.std(kept[sky, 150:]) < 0.15 * np.std(detail[sky, 150:])
@@ -264,9 +266,9 @@ def test_the_map_of_a_cell_is_the_weighted_least_squares_fit(photograph, cell):
     grid = projection._grid(content)
     colours = np.concatenate([content, np.ones((30, 44, 1))], -1).reshape(-1, 4).astype(np.float64)
     wanted, weight = result.reshape(-1, 3).astype(np.float64), mask.ravel()
-    actual = projection._maps(grid, colours, wanted, weight).reshape(*grid.shape, 4, 3)[cell]
+    actual = projection._maps(grid, colours, wanted, weight, WIDE).reshape(*grid.shape, 4, 3)[cell]
 
-    reaches = projection.REACH, projection.REACH, projection.SHADE_REACH
+    reaches = WIDE.reach, WIDE.reach, projection.SHADE_REACH
     axes = [window(count, at, reach) for count, at, reach in zip(grid.shape, cell, reaches, strict=True)]
     around = np.einsum("i,j,k->ijk", *axes).ravel()
     near = weight * (grid.weights @ around)
@@ -279,7 +281,7 @@ def test_the_map_of_a_cell_is_the_weighted_least_squares_fit(photograph, cell):
     share = weight / weight.sum()
     one = fitted(share, ridge, ridge @ np.eye(4, 3))
     mass = near.sum()
-    everywhere = projection.PULL * mass * (colours * share[:, None]).T @ colours
+    everywhere = WIDE.pull * mass * (colours * share[:, None]).T @ colours
     expected = fitted(near, everywhere + mass * ridge, (everywhere + mass * ridge) @ one)
     np.testing.assert_allclose(actual, expected, atol=2e-3)
     np.testing.assert_allclose(colours @ actual, colours @ expected, atol=2e-3)
@@ -305,3 +307,26 @@ def test_no_colour_goes_far_from_the_base(landscape):
     assert np.linalg.norm(mended, axis=-1).max() < 0.15
     np.testing.assert_allclose(np.cross(mended, far - base), 0, atol=1e-6)  # the same direction
     np.testing.assert_array_equal(projection.near(base, base, 0.15), base)
+
+
+# ---- Close bounds, where nobody painted the regions
+
+
+def test_close_bounds_leave_no_colour_that_drifts_from_place_to_place(content):
+    place = np.linspace(0, np.pi, SIZE[1], dtype=np.float32)
+    drift = 0.08 * np.sin(place)[None, :, None] * np.float32([1, 0, -1])
+    drift = drift - drift.mean((0, 1))
+    left = [
+        projection.project(content, content + drift, content, whole(content), bounds) - content
+        for bounds in (CLOSE, WIDE)
+    ]
+    close, wide = (float(np.abs(each).mean() / np.abs(drift).mean()) for each in left)
+    assert close < 0.4 < wide
+
+
+def test_close_bounds_keep_fine_detail_where_the_photograph_is_textured(content):
+    rough = np.clip(content + np.random.default_rng(2).normal(0, 0.15, content.shape), 0, 1).astype(np.float32)
+    grain = np.random.default_rng(3).normal(0, 0.02, content.shape).astype(np.float32)
+    kept = projection.project(rough, rough + grain, rough, whole(content), CLOSE) - rough
+    assert np.corrcoef(kept.ravel(), grain.ravel())[0, 1] > 0.9
+    assert kept.std() > 0.5 * grain.std()
