@@ -384,7 +384,7 @@ def test_stripes_without_solid_ground():
     ],
 )
 def test_arrays_of_another_kind(mask):
-    with pytest.raises(MaskError, match=r"style mask is an array of .*Needed is uint8 \[height, width, 3\]"):
+    with pytest.raises(MaskError, match=r"style mask: expected uint8 \[height, width, 3\] .*, got "):
         segment.from_painted(paint(BLACK), mask)
 
 
