@@ -74,8 +74,8 @@ def shortage(
     fits, if there is one.
     """
     room = room or Room.here()
-    needed, there = _needed(content, style, recipe, room)
-    if needed <= there:
+    needed, available = _needed(content, style, recipe, room)
+    if needed <= available:
         return None
     where = "memory" if room.device is None else "memory on host or accelerator"
     fitting = _largest(recipe, lambda smaller: _fits(content, style, smaller, room))
@@ -85,14 +85,14 @@ def shortage(
         else "No smaller --size fits either: end other programs, or make the photographs smaller."
     )
     return ShortMemoryError(
-        f"The transfer at size {recipe.size} needs about {_gib(needed)} of {where}, but {_gib(there)} are available: "
-        f"the system would stop it half-way. {advice}"
+        f"The transfer at size {recipe.size} needs about {_gib(needed)} of {where}, but {_gib(available)} are "
+        f"available: the system would stop it half-way. {advice}"
     )
 
 
 def _fits(content: tuple[int, int], style: tuple[int, int], recipe: Recipe, room: Room) -> bool:
-    needed, there = _needed(content, style, recipe, room)
-    return needed <= there
+    needed, available = _needed(content, style, recipe, room)
+    return needed <= available
 
 
 def _needed(content: tuple[int, int], style: tuple[int, int], recipe: Recipe, room: Room) -> tuple[float, float]:
@@ -103,7 +103,7 @@ def _needed(content: tuple[int, int], style: tuple[int, int], recipe: Recipe, ro
     if room.device is None:
         host, device = host + device, 0.0
     needs = [(host, room.host), (device, room.device)]
-    known = [(need, float(there)) for need, there in needs if there is not None]
+    known = [(need, float(limit)) for need, limit in needs if limit is not None]
     return max(known, key=lambda each: each[0] / max(each[1], 1.0), default=(0.0, 0.0))
 
 

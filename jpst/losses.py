@@ -64,7 +64,7 @@ class Targets(NamedTuple):
 
 
 def content_target(features: Float[Array, "h w c"], objective: str) -> ContentTarget:
-    """The target of `content_loss`: "relative" divides by the mean square of the content's features, "paper" does not."""
+    """The target of `content_loss`: "relative" divides by the mean square of the features, "paper" does not."""
     weight = 1.0 if objective == "paper" else 1.0 / jnp.maximum(jnp.mean(features**2), 1e-12)
     return ContentTarget(features, jnp.float32(weight))
 
@@ -140,7 +140,7 @@ def style_loss(features: Float[Array, "h w c"], target: StyleTarget) -> Float[Ar
 
 
 def view(size: int, height: int, width: int) -> View:
-    """The resize of an image [height, width, 3] to a square of `size` pixels, whatever its ratio, as NIMA was trained."""
+    """The resize of an image [height, width, 3] of any ratio to a square of `size` pixels, as for NIMA's training."""
     return View(*(pixels.resize(jnp.eye(side)[..., None], size, side)[..., 0] for side in (height, width)))
 
 

@@ -19,11 +19,11 @@ from jpst.regions import Found, Source
 
 BLACK_AND_WHITE = "The style is black and white, so the result is, too."
 _SAID = {
-    "edges_lost": "{:.0%} of the photograph's outlines are lost",
-    "spread": "places of one colour have come apart",
-    "halo": "there is a glow or a ghost beside outlines",
-    "new_edges": "{:.0%} of its even places have outlines that were not there",
-    "banding": "{:.0%} of its smooth places are broken into bands",
+    "edges_lost": "{:.0%} of the photograph's edges are lost",
+    "spread": "areas of one colour have drifted apart",
+    "halo": "there are halos or ghost edges",
+    "new_edges": "{:.0%} of its flat areas have new edges",
+    "banding": "{:.0%} of its smooth areas show banding",
 }
 
 

@@ -79,12 +79,12 @@ def from_painted(content_colours: np.ndarray, style_colours: np.ndarray) -> tupl
     centres, regions = mask_colours.main(colours, np.sum(shares, axis=0))
     labels, pure = mask_colours.regions_of(colours, centres, regions)
     solids = [_solid(labels[index]) for index in indices]
-    kept = _regions_kept(solids, len(centres))
+    present = _regions_kept(solids, len(centres))
     for side, share, solid in zip(images, shares, solids, strict=True):
         _check_painted(share, pure, side)
-        _check_thick(np.isin(solid, kept), side)
-    _check_count(len(kept))
-    return _segmentations(solids, kept, mask_colours.names_of(centres[kept]), len(centres))
+        _check_thick(np.isin(solid, present), side)
+    _check_count(len(present))
+    return _segmentations(solids, present, mask_colours.names_of(centres[present]), len(centres))
 
 
 def from_indexed(
@@ -222,17 +222,17 @@ def _differ_a_little(colours: np.ndarray, indices: list[np.ndarray]) -> bool:
 def _by_value(indices: list[np.ndarray], names: list[str]) -> tuple[Segmentation, Segmentation]:
     """Segments exact masks: each value with a solid area is a region; specks and slivers get the nearest region."""
     solids = [_solid(index) for index in indices]
-    kept = _regions_kept(solids, len(names))
+    present = _regions_kept(solids, len(names))
     for side, solid in zip(("content", "style"), solids, strict=True):
-        _check_thick(np.isin(solid, kept), side)
-    return _segmentations(solids, kept, [names[number] for number in kept], len(names))
+        _check_thick(np.isin(solid, present), side)
+    return _segmentations(solids, present, [names[number] for number in present], len(names))
 
 
 def _segmentations(
-    solids: list[np.ndarray], kept: np.ndarray, names: list[str], count: int
+    solids: list[np.ndarray], present: np.ndarray, names: list[str], count: int
 ) -> tuple[Segmentation, Segmentation]:
-    """Segmentations from solid areas with the values `kept` of `count`, named `names`, spread over all other pixels."""
-    renumber = _renumbering(kept, names, count)
+    """Segmentations from solid areas with the values `present` of `count`, called `names`, spread over all pixels."""
+    renumber = _renumbering(present, names, count)
     content, style = (Segmentation(_spread(renumber[solid]), tuple(sorted(names))) for solid in solids)
     return content, style
 
@@ -269,10 +269,10 @@ def _check_count(count: int) -> None:
         )
 
 
-def _renumbering(kept: np.ndarray, names: list[str], count: int) -> np.ndarray:
+def _renumbering(present: np.ndarray, names: list[str], count: int) -> np.ndarray:
     """Maps the number of a main colour to the position of its name in sorted order; index -1 maps to -1."""
     renumber = np.full(count + 1, -1, np.int32)
-    renumber[kept] = np.argsort(np.argsort(names))
+    renumber[present] = np.argsort(np.argsort(names))
     return renumber
 
 

@@ -27,9 +27,7 @@ SUFFICIENT = 1e-4  # share of the decrease predicted by the slope that a step mu
 ROUNDING = 1e-6  # relative error of a total in float32
 SHORTEST = 1e-3  # step length, relative to the direction, below which the direction is given up
 CORNER = 0.12  # cycles per pixel above which the curvature no longer grows with the frequency
-LEAST_CURVATURE = (
-    0.04  # relative curvature of the mean colour; with 0.01 the paper's objective falls faster, ends higher
-)
+LEAST_CURVATURE = 0.04  # relative, at the mean colour; with 0.01 the paper's objective falls faster but ends higher
 
 _lbfgs = optax.scale_by_lbfgs(MEMORY)
 

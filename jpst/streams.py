@@ -52,19 +52,19 @@ def say(text: object) -> None:
         print(text, flush=True)
 
 
-def say_json(told: Any) -> None:
+def say_json(value: Any) -> None:
     """Prints one JSON value, as `as_json` writes it."""
-    say(as_json(told))
+    say(as_json(value))
 
 
-def as_json(told: Any) -> str:
+def as_json(value: Any) -> str:
     """Strict JSON in ASCII; numbers that are not finite, which JSON does not have, become null."""
-    return json.dumps(_finite(told), indent=1, allow_nan=False)
+    return json.dumps(_finite(value), indent=1, allow_nan=False)
 
 
-def _finite(told: Any) -> Any:
-    if isinstance(told, dict):
-        return {name: _finite(value) for name, value in told.items()}
-    if isinstance(told, list | tuple):
-        return [_finite(value) for value in told]
-    return None if isinstance(told, float) and not math.isfinite(told) else told
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -174,7 +174,7 @@ def test_numbers_of_adam_are_refused_without_it(jpst):
 def test_other_presets_say_that_the_aesthetic_term_is_absent(jpst, folder):
     status, text, _ = transfer(jpst, "--nima-weight", "2")
     assert status == 0, text
-    assert "The aesthetics term is absent: no NIMA network is loaded; nima_weight 2 has no effect" in text
+    assert "The aesthetics term is missing: no NIMA network is loaded; nima_weight 2 has no effect" in text
     assert "aesthetics" in json.loads((folder / "out.json").read_text())["terms_absent"]
 
 
@@ -226,7 +226,7 @@ def test_without_nima_our_own_head_scores_and_says_so_in_one_line(jpst, own_head
     status, text, _ = jpst("score", "content.png", "style.jpg", "--size", "32", *asked)
     assert status == 0, text
     first, *others = text.splitlines()
-    assert first.startswith("aesthetic-head: made by jpst, distilled" if asked else "No NIMA network is here; used is ")
+    assert first.startswith("aesthetic-head: made by jpst, distilled" if asked else "There is no NIMA network; using ")
     assert "for research use" in first and "content.png" in text
     assert not any("aesthetic-head" in line for line in others)
 

@@ -467,7 +467,7 @@ def test_appearance_looks_at_the_photograph_of_the_orphan():
 
 def test_appearance_needs_photographs_of_the_size_of_the_labels():
     content = stripes(("sky", 10))
-    with pytest.raises(MaskError, match=r"style photograph is \[9, 20\].*\[10, 20\].*segment\.fit"):
+    with pytest.raises(MaskError, match=r"style label map: expected \[9, 20\].*got \[10, 20\].*segment\.fit"):
         semantics.appearance_similarity(np.ones((10, 20, 3)), content, np.ones((9, 20, 3)), content)
 
 
