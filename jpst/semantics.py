@@ -199,7 +199,7 @@ def table(regions: Regions) -> list[Row]:
     rows = []
     for name, content, style in zip(regions.names, regions.content_share, regions.style_share, strict=True):
         small = [
-            f"only {100 * share:.2g} % of the {side}: too small for a look of its own"
+            f"only {100 * share:.2g} % of the {side}: too small for a style of its own"
             for side, share in (("content", content), ("style", style))
             if share < MINIMUM_SHARE and name != REST
         ]
@@ -303,7 +303,7 @@ def _move(
     share = shares[side][name]
     cause = _cause(name, side, shares, minimum_share)
     if not shared:
-        return Move(name, side, share, WHOLE, f"{cause}, and no region is on both sides")
+        return Move(name, side, share, WHOLE, f"{cause}, and there is no shared region")
     alike = {candidate: similarity(side, name, candidate) for candidate in shared}
     target = max(shared, key=lambda candidate: alike[candidate])  # the first of equals, as `shared` is sorted
     return Move(name, side, share, target, f"{cause}, and most like {target} ({alike[target]:.2f})")
