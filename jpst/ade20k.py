@@ -1,7 +1,7 @@
 """The 150 classes of the ADE20K scene parsing benchmark: names, colours, and the one meaning of each.
 
 Names and order are those of the benchmark's objectInfo150.txt, colours those of its color150.mat. That file gives
-(140, 140, 140) to both road (id 7) and skyscraper (id 49); road is (150, 150, 150) here, as the reference made it.
+(140, 140, 140) to both road (id 7) and skyscraper (id 49); in this table road is (150, 150, 150), as in the reference.
 """
 
 from functools import cache
@@ -12,8 +12,8 @@ from typing import NamedTuple
 class Class(NamedTuple):
     """One class. `id` counts from 1 (0 is unlabelled); networks and `CLASSES` count from 0.
 
-    `names` are its synonyms, the first of them the usual one; `colour` is 8-bit RGB; `synset` the noun of
-    WordNet 3.0 that is meant, named as NLTK does; `note` says why that one where it is not evident.
+    `names` are its synonyms, the usual one first; `colour` is 8-bit RGB; `synset` is the matching noun of WordNet 3.0,
+    named as in NLTK; `note` gives the reason for that noun if it is not evident.
     """
 
     id: int
@@ -37,10 +37,10 @@ def _read() -> tuple[Class, ...]:
 
 
 CLASSES = _read()
-"""All classes; index 0..149 is a network's output channel, ADE20K's id less one."""
+"""All classes; the index 0..149 is a network's output channel, which is ADE20K's id minus one."""
 
 NAMES = tuple(entry.name for entry in CLASSES)
-"""Their usual names, each different: what a `Segmentation` calls its regions."""
+"""The usual names of all classes, all distinct: the names in a `Segmentation`."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""How a photograph would be rated: NIMA, or our own head where there is none, loaded and applied to a picture."""
+"""Aesthetic scores of photographs: loads NIMA, or jpst's small aesthetic head if there is no NIMA, and applies it."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from jpst.models.weights import CheckpointError, Loaded, Provenance
 
 HEAD = aesthetic_head.NAME
 HEAD_LICENCE = (
-    "our own, distilled from NIMA's MobileNet by idealo (Apache-2.0); the photographs it learned from (BSDS500, an "
+    "made by jpst, distilled from NIMA's MobileNet by idealo (Apache-2.0); its training photographs (BSDS500, an "
     "ImageNet sample, LabelMeFacade) are for research use"
 )
 
@@ -30,7 +30,7 @@ class Score(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The variables of our own head, and those of the VGG19 whose features it rates."""
+    """The variables of the aesthetic head and of the VGG19 whose features it takes."""
 
     head: PyTree
     vgg19: PyTree
@@ -42,11 +42,12 @@ class Rater(NamedTuple):
     variables: PyTree | Head
     provenance: Provenance
     features: Provenance | None
-    """where the VGG19 under our own head comes from"""
+    """provenance of the VGG19 under the aesthetic head; None for NIMA"""
 
 
 def chosen(checkpoint: str | Path | None = None) -> str | Path | None:
-    """What `rater` takes: what was asked for; or else our own head where no NIMA is here and the package has one."""
+    """The argument for `rater`: `checkpoint` if given; else the aesthetic head, if NIMA is missing and the package has
+    the head; else None."""
     if checkpoint is None and weights.find("nima") is None and _has_head():
         return HEAD
     return checkpoint
@@ -61,12 +62,12 @@ def _has_head() -> bool:
 
 
 def rater(checkpoint: str | Path | None = None) -> Rater:
-    """A network for `score`: our own head, by its name or where no NIMA network is here; else NIMA as `load` finds it.
+    """Loads a network for `score`: the aesthetic head, as `chosen` decides, else NIMA as `load` finds it.
 
-    Under our own head comes VGG19, fetched at first use.
+    The head needs VGG19, which is downloaded at first use.
 
     Raises:
-      CheckpointError: there is no such file; or the VGG19 here is not Oxford's, which the head was made for.
+      CheckpointError: the file is missing, or the VGG19 found is not Oxford's, on which the head was trained.
     """
     if chosen(checkpoint) != HEAD:
         loaded = load(checkpoint)
@@ -74,23 +75,23 @@ def rater(checkpoint: str | Path | None = None) -> Rater:
     head, features = aesthetic_head.load(), weights.load("vgg19")
     if not vgg19.is_oxfords(features.variables):
         raise CheckpointError(
-            f"{features.provenance.name}: {HEAD} rates the features of Oxford's VGG19; this one was "
-            "trained by others. Get that one with `jpst weights fetch vgg19`, or a NIMA network (`jpst weights list`)."
+            f"{features.provenance.name}: {HEAD} expects the features of Oxford's VGG19, got a VGG19 trained by "
+            "others. Run `jpst weights fetch vgg19`, or fetch a NIMA network (`jpst weights list`)."
         )
     return Rater(Head(head.variables, features.variables), head.provenance, features.provenance)
 
 
 def load(checkpoint: str | Path | None = None) -> Loaded:
-    """NIMA's variables from a file or a registered name; without either, from the first registered one that is here.
+    """Loads NIMA from a file or a registered name; without `checkpoint`, from the first registered file that exists.
 
-    Nothing is fetched: sizes and licences differ too much for that to be done unasked.
+    Downloads nothing: sizes and licences differ too much to do that without being asked.
 
     Raises:
-      CheckpointError: there is no such file; the message tells how to fetch each and under which licence.
+      CheckpointError: the file is missing; the message says how to download each network and under which licence.
     """
     if str(checkpoint) == HEAD:
         raise CheckpointError(
-            f"{checkpoint} rates photographs (`jpst score`); the aesthetic term is NIMA's. {absent()}"
+            f"{checkpoint} is for scoring photographs (`jpst score`); the aesthetic term needs NIMA. {absent()}"
         )
     if checkpoint is None:
         if weights.find("nima") is None:
@@ -100,7 +101,7 @@ def load(checkpoint: str | Path | None = None) -> Loaded:
         return weights.load("nima", checkpoint)
     registered = REGISTRY[str(checkpoint)]
     if registered.network != "nima":
-        raise CheckpointError(f"{checkpoint}: found weights of {registered.network}; needed are weights of nima.")
+        raise CheckpointError(f"{checkpoint}: expected weights of nima, got weights of {registered.network}.")
     for name in (registered.filename, f"{registered.name}.npz"):
         if (path := fetch.directory() / name).is_file():
             return weights.load("nima", path)
@@ -111,14 +112,14 @@ def load(checkpoint: str | Path | None = None) -> Loaded:
 
 
 def absent() -> str:
-    """What to say where there is no NIMA network."""
+    """The message for a missing NIMA network: how to download each one, with its licence."""
     known = [each for each in REGISTRY.values() if each.network == "nima"]
     ways = "".join(f"\n  jpst weights fetch {each.name}  ({each.licence})" for each in known)
     return f"There is no NIMA network in {fetch.directory()}. Fetch one of:{ways}"
 
 
 def licence(name: str) -> str:
-    """The terms of a registered checkpoint or of our own head, in words; of any other file that they are not known."""
+    """The licence of a registered checkpoint or of the aesthetic head, or "licence not known"."""
     if name == HEAD:
         return HEAD_LICENCE
     registered = REGISTRY.get(name)
@@ -126,9 +127,12 @@ def licence(name: str) -> str:
 
 
 def score(variables: PyTree | Head, photograph: Float[np.ndarray, "h w 3"], size: int = nima.TRAINED_SIZE) -> Score:
-    """Rates a photograph, sRGB in [0, 1], brought to a square of `size` pixels (0: as it is), by NIMA or our head."""
+    """Scores a photograph, sRGB in [0, 1], with NIMA or the aesthetic head.
+
+    The photograph is first resized to a square of `size` pixels; 0 keeps its size.
+    """
     picture = np.asarray(photograph, np.float32)
-    if size:  # outside of what is compiled: one network for photographs of all sizes
+    if size:  # outside the compiled function, so that one program serves photographs of all sizes
         picture = pixels.at_size(picture, (size, size))
     ratings = _distribution(variables, picture)
     mean, deviation = float(nima.mean_score(ratings)), float(nima.deviation(ratings))

@@ -1,11 +1,11 @@
-"""Less of a transfer, or more: the result mixed with the photograph that it was made of.
+"""Transfer strength: mixes the content photograph and the result, or extrapolates beyond the result.
 
-Up to strength 1 the sRGB-encoded values are mixed, as photo editors do with a layer's opacity: within sRGB, each
-channel on a straight line. (In linear light half of a dusk still looks like day: bright values win.) Above 1 brightness
-and colour go on from there, each by less the less room there is. At 1.5 on nine ordinary pairs of photographs
-(`--segmenter none`), the mean share of pixels with a channel newly at its end, and of those turned by more than a
-quarter circle of hue: 3 % and none; of the straight line, clipped, 16 and 1.9 %, in linear light 37 and 3.2 %, in Oklab
-17 and 1.6 %. Those lose dark hillsides to black, and skies to plain red.
+Up to strength 1 this is a linear mix of the sRGB-encoded values, like a layer's opacity in a photo editor. (In linear
+light a half-strength dusk still looks like day, because bright values dominate.) Above 1, brightness and colour are
+extrapolated, with steps that shrink as they approach the limits of sRGB. Measured at 1.5 on nine ordinary pairs
+(`--segmenter none`), mean share of pixels with a newly clipped channel, and of pixels whose hue turned by more than 90
+degrees: 3 % and none. For linear extrapolation with clipping: 16 and 1.9 % in sRGB, 37 and 3.2 % in linear light, 17
+and 1.6 % in Oklab. Those turn dark hillsides black and skies plain red.
 """
 
 import os
@@ -33,23 +33,23 @@ def blend(
 def blend(
     content: Source | Photograph, result: Source | Photograph, strength: float
 ) -> PIL.Image.Image | np.ndarray | Photograph:
-    """A finished transfer at another strength, without transferring again.
+    """Changes the strength of a finished transfer without running it again.
 
     Args:
-      content: the photograph that was transferred: a path, a PIL image, an array (as `image.read` takes them) or a
-        `Photograph`. Of a black and white result this is the photograph in its colours.
-      result: what `stylize` made of it at strength 1, in any of these forms: `Run.image`, `Run.full_strength`, a file.
-      strength: 0 gives the content's values, 1 the result's, bit for bit; between, each channel lies on the straight
-        line from one to the other (sRGB-encoded); up to 1.5 there is more of the change, which stays in [0, 1], and
-        within a quarter turn of the result's hue.
+      content: the content photograph: a path, a PIL image, an array (as `image.read` takes them) or a `Photograph`.
+        For a black and white result, too, this is the photograph in colour.
+      result: the result of `stylize` at strength 1: `Run.image`, `Run.full_strength`, or a file.
+      strength: 0 gives the content's values and 1 the result's, bit for bit. In between, each channel is mixed
+        linearly (sRGB-encoded). Up to 1.5 the change is extrapolated; it stays in [0, 1] and within 90 degrees of the
+        result's hue.
 
     Returns:
-      What `result` is: an array of its dtype [H, W, 3 or 4], a `Photograph`, or of a path or a PIL image a PIL image
-      (RGB or RGBA, 8 bits a channel: a `Photograph` keeps 16). Alpha is mixed, too; where one of the two has none it
-      counts as opaque.
+      The same type as `result`: an array of the same dtype [H, W, 3 or 4], a `Photograph`, or for a path or a PIL image
+      a PIL image (RGB or RGBA, 8 bits per channel; a `Photograph` has up to 16). Alpha is mixed, too; an image without
+      alpha counts as opaque.
 
     Raises:
-      JpstError: a strength outside 0 to 1.5, unusable pictures, or two of different sizes.
+      JpstError: the strength is outside 0 to 1.5, an image is unusable, or the sizes differ.
     """
     ranges.check("strength", strength, STRENGTH)
     photographs = _read(content), _read(result)
@@ -61,7 +61,7 @@ def blend(
 
 
 def mixed(content: np.ndarray, result: np.ndarray, strength: float) -> np.ndarray:
-    """float32 [H, W, 3] in [0, 1]: `result` at a strength of 0 to 1.5; `content` itself at 0, `result` itself at 1."""
+    """float32 [H, W, 3] in [0, 1]: `result` at a strength of 0 to 1.5; the array `content` at 0, `result` at 1."""
     if strength in (0, 1):
         return result if strength else content
     out, mix = np.empty(result.shape, np.float32), _between if strength < 1 else _beyond
@@ -71,8 +71,10 @@ def mixed(content: np.ndarray, result: np.ndarray, strength: float) -> np.ndarra
 
 
 def at_strength(original: Photograph, content: Photograph, result: Photograph, strength: float) -> Photograph:
-    """A transfer's result with the alpha it has; `content` is `original` but where it is transparent, and stands for it
-    where the result has another size."""
+    """The result of a transfer at a strength, with the result's alpha.
+
+    `content` equals `original` except in transparent parts; it is used if the result has another size.
+    """
     size = result.pixels.shape[:2]
     same = original.pixels.shape[:2] == size
     start = original.pixels if same else np.asarray(pixels.at_size(content.pixels, size))
@@ -80,11 +82,12 @@ def at_strength(original: Photograph, content: Photograph, result: Photograph, s
 
 
 def in_form_of(
-    form: Source, photograph: Photograph, own: Source | Photograph | None = None
+    form: Source, photograph: Photograph, exact: Source | Photograph | None = None
 ) -> PIL.Image.Image | np.ndarray:
-    """A photograph in the form of `form`: arrays keep their dtype; of all else a PIL image. Both keep alpha.
+    """A photograph in the same form as `form`: an array of its dtype, or a PIL image for anything else; with alpha.
 
-    Floats wider than float32 lose nothing where the photograph still is that of `own`, which is `form` unless given.
+    Where the photograph equals `exact` (default: `form`), an array of floats wider than float32, its values are
+    returned unrounded.
     """
     values = photograph.pixels if photograph.alpha is None else np.dstack([photograph.pixels, photograph.alpha])
     if isinstance(form, str | os.PathLike | PIL.Image.Image):
@@ -92,14 +95,14 @@ def in_form_of(
     dtype = np.asarray(form).dtype
     if np.issubdtype(dtype, np.integer):
         return image.quantised(values, dtype)
-    return _unrounded(values, form if own is None else own).astype(dtype)
+    return _unrounded(values, form if exact is None else exact).astype(dtype)
 
 
-def _unrounded(values: np.ndarray, own: Source | Photograph) -> np.ndarray:
-    """The values, or those of an array of wider floats where they are these, rounded."""
-    if isinstance(own, str | os.PathLike | PIL.Image.Image | Photograph):
+def _unrounded(values: np.ndarray, exact: Source | Photograph) -> np.ndarray:
+    """The values, replaced by those of a wider float array where that rounds to them."""
+    if isinstance(exact, str | os.PathLike | PIL.Image.Image | Photograph):
         return values
-    wide = np.asarray(own)
+    wide = np.asarray(exact)
     wide = wide[..., None] if wide.ndim == 2 else wide
     if wide.dtype.kind != "f" or wide.dtype.itemsize <= 4 or wide.shape[-1] not in (1, values.shape[-1]):
         return values
@@ -114,8 +117,8 @@ def _check_sizes(content: tuple[int, ...], result: tuple[int, ...]) -> None:
     if content != result:
         sizes = [f"{width} x {height}" for height, width in (content, result)]
         raise JpstError(
-            f"The content has {sizes[0]} pixels and the result {sizes[1]}. Give the photograph that the result was "
-            "made of, both in one size."
+            f"The content has {sizes[0]} pixels and the result {sizes[1]}. Give the content photograph of this result, "
+            "at the same size."
         )
 
 
@@ -139,11 +142,11 @@ def _between(content: np.ndarray, result: np.ndarray, strength: np.float32) -> n
 
 
 def _beyond(content: np.ndarray, result: np.ndarray, strength: np.float32) -> np.ndarray:
-    """Further from the content than the result is, smoothly from there on, and never out of [0, 1].
+    """Extrapolates from the content beyond the result, smoothly and within [0, 1].
 
-    Brightness may go towards black or white, colour towards the surface of sRGB, and colour as far as the result's own
-    chroma, so that grey stays grey and no hue turns into its opposite. Brightness is the channels' mean: luminance, of
-    which blue has 7 %, would make a deep blue sky that was white nearly black.
+    Brightness may move towards black or white, and colour towards the surface of sRGB. The change of colour is bounded
+    by the result's chroma, so that grey stays grey and no hue turns into its opposite. Brightness is the mean of the
+    channels: by luminance, to which blue contributes 7 %, a white sky that became deep blue would turn nearly black.
     """
     content, result = (np.ascontiguousarray(np.moveaxis(each, -1, 0)) for each in (content, result))  # fast sums
     further = strength - 1
@@ -162,7 +165,7 @@ def _beyond(content: np.ndarray, result: np.ndarray, strength: np.float32) -> np
 
 
 def _eased(change: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """A change as it is where it is small against the room there is, and never larger than that."""
+    """A change limited to `room`: nearly unchanged if it is small compared with `room`."""
     room = np.maximum(room, 0)
     return change * room / np.maximum(np.abs(change) + room, TINY)
 
@@ -174,6 +177,6 @@ def _chroma(colour: np.ndarray) -> np.ndarray:
 
 
 def _gamut_used(light: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """How far colours [3, H, W] are on the way from their greys to the surface of sRGB: 1 at the surface."""
+    """How far colours [3, H, W] are from grey towards the surface of sRGB: 0 at grey, 1 at the surface."""
     up = colour.max(0) / np.maximum(1 - light, TINY)
     return np.maximum(up, -colour.min(0) / np.maximum(light, TINY))

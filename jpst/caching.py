@@ -1,9 +1,10 @@
 """Compiled programs cached on disk, so that a second run neither traces nor compiles them.
 
-XLA takes some ten seconds for a step of each new shape. `cached` is `jax.jit` whose compiled programs `enable` has
-written to a folder, each under what it follows from: the function, its static arguments, the shapes, JAX's settings,
-this package's source, the versions of JAX, Flax and optax, the processor. What lies there is executed, so the folder
-must be the user's own. Nothing that goes wrong with it ends a run: the program is compiled again.
+XLA needs about ten seconds to compile a step for each new shape. `cached` is `jax.jit` with compiled programs that are
+written to a folder once `enable` was called. The key of a program holds all that it depends on: the function, its
+static arguments, the shapes, JAX's settings, this package's source, the versions of JAX, Flax and optax, the
+processor. Files in the folder are executed, so it must belong to the user. A problem with the cache never ends a run:
+the program is compiled again.
 """
 
 import functools
@@ -30,7 +31,7 @@ from jax.core import Tracer
 from jax.experimental import serialize_executable
 
 LIMIT = 512 << 20
-"""bytes that the programs may take on disk; beyond, those not used for longest are removed"""
+"""maximum bytes of all programs on disk; above it the least recently used ones are removed"""
 
 _FORMAT = b"jpst program 1\n"
 _SUFFIX, _PART = ".program", ".part"
@@ -42,22 +43,22 @@ _problem: str | None = None
 
 
 class Info(NamedTuple):
-    """What the cache holds: of all versions and processors, not only this one's."""
+    """The contents of the cache, for all versions and processors."""
 
     folder: Path
     programs: int
     bytes: int
     limit: int
     problem: str | None
-    """why it is not used, in a sentence"""
+    """why the cache is not used, in one sentence; None if it is"""
 
 
 def enable(root: Path | None = None) -> None:
-    """From now on the programs of `cached` functions are cached on disk, under `root` (default: `directory()`).
+    """Turns the disk cache of `cached` functions on, under `root` (default: `directory()`).
 
-    Programs of other jaxlib versions are removed, and the least recently used ones beyond `LIMIT`. Never raises: where
-    the folder cannot be used, `problem` tells why, and programs are compiled in every run. Where JAX's own cache is set
-    up (JAX_COMPILATION_CACHE_DIR) that is used instead: what it has loaded cannot be written again.
+    Removes programs of other jaxlib versions, and the least recently used ones above `LIMIT`. Never raises: if the
+    folder cannot be used, `problem` says why, and programs are compiled in every run. If JAX's own cache is set up
+    (JAX_COMPILATION_CACHE_DIR), that one is used instead: programs that it has loaded cannot be written again.
     """
     global _folder, _problem
     _folder = _problem = None
@@ -71,12 +72,12 @@ def enable(root: Path | None = None) -> None:
             _check_private(each)
         _trim(root)
         _folder = folder
-    except Exception as error:  # a home that cannot be found raises nearly anything
+    except Exception as error:  # an unknown home folder raises many kinds of errors
         _fail(f"{root or 'the cache folder'} is not used ({error})")
 
 
 def disable() -> None:
-    """From now on nothing is read from or written to disk."""
+    """Turns the disk cache off."""
     global _folder, _problem
     _folder = _problem = None
 
@@ -87,7 +88,7 @@ def problem() -> str | None:
 
 
 def directory() -> Path:
-    """$JPST_CACHE, else a folder of the user's cache."""
+    """The folder of the cache: $JPST_CACHE, else a folder in the user's cache folder."""
     if configured := os.environ.get("JPST_CACHE"):
         return Path(configured).expanduser()
     import platformdirs
@@ -96,14 +97,14 @@ def directory() -> Path:
 
 
 def info() -> Info:
-    """What is in the cache."""
+    """Counts the programs in the cache and their bytes."""
     root = directory()
     sizes = [size for _, _, size in _programs_in(root)]
     return Info(root, len(sizes), sum(sizes), LIMIT, _problem)
 
 
 def clear() -> Info:
-    """Removes all programs, and returns what there was. Raises OSError where they cannot be removed."""
+    """Removes all programs and returns the contents before. Raises OSError if they cannot be removed."""
     before = info()
     for folder in _version_folders(before.folder):
         shutil.rmtree(folder)
@@ -111,9 +112,9 @@ def clear() -> Info:
 
 
 class cached:
-    """`jax.jit` of a function of arrays, whose compiled programs `enable` has cached on disk.
+    """`jax.jit` of a function of arrays, with compiled programs cached on disk after `enable`.
 
-    Under a transformation, and where an array lies on several devices, it is that `jax.jit`.
+    Inside a transformation (`jit`, `vmap`, `grad`), and for arrays on several devices, it is plain `jax.jit`.
     """
 
     def __init__(self, function: Callable[..., Any], static_argnums: tuple[int, ...] = ()) -> None:
@@ -130,7 +131,7 @@ class cached:
         return self._program(placed, device)(*self._dynamic(placed))
 
     def compile(self, *arguments: Any) -> None:
-        """Sees to it that a call with such arguments finds its program compiled; calls meanwhile wait for it."""
+        """Compiles the program for such arguments without running it; calls in the meantime wait for it."""
         if (device := _device(arguments)) is not None:
             self._program(self._placed(arguments, device), device)
 
@@ -138,7 +139,7 @@ class cached:
         return getattr(self.jitted, name)
 
     def _placed(self, arguments: tuple, device: Any) -> tuple:
-        """The arguments as arrays on their device: what a program returns lies on one, and may be given to it again."""
+        """The arguments as arrays committed to one device, as results of a program are: both use the same program."""
 
         def put(tree: Any) -> Any:
             return jax.device_put(jax.tree.map(jnp.asarray, tree), device)
@@ -149,7 +150,7 @@ class cached:
         return [x for i, x in enumerate(arguments) if i not in self._static]
 
     def _program(self, arguments: tuple, device: Any) -> Callable[..., Any]:
-        """The compiled function of the dynamic arguments: made before, from disk, or compiled now and written there."""
+        """The compiled function of the dynamic arguments: from memory, from disk, or newly compiled and written."""
         leaves, tree = jax.tree.flatten(self._dynamic(arguments))
         static = tuple(arguments[i] for i in self._static)
         settings = tuple(getattr(jax.config, name) for name in _SETTINGS)
@@ -162,7 +163,7 @@ class cached:
         if missing:
             try:
                 program.set_result(self._made(key, arguments, device))
-            except BaseException as error:  # Ctrl-C too: who waits for it must not wait for ever
+            except BaseException as error:  # Ctrl-C too: other threads may wait for this program
                 with self._lock:
                     del self._programs[key]
                 program.set_exception(error)
@@ -171,8 +172,8 @@ class cached:
     def _made(self, key: Any, arguments: tuple, device: Any) -> Callable[..., Any]:
         if _folder is None:
             return self.jitted.lower(*arguments).compile()
-        told = hashlib.sha256(_source() + repr((self._name, key)).encode()).hexdigest()
-        path = _folder / f"{self._name.rpartition('.')[2]}-{told}{_SUFFIX}"
+        digest = hashlib.sha256(_source() + repr((self._name, key)).encode()).hexdigest()
+        path = _folder / f"{self._name.rpartition('.')[2]}-{digest}{_SUFFIX}"
         if (loaded := _read(path, device)) is not None:
             return _Loaded(loaded, lambda: self._compiled(path, arguments))
         return self._compiled(path, arguments)
@@ -184,7 +185,7 @@ class cached:
 
 
 class _Loaded:
-    """A program from disk; compiled again if its first call fails, as it may where JAX or the machine changed."""
+    """A program from disk. It is compiled again if its first call fails, for example with another version of JAX."""
 
     def __init__(self, program: Callable[..., Any], compiled: Callable[[], Callable[..., Any]]) -> None:
         self._program, self._compiled, self._proven = program, compiled, False
@@ -202,7 +203,7 @@ class _Loaded:
 
 
 def _device(arguments: tuple) -> Any:
-    """The one device where the arrays are; None where there are several, or one array is abstract."""
+    """The device that holds all arrays; None if there are several, or if an array is abstract."""
     found = set()
     for leaf in jax.tree.leaves(arguments):
         if isinstance(leaf, Tracer):
@@ -213,7 +214,7 @@ def _device(arguments: tuple) -> Any:
 
 @functools.cache
 def _source() -> bytes:
-    """What programs follow from beside their arguments: a digest of this package and of what it is written with."""
+    """A digest of what programs depend on besides their arguments: this package's source and its dependencies."""
     versions = [metadata.version(package) for package in ("jax", "jaxlib", "flax", "optax")]
     digest = hashlib.sha256(repr(versions).encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
@@ -223,7 +224,7 @@ def _source() -> bytes:
 
 @functools.cache
 def _version_folder() -> str:
-    """The folder for this jaxlib and this processor: machine code of another one may not run here."""
+    """The folder name for this jaxlib and processor: machine code for another processor may not run on this one."""
     features = platform.processor()
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -233,8 +234,8 @@ def _version_folder() -> str:
 
 
 def _check_private(folder: Path) -> None:
-    """Raises OSError for a folder that others may have written to: what lies in it is executed."""
-    if not hasattr(os, "getuid"):  # Windows, where a user's folders are closed to others
+    """Raises OSError for a folder that other users may write to: its files are executed."""
+    if not hasattr(os, "getuid"):  # Windows, where other users have no access to a user's folders
         return
     status = folder.stat()
     if status.st_uid != os.getuid():
@@ -248,7 +249,7 @@ def _version_folders(root: Path) -> list[Path]:
 
 
 def _programs_in(root: Path) -> list[tuple[float, Path, int]]:
-    """When each program was last used, its file and the file's size, the least recently used first."""
+    """Time of last use, file and file size of each program, the least recently used first."""
     found = []
     for folder in _version_folders(root):
         for path in folder.iterdir():
@@ -259,7 +260,7 @@ def _programs_in(root: Path) -> list[tuple[float, Path, int]]:
 
 
 def _trim(root: Path) -> None:
-    """Removes what no run will use: other versions, files that a killed run left unfinished, and what is too much."""
+    """Removes programs of other versions, unfinished files of killed runs, and programs above the limit."""
     ours = f"jaxlib-{metadata.version('jaxlib')}-"
     for folder in _version_folders(root):
         if not folder.name.startswith(ours):
@@ -276,12 +277,13 @@ def _trim(root: Path) -> None:
 
 @functools.cache
 def _find_lapack() -> None:
-    """JAX looks LAPACK up when it lowers the first function that needs it; a loaded program would crash without."""
+    """Makes JAX load LAPACK, which it does when it lowers a function that needs it. A program from disk is not lowered,
+    and would crash without."""
     jax.jit(jnp.linalg.eigh).lower(jax.ShapeDtypeStruct((2, 2), jnp.float32))
 
 
 def _read(path: Path, device: Any) -> Callable[..., Any] | None:
-    """A program; None where the file is absent, damaged or of no use here."""
+    """Loads a program; None if the file is missing, damaged or does not fit this machine."""
     try:
         content = path.read_bytes()
         header, packed = content[: len(_FORMAT) + 32], content[len(_FORMAT) + 32 :]
@@ -291,17 +293,17 @@ def _read(path: Path, device: Any) -> Callable[..., Any] | None:
         parts = pickle.loads(zlib.decompress(packed))
         program = serialize_executable.deserialize_and_load(*parts, execution_devices=[device])
         with suppress(OSError):
-            os.utime(path)  # it was used now
+            os.utime(path)  # the time of last use
         return program
-    except Exception:  # JAX of another version raises nearly anything
+    except Exception:  # other versions of JAX raise many kinds of errors
         return None
 
 
 def _write(path: Path, program: Any) -> None:
-    """Whole or not at all, so that several runs may write at once."""
+    """Writes a program atomically, so that several runs may write at once."""
     try:
         packed = zlib.compress(pickle.dumps(serialize_executable.serialize(program)), 1)
-    except Exception:  # what calls the host, for one, cannot be written
+    except Exception:  # programs that call back to the host, for example, cannot be serialised
         return
     part = path.with_name(f"{uuid.uuid4().hex}{_PART}")
     try:

@@ -1,4 +1,4 @@
-"""The command line: a thin skin that parses, prints and exits. Its options are the fields of `Recipe` and
+"""The command line: parses arguments, calls the library, prints and exits. Its options are the fields of `Recipe` and
 `Hyperparameters`."""
 
 import dataclasses
@@ -16,7 +16,7 @@ from jpst.errors import JpstError
 from jpst.ranges import Range
 from jpst.recipe import PRESETS, SEED, STRENGTH, Hyperparameters, Recipe
 
-if TYPE_CHECKING:  # brings JAX, and a call for help should answer at once; the commands import what they need
+if TYPE_CHECKING:  # imports JAX, which would delay --help; commands import what they need
     from jpst import pyramid
 
 Flag = FlagCreatePairsOff[bool]
@@ -29,7 +29,7 @@ SCORED_SIZE = Range(32, 4096, whole=True, or_zero=True)
 class Transfer:
     """Give the photograph CONTENT the look of the photograph STYLE.
 
-    Regions are found by themselves (see --segmenter). Ctrl-C saves the best picture so far.
+    Regions are found automatically (see --segmenter). Ctrl-C saves the best result so far.
     """
 
     content: Annotated[Positional[Path], arg(metavar="CONTENT")]
@@ -37,7 +37,7 @@ class Transfer:
     style: Annotated[Positional[Path], arg(metavar="STYLE")]
     """photograph whose look it gets"""
     output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")]
-    """picture to write (.jpg, .png, .tif, .webp); OUT's name with .json tells how it was made"""
+    """picture to write (.jpg, .png, .tif, .webp); a record of how it was made is written to OUT's name with .json"""
     recipe: OmitArgPrefixes[Recipe]
     hyper: OmitArgPrefixes[Hyperparameters]
     content_seg: Annotated[Path | None, arg(metavar="PNG")] = None
@@ -47,11 +47,11 @@ class Transfer:
     seed: int = 0
     """seed of the noise of --start noise"""
     strength: float = 1.0
-    """how much of the result: 0 is CONTENT itself, 1 the result, up to 1.5 more of it (--save-every is not affected)"""
+    """mix of CONTENT (0) and the result (1); up to 1.5 exaggerates the result (--save-every is not affected)"""
     save_every: Annotated[int, arg(metavar="N")] = 0
-    """also write the picture so far every N steps, as OUT-stepN (0: never)"""
+    """also write the best result so far every N steps, as OUT-stepN (0: never)"""
     dry_run: Flag = False
-    """only tell sizes, regions, memory and time"""
+    """only show sizes, regions, memory and time"""
     json: Flag = False
     """print the record, or the dry run, as one JSON object"""
 
@@ -87,8 +87,8 @@ class Transfer:
             terminal.show_estimate(estimate, console)
             if short:
                 console.print(f"Warning: {short}", style="yellow", soft_wrap=True)
-            told = {**record.describe(job), **estimate._asdict()}
-            return streams.say_json(told) if self.json else None
+            report = {**record.describe(job), **estimate._asdict()}
+            return streams.say_json(report) if self.json else None
         if self.recipe.optimises:
             terminal.fetch_if_missing("vgg19", console)
         with terminal.steps_bar(job.levels, console) as advance:
@@ -108,7 +108,7 @@ class Transfer:
 
 @dataclasses.dataclass(frozen=True)
 class Demo:
-    """Transfer a real pair of photographs, by day and at dusk, that scikit-learn and scikit-image ship."""
+    """Transfer a pair of photographs, by day and at dusk, that scikit-learn and scikit-image ship."""
 
     output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")] = Path("demo.jpg")
     """picture to write"""
@@ -125,18 +125,18 @@ class Demo:
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """Find the regions of a photograph: a label map as an indexed PNG, and a table of what is in it."""
+    """Find the regions of a photograph: writes a label map as an indexed PNG and prints a table."""
 
     photograph: Annotated[Positional[Path], arg(metavar="IMAGE")]
     """photograph: JPEG, PNG, TIFF, WebP, HEIC"""
     output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")]
-    """label map to write (.png): pixel values are region numbers, colours ADE20K's"""
+    """label map to write (.png): pixel values are region numbers, colours are ADE20K's"""
     segmenter: Literal["auto", "pspnet", "deeplab", "scene", "cluster"] = "auto"
     """pspnet: the 150 scene classes of ADE20K (`jpst weights fetch pspnet50-ade20k`); deeplab: the first 31 of them,
-    fetched at first use; scene: the same 31, by the network that comes with jpst; cluster: regions without names; auto:
-    the first of these that can be had"""
+    downloaded at first use; scene: the same 31, by the network that ships with jpst; cluster: regions without names;
+    auto: the first of pspnet, deeplab and scene that is available"""
     overlay: Annotated[Path | None, arg(metavar="PICTURE")] = None
-    """also write the photograph with its regions coloured in"""
+    """also write the photograph with coloured regions"""
     json: Flag = False
     """print a JSON object"""
 
@@ -158,22 +158,22 @@ class Segment:
         outputs.write_segmentation(self.output, self.overlay, photograph, found)
         rows = outputs.region_shares(found)
         terminal.show_segments(used, rows, outputs.palette(), console)
-        told = [row._asdict() for row in rows]
+        report = [row._asdict() for row in rows]
         if self.json:
-            streams.say_json({"segmenter": used, "regions": told})
+            streams.say_json({"segmenter": used, "regions": report})
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """Rate photographs from 1 to 10 as a network thinks people would: mean, deviation and distribution."""
+    """Score photographs from 1 to 10 with NIMA, which predicts ratings by people: mean, deviation and distribution."""
 
     images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
     """photographs: JPEG, PNG, TIFF, WebP, HEIC"""
     checkpoint: Annotated[str | None, arg(metavar="NAME|FILE")] = None
-    """NIMA network: a name from `jpst weights list`, or a file (default: the first of the list that is here); or
-    aesthetic-head, our own, which is used where there is none and the package has it"""
+    """NIMA network: a name from `jpst weights list`, or a file (default: the first of the list that is present); or
+    aesthetic-head, a small head made by jpst, the default if NIMA is missing and the package has the head"""
     size: int = 224
-    """each photograph is brought to a square of this side, as the networks were trained (0: as it is)"""
+    """each photograph is resized to a square of this side, as the networks were trained (0: unchanged)"""
     json: Flag = False
     """print a JSON object"""
 
@@ -181,7 +181,7 @@ class Score:
         ranges.check("size", self.size, SCORED_SIZE)
 
     def run(self) -> None:
-        """Rates all that can be read; exit status 1 if one could not."""
+        """Scores all photographs that can be read; exit status 1 if one cannot."""
         from jpst import aesthetics, image, terminal
 
         if not self.images:
@@ -191,7 +191,7 @@ class Score:
             terminal.fetch_if_missing("vgg19", console)
         rater = aesthetics.rater(asked)
         name = rater.provenance.name
-        unasked = "No NIMA network is here; used is " if asked != self.checkpoint else ""
+        unasked = "There is no NIMA network; using " if asked != self.checkpoint else ""
         console.print(f"{unasked}{name}: {aesthetics.licence(name)}", soft_wrap=True)
         scores, errors = [], {}
         for path in self.images:
@@ -201,19 +201,19 @@ class Score:
                 errors[str(path)] = str(error)
         if scores:
             terminal.show_scores(scores, console)
-        told = {"checkpoint": rater.provenance._asdict(), "size": self.size, "errors": errors}
+        report = {"checkpoint": rater.provenance._asdict(), "size": self.size, "errors": errors}
         if rater.features:
-            told["vgg19"] = rater.features._asdict()
-        told["scores"] = [{"image": str(path), **score._asdict()} for path, score in scores]
+            report["vgg19"] = rater.features._asdict()
+        report["scores"] = [{"image": str(path), **score._asdict()} for path, score in scores]
         if self.json:
-            streams.say_json(told)
+            streams.say_json(report)
         if errors:
             raise JpstError("\n".join(errors.values()))
 
 
 @dataclasses.dataclass(frozen=True)
 class CacheInfo:
-    """Where compiled programs are cached, how many, and how much room they take."""
+    """Show where compiled programs are cached, their number and their size."""
 
     json: Flag = False
     """print a JSON object"""
@@ -230,10 +230,10 @@ class CacheInfo:
 
 @dataclasses.dataclass(frozen=True)
 class CacheClear:
-    """Remove all compiled programs; they are compiled again when they are needed."""
+    """Remove all compiled programs. They are compiled again when needed."""
 
     def run(self) -> None:
-        """Empties the cache."""
+        """Clears the cache."""
         from jpst import caching
 
         before = caching.clear()
@@ -242,7 +242,7 @@ class CacheClear:
 
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """Show or empty the cache of compiled programs, which spares a second run the compiler."""
+    """Show or clear the cache of compiled programs, which saves later runs the compilation."""
 
     action: Annotated[CacheInfo, subcommand("info")] | Annotated[CacheClear, subcommand("clear")]
 
@@ -253,7 +253,7 @@ class Cache:
 
 @streams.forgiving
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. Exit status: 0 done, 1 the job failed, 2 wrong use, 130 interrupted before there was a picture."""
+    """Entry point. Exit status: 0 done, 1 the job failed, 2 wrong use, 130 interrupted without a result."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         command = _parse(arguments)
@@ -266,7 +266,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(command: Any) -> None:
-    """Runs a command with compiled programs cached on disk; if they are not, it says so once."""
+    """Runs a command with compiled programs cached on disk; prints a note if they cannot be cached."""
     from jpst import caching
 
     caching.enable()
@@ -290,7 +290,7 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Weights, subcommand("weights")]
         | Annotated[Cache, subcommand("cache")]
     )
-    with streams.reader_may_leave():  # of a long help
+    with streams.reader_may_leave():  # --help may be piped to `head`
         return tyro.cli(commands, prog="jpst", args=arguments, description=_DESCRIPTION, config=_NAMES)
     sys.exit(0)
 
@@ -300,7 +300,7 @@ _DESCRIPTION = "Photo style transfer: give one photograph the light, weather, se
 
 
 def _asked_preset(arguments: list[str]) -> str:
-    """The preset named on the command line, before parsing: it decides the defaults of all other options."""
+    """The preset given on the command line, found before parsing: it sets the defaults of all other options."""
     words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--preset=") else [word])]
     asked = [after for word, after in pairwise(words) if word == "--preset"]
     return asked[-1] if asked and asked[-1] in PRESETS else Recipe().name  # the parser refuses an unknown one

@@ -12,7 +12,7 @@ from jpst.errors import JpstError
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """Known checkpoints: which are here, where the others come from, their licences."""
+    """List known checkpoints: which are present, where to get the others, and their licences."""
 
     json: FlagCreatePairsOff[bool] = False
     """print a JSON list"""
@@ -36,7 +36,7 @@ class Fetch:
     """Download a checkpoint into the checkpoints folder and check its hash."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")] = "vgg19"
-    """a name from `jpst weights list`, or a network's name for its default"""
+    """a name from `jpst weights list`, or the name of a network for its default checkpoint"""
 
     def run(self) -> None:
         """Fetches one checkpoint."""
@@ -47,14 +47,14 @@ class Fetch:
 
 @dataclasses.dataclass(frozen=True)
 class Convert:
-    """Convert a weight file in hand to jpst's own .npz."""
+    """Convert a weight file to jpst's .npz format."""
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]
-    """a checkpoint: Keras .h5, PyTorch .pth, .npz, .safetensors, codebook .bin"""
+    """checkpoint: Keras .h5 or .keras, PyTorch .pth, TensorFlow, .tflite, .safetensors, .npz or .npy, codebook .bin"""
     output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")]
     """file to write (.npz)"""
     network: str = "vgg19"
-    """the network whose weights they are"""
+    """the network that the weights belong to"""
 
     def run(self) -> None:
         """Converts one file."""
@@ -67,7 +67,7 @@ class Convert:
 
 @dataclasses.dataclass(frozen=True)
 class Verify:
-    """Check the hashes of the checkpoints that are here; exit status 1 if one is wrong."""
+    """Check the hashes of the checkpoints in the checkpoints folder; exit status 1 if one is wrong."""
 
     def run(self) -> None:
         """Verifies every file in the checkpoints folder."""

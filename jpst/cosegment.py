@@ -1,9 +1,9 @@
-"""Regions that two photographs share, without labels: a joint clustering of their deep VGG19 features. Host code.
+"""Shared regions of two photographs without labels: a joint clustering of their deep VGG19 features. Host code.
 
-In the spirit of deep feature factorisation (Collins et al., arXiv 1806.10206), which factors the deep features of
-several images jointly. Differs from it: features of four depths, with colour and height in the picture beside them;
-each photograph is first cut into connected segments (Ward's method on the grid of features), which are then merged
-over both photographs, mergers that bring the two together being the cheaper ones. No random numbers.
+Inspired by deep feature factorisation (Collins et al., arXiv 1806.10206), which factors the deep features of several
+images jointly. Differs from it: features of four layers, plus colour and vertical position; each photograph is first
+divided into connected segments (Ward's method on the grid of features); these are then merged across both photographs,
+with a discount for merging segments of different photographs. No random numbers.
 """
 
 import importlib
@@ -26,18 +26,18 @@ from jpst.segment import Segmentation
 LAYERS = ("relu3_4", "relu4_4", "relu5_1", "relu5_4")
 
 # The numbers below were chosen on the 24 public pairs of Deep Photo Style Transfer; benchmarks/masks.py measures them.
-SIZE = 384  # longest side that the network sees; the cells of the features are 8 pixels wide
+SIZE = 384  # longest side of the network's input; the cells of the features are 8 pixels wide
 CELL = 8
-COMPONENTS = 48  # principal components kept of each layer
-SEGMENTS = 60  # connected segments that a photograph is first cut into
-DOMAIN = 0.8  # how much of each photograph's own mean is removed: what day and night have not in common
-COLOUR_WEIGHT = 0.3  # of CIELAB / 50, where the features of a cell have unit variance
-HEIGHT_WEIGHT = 1.0  # of the height in the picture, in 0..1
-SHARING = 0.7  # discount on the merger of a segment of one photograph with one of the other
-UNEXPLAINED = 0.45  # regions are merged while at least this part of all merging costs is still to come
+COMPONENTS = 48  # principal components of each layer
+SEGMENTS = 60  # connected segments into which a photograph is first divided
+DOMAIN = 0.8  # share of each photograph's mean that is removed: the difference between day and night, for example
+COLOUR_WEIGHT = 0.3  # of CIELAB / 50; the features of a cell have unit variance
+HEIGHT_WEIGHT = 1.0  # of the vertical position, in 0..1
+SHARING = 0.7  # discount for merging a content segment with a style segment
+UNEXPLAINED = 0.45  # segments are merged while the remaining mergers make up at least this part of all merging costs
 MOST, FEWEST = 9, 2  # regions
 REASSIGNMENTS = 3
-LEAST_SHARE = 0.01  # of each photograph, for a region to be shared
+LEAST_SHARE = 0.01  # minimum share of both photographs for a shared region
 EDGE_EPSILON = 1e-3
 
 
@@ -55,13 +55,18 @@ def cosegment(
     variables: PyTree,
     alphas: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
 ) -> tuple[Segmentation, Segmentation]:
-    """Two photographs, sRGB in [0, 1], to two segmentations with the same names, each at most 384 pixels wide or high.
+    """Segments two photographs, sRGB in [0, 1], into regions with the same names.
 
-    `variables` are VGG19's; `alphas` [H, W] in [0, 1] or None: less than a half takes no part. The number of regions
-    follows from the pictures (2 to 9; fewer only where the photographs share less); each covers at least 1 % of both.
-    Names are "region 1" ..., the largest first.
+    Args:
+      variables: VGG19's.
+      alphas: [H, W] in [0, 1] or None; pixels below a half are ignored.
+
+    Returns:
+      Two segmentations, each at most 384 pixels wide or high. The number of regions is found from the photographs (2
+      to 9; fewer only if they share less); each region covers at least 1 % of both. Names are "region 1" ..., the
+      largest first.
     """
-    # half a second in which the network leaves the interpreter free
+    # This import takes half a second, during which the network does not need the interpreter.
     threading.Thread(target=importlib.import_module, args=("sklearn.cluster",)).start()
     small = [at_size(np.asarray(photograph, np.float32)) for photograph in (content, style)]
     visible = [_visible(alpha, picture) for alpha, picture in zip(alphas, small, strict=True)]
@@ -74,14 +79,14 @@ def cosegment(
 
 
 def at_size(photograph: np.ndarray) -> Array:
-    """The photograph as the network sees it: sides multiples of 32, so that all layers' cells nest."""
+    """The photograph at the network's input size: sides are multiples of 32, so that the cells of all layers nest."""
     rows, columns = photograph.shape[:2]
     height, width = pixels.working_size(rows, columns, SIZE, 32)
     return pixels.at_size(photograph, (max(height, 32), max(width, 32)))
 
 
 def _visible(alpha: np.ndarray | None, picture: Array) -> Bool[np.ndarray, "h w"]:
-    """The cells of a picture of which at least a half can be seen."""
+    """The cells of a picture that are at least half opaque."""
     shape = picture.shape[0] // CELL, picture.shape[1] // CELL
     if alpha is None:
         return np.ones(shape, bool)
@@ -89,7 +94,7 @@ def _visible(alpha: np.ndarray | None, picture: Array) -> Bool[np.ndarray, "h w"
 
 
 def _everywhere(labels: np.ndarray, visible: np.ndarray) -> Int[np.ndarray, "h w"]:
-    """The labels of the visible cells as a map, in which every other cell has that of the nearest visible one."""
+    """A map of labels: each cell that is not visible gets the label of the nearest visible cell."""
     found = np.zeros(visible.shape, labels.dtype)
     found[visible] = labels
     nearest = ndimage.distance_transform_edt(~visible, return_distances=False, return_indices=True)
@@ -98,14 +103,14 @@ def _everywhere(labels: np.ndarray, visible: np.ndarray) -> Int[np.ndarray, "h w
 
 @partial(cached, static_argnums=(2,))
 def features(variables: PyTree, image: Float[Array, "h w 3"], layers: tuple[str, ...]) -> dict[str, Array]:
-    """The square roots of the features (which tames the few strong channels) on cells of 8 x 8 pixels."""
+    """The square roots of the features on cells of 8 x 8 pixels; the root damps a few strong channels."""
     height, width = image.shape[0] // CELL, image.shape[1] // CELL
     found = vgg19.features(variables, image, layers)
     return {name: jax.image.resize(jnp.sqrt(x), (height, width, x.shape[-1]), "linear") for name, x in found.items()}
 
 
 def _describe(found: list[dict[str, Array]], images: list[Array], visible: list[np.ndarray]) -> list[np.ndarray]:
-    """What is compared: for each photograph's n visible cells [n, D]: components of features, colour, height."""
+    """The descriptors to cluster, [n, D] for each photograph's n visible cells: feature components, colour, height."""
     from skimage.color import rgb2lab
 
     parts: list[list[np.ndarray]] = [[], []]
@@ -126,7 +131,7 @@ def _describe(found: list[dict[str, Array]], images: list[Array], visible: list[
 
 
 def _components(cells: list[np.ndarray]) -> list[np.ndarray]:
-    """The main components of both photographs' features [n, channels] of one layer, of unit total variance."""
+    """The principal components of both photographs' features [n, channels] of one layer, with unit total variance."""
     channels = cells[0].shape[-1]
     both = np.concatenate(cells).astype(np.float64)
     mean = both.mean(0)
@@ -137,7 +142,7 @@ def _components(cells: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _closer(cells: list[np.ndarray]) -> list[np.ndarray]:
-    """Moves the two photographs' means most of the way towards each other."""
+    """Moves the means of the two photographs towards each other, by the share `DOMAIN`."""
     means = [each.mean(0) for each in cells]
     middle = (means[0] + means[1]) / 2
     return [each - middle - DOMAIN * (mean - middle) for each, mean in zip(cells, means, strict=True)]
@@ -146,10 +151,10 @@ def _closer(cells: list[np.ndarray]) -> list[np.ndarray]:
 def cluster(
     cells: list[Float[np.ndarray, "_ d"]], visible: list[Bool[np.ndarray, "_ _"]]
 ) -> list[Int[np.ndarray, " _"]]:
-    """Two sets of points, those of each grid that are visible, to shared labels 0, 1, ..., the largest region first."""
+    """Clusters two sets of points, the visible cells of each grid. Labels are 0, 1, ..., the largest region first."""
     segments = [_segments(points, seen) for points, seen in zip(cells, visible, strict=True)]
     counts = [1 + int(each.max()) for each in segments]
-    shares = np.zeros((sum(counts), 2))  # of each segment in each photograph
+    shares = np.zeros((sum(counts), 2))  # [segments, (content, style)]
     shares[: counts[0], 0] = np.bincount(segments[0]) / segments[0].size
     shares[counts[0] :, 1] = np.bincount(segments[1]) / segments[1].size
     means = np.concatenate(
@@ -171,15 +176,15 @@ def _segments(points: np.ndarray, visible: np.ndarray) -> np.ndarray:
     if len(points) <= SEGMENTS:
         return np.arange(len(points))
     graph = grid_to_graph(*visible.shape, mask=visible)
-    with warnings.catch_warnings():  # of parts that what is transparent keeps apart, which it then joins
+    with warnings.catch_warnings():  # it warns of parts separated by transparent cells, and then joins them
         warnings.simplefilter("ignore", UserWarning)
         return AgglomerativeClustering(SEGMENTS, linkage="ward", connectivity=graph).fit_predict(points)
 
 
 def _merge_all(means: np.ndarray, shares: np.ndarray) -> list[Merge]:
-    """Ward's method down to one cluster: the merger that adds least to the variance within, discounted by SHARING.
+    """Ward's method down to one cluster: the merger with the least increase in variance, discounted by SHARING.
 
-    Weights are shares of the photographs, so that both count the same whatever their sizes.
+    Weights are shares of the photographs, so that both count equally whatever their sizes.
     """
     means, shares = means.copy(), shares.copy()
     alive = np.ones(len(means), bool)
@@ -187,7 +192,7 @@ def _merge_all(means: np.ndarray, shares: np.ndarray) -> list[Merge]:
     def costs(one: int) -> np.ndarray:
         weights = shares.sum(1)
         sides = shares / weights[:, None]
-        apart = np.abs(sides - sides[one]).sum(1) / 2  # 1: one cluster lies in one photograph, one in the other
+        apart = np.abs(sides - sides[one]).sum(1) / 2  # 1: one cluster is in the content only, the other in the style
         variance = np.square(means - means[one]).sum(1) * weights * weights[one] / (weights + weights[one])
         return np.where(alive & (np.arange(len(means)) != one), variance * (1 - SHARING * apart), np.inf)
 
@@ -206,7 +211,7 @@ def _merge_all(means: np.ndarray, shares: np.ndarray) -> list[Merge]:
 
 
 def _number_of_regions(merges: list[Merge]) -> int:
-    """The fewest regions for which mergers still to come cost less than UNEXPLAINED of all."""
+    """The fewest regions for which the remaining mergers cost less than UNEXPLAINED of all mergers."""
     costs = np.array([merge.cost for merge in reversed(merges)])
     left = 1 - np.cumsum(costs) / max(costs.sum(), 1e-12)  # after the last merger is undone, the last two, ...
     needed = 2 + int(np.argmax(left < UNEXPLAINED)) if len(costs) else 1
@@ -221,7 +226,7 @@ def _replay(merges: list[Merge], points: int, regions: int) -> np.ndarray:
 
 
 def _means(cells: list[np.ndarray], labels: list[np.ndarray], count: int) -> np.ndarray:
-    """The mean [count, D] of every label's points, each photograph weighing the same."""
+    """The mean [count, D] of the points of each label; both photographs have the same weight."""
     sums = sum(_sums(points, each, count) / each.size for points, each in zip(cells, labels, strict=True))
     totals = sum(np.bincount(each, minlength=count) / each.size for each in labels)
     return sums / np.maximum(totals, 1e-12)[:, None]
@@ -234,13 +239,14 @@ def _sums(points: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def _nearest(cells: list[np.ndarray], labels: list[np.ndarray]) -> list[np.ndarray]:
-    """One step of Lloyd's: every point to the cluster with the nearest mean."""
+    """One step of Lloyd's algorithm: assigns each point to the cluster with the nearest mean."""
     means = _means(cells, labels, 1 + max(int(each.max()) for each in labels))
     return [np.argmin(np.square(means).sum(1) - 2 * points @ means.T, axis=1) for points in cells]
 
 
 def _merge_unshared(cells: list[np.ndarray], labels: list[np.ndarray]) -> list[np.ndarray]:
-    """Merges the smallest region that one photograph (all but) lacks into its neighbour by Ward's cost, repeatedly."""
+    """Merges regions that one photograph lacks, or nearly lacks, into the nearest region by Ward's cost, smallest
+    first."""
     while True:
         count = 1 + max(int(each.max()) for each in labels)
         shares = np.stack([np.bincount(each, minlength=count) / each.size for each in labels])
@@ -265,7 +271,7 @@ def _largest_first(labels: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _to_edges(labels: np.ndarray, count: int, image: Array) -> np.ndarray:
-    """Labels [h, w] of cells, brought to the image's size and edges: int32 [H, W]."""
+    """Labels [h, w] of cells at the image's size, aligned with its edges: int32 [H, W]."""
     masks = jax.image.resize(jax.nn.one_hot(labels, count), (*image.shape[:2], count), "linear")
     refined = segment.refine(jnp.moveaxis(masks, -1, 0), image, CELL, EDGE_EPSILON)
     return np.asarray(jnp.argmax(refined, axis=0), np.int32)

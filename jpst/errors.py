@@ -1,10 +1,10 @@
-"""The one exception that carries a message for the person at the keyboard."""
+"""The base class of errors with a message for the user."""
 
 
 class JpstError(Exception):
-    """A failure that the user can mend.
+    """An error that the user can fix.
 
-    Its text says which input is meant, what was found, what is needed and what to do. The command line
-    prints it as it stands and exits with status 1; library users catch it or one of its subclasses, which
-    live beside the code that raises them (`image.ImageError`, `weights.CheckpointError`, ...).
+    The message says which input, what was expected, what was found, and what to do. The command line prints it and
+    exits with status 1. Library users catch it or one of its subclasses, which are defined beside the code that raises
+    them (`image.ImageError`, `weights.CheckpointError`, ...).
     """

@@ -1,4 +1,4 @@
-"""What a transfer will take, before it starts: memory from its sizes, time from this machine's speed."""
+"""Estimates a transfer before it starts: memory from its sizes, time from this machine's speed."""
 
 import dataclasses
 import time
@@ -15,50 +15,50 @@ from jpst.pyramid import Level
 from jpst.recipe import Recipe
 
 BASE_BYTES = 1.31e9
-"""the process with its libraries, the network's weights, their expansion, and the compiler; measured"""
+"""the process with its libraries, the network's weights and transformed weights, and the compiler; measured"""
 PHOTOGRAPH_BYTES = 30
-"""for a pixel of a photograph: float32 RGB, the region it belongs to, and what passes made from both; measured"""
+"""per pixel of a photograph: float32 RGB, its region label, and temporaries made from both; measured"""
 ACTIVATION_COPIES = 2.65
 """features, their gradients and XLA's work space, in units of all convolutions' outputs; measured"""
 CURVATURE_COPIES = 3.4
-"""L-BFGS's memory, the one before and what lies between them, in units of that memory; measured"""
+"""L-BFGS's memory before and after an update, and temporaries, in units of that memory; measured"""
 COMPILE_SECONDS = 10.0
-"""for each working size that is new to a machine"""
+"""for each working size that is not in the cache"""
 
 
 class ShortMemoryError(JpstError):
-    """A transfer that needs more memory than there is; the text proposes a size that fits."""
+    """A transfer needs more memory than is available; the message proposes a size that fits."""
 
 
 class Estimate(NamedTuple):
-    """What a run will take, on a CPU.
+    """Estimated cost of a run on a CPU.
 
-    The constants are fitted to the peaks of four runs, at 256, 384 and 640 px and for a pair of 12 megapixels (all
-    compiling), and meet them within 2 %; another pair of 12 megapixels, with compiled steps at hand, within 5 %. Time
-    is rough.
+    The constants are fitted to the peaks of four runs, at 256, 384 and 640 px and for a pair of 12 megapixels (all with
+    compilation), and agree within 2 %. Another pair of 12 megapixels, with cached programs, agrees within 5 %. The time
+    is a rough estimate.
     """
 
     memory_bytes: int
     seconds: float
     compile_seconds: float
-    """more, where no run of the same sizes came before"""
+    """additional seconds if no earlier run had the same sizes"""
 
 
 class Room(NamedTuple):
-    """Bytes that there are for a run; None is not known, and counts as enough."""
+    """Bytes available for a run; None means unknown and counts as enough."""
 
     host: int | None
     device: int | None
-    """of an accelerator; None on a CPU, where the host's memory holds everything"""
+    """on an accelerator; None on a CPU, where everything is in the host's memory"""
 
     @staticmethod
     def here() -> "Room":
-        """What this process has now."""
+        """The memory available to this process now."""
         return Room(memory.available(), memory.available_on_device(jax.devices()[0]))
 
 
 def estimate(photograph_pixels: int, levels: tuple[Level, ...], recipe: Recipe) -> Estimate:
-    """For photographs of so many pixels together."""
+    """Estimates a run; `photograph_pixels` is the number of pixels of both photographs together."""
     operations = work_per_pixel(_layers(recipe))[1]
     work = sum(steps * height * width for (height, width), _, steps in levels) * 2 * operations  # forward and backward
     needed = _host_bytes(photograph_pixels) + _device_bytes(levels, recipe)
@@ -68,14 +68,14 @@ def estimate(photograph_pixels: int, levels: tuple[Level, ...], recipe: Recipe) 
 def shortage(
     content: tuple[int, int], style: tuple[int, int], recipe: Recipe, room: Room | None = None
 ) -> ShortMemoryError | None:
-    """Why a transfer of photographs of these sizes (height, width) does not fit into memory, None where it does.
+    """Why a transfer of photographs of these sizes (height, width) does not fit into memory; None if it fits.
 
-    `room` is what there is, by default here and now. The error, to be raised or told, proposes the largest size that
-    fits, where one does.
+    `room` is the memory available, by default now. The error, to be raised or shown, proposes the largest size that
+    fits, if there is one.
     """
     room = room or Room.here()
-    needed, there = _needed(content, style, recipe, room)
-    if needed <= there:
+    needed, available = _needed(content, style, recipe, room)
+    if needed <= available:
         return None
     where = "memory" if room.device is None else "memory on host or accelerator"
     fitting = _largest(recipe, lambda smaller: _fits(content, style, smaller, room))
@@ -85,35 +85,35 @@ def shortage(
         else "No smaller --size fits either: end other programs, or make the photographs smaller."
     )
     return ShortMemoryError(
-        f"The transfer at size {recipe.size} needs about {_gib(needed)} of {where}, and {_gib(there)} are available: "
-        f"it would be ended half-way. {advice}"
+        f"The transfer at size {recipe.size} needs about {_gib(needed)} of {where}, but {_gib(available)} are "
+        f"available: the system would stop it half-way. {advice}"
     )
 
 
 def _fits(content: tuple[int, int], style: tuple[int, int], recipe: Recipe, room: Room) -> bool:
-    needed, there = _needed(content, style, recipe, room)
-    return needed <= there
+    needed, available = _needed(content, style, recipe, room)
+    return needed <= available
 
 
 def _needed(content: tuple[int, int], style: tuple[int, int], recipe: Recipe, room: Room) -> tuple[float, float]:
-    """Bytes needed and available, of the scarcer of host and accelerator."""
+    """Bytes needed and bytes available, on the host or the accelerator, whichever is scarcer."""
     levels = pyramid.plan(content, style, recipe)
     photographs = content[0] * content[1] + style[0] * style[1]
     host, device = _host_bytes(photographs), _device_bytes(levels, recipe)
     if room.device is None:
         host, device = host + device, 0.0
     needs = [(host, room.host), (device, room.device)]
-    known = [(need, float(there)) for need, there in needs if there is not None]
+    known = [(need, float(limit)) for need, limit in needs if limit is not None]
     return max(known, key=lambda each: each[0] / max(each[1], 1.0), default=(0.0, 0.0))
 
 
 def _largest(recipe: Recipe, fits: Callable[[Recipe], bool]) -> int | None:
-    """The largest working size below the recipe's, in steps of 16, that `fits`; None without one."""
+    """The largest working size below the recipe's, in steps of 16, that `fits`; None if there is none."""
     for size in range((recipe.size - 1) // 16 * 16, 31, -16):
         try:
             if fits(dataclasses.replace(recipe, size=size)):
                 return size
-        except JpstError:  # too small for the network, as all below it are
+        except JpstError:  # too small for the network, and so are all smaller ones
             return None
     return None
 
@@ -127,11 +127,11 @@ def _host_bytes(photograph_pixels: int) -> float:
 
 
 def _device_bytes(levels: tuple[Level, ...], recipe: Recipe) -> float:
-    """Of the optimisation, at the largest level; the style's features, which need no gradient, take less."""
+    """Bytes of the optimisation at the largest level; the style's features need no gradient and take less."""
     largest = max(height * width for (height, width), _, _ in levels)
     numbers = ACTIVATION_COPIES * work_per_pixel(_layers(recipe))[0]
     if recipe.optimiser == "lbfgs":
-        numbers += CURVATURE_COPIES * 2 * solver.MEMORY * 3  # pairs of differences, of three channels
+        numbers += CURVATURE_COPIES * 2 * solver.MEMORY * 3  # pairs of differences in three channels
     return 4 * numbers * largest
 
 
@@ -140,9 +140,9 @@ def _layers(recipe: Recipe) -> tuple[str, ...]:
 
 
 def work_per_pixel(layers: tuple[str, ...]) -> tuple[float, float]:
-    """Numbers that VGG19's convolutions put out, and operations that they take, per pixel of the image.
+    """Outputs of VGG19's convolutions and their operations, each per pixel of the image.
 
-    Operations count multiplications and additions of the sum that a convolution is, however it is computed.
+    Operations are the multiplications and additions of a direct convolution, whatever algorithm is used.
     """
     outputs = operations = 0.0
     before = 3
@@ -156,7 +156,7 @@ def work_per_pixel(layers: tuple[str, ...]) -> tuple[float, float]:
 
 
 def _operations_per_second() -> float:
-    """This machine's speed on one of VGG19's convolutions, computed as a transfer does, the best of three."""
+    """This machine's speed on one of VGG19's convolutions, as a transfer computes it; the best of three runs."""
     size, channels = 96, 128
     image, kernel = jnp.ones((size, size, channels)), jnp.ones((3, 3, channels, channels))
     transformed = convolution.transform(kernel) if jax.default_backend() == "cpu" else None

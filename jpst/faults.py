@@ -1,8 +1,9 @@
-"""What is wrong with a finished picture, in numbers: lost edges, drifting colours, halos, invented texture, banding.
+"""Measures the faults of a result: lost edges, colour drift, halos, invented edges, banding.
 
-Content and result are float [H, W, 3], sRGB in [0, 1], of one size and as written (rounded to 8 bit). The constants
-are for a longest side of 350 to 400 pixels: measure there, as `of_pictures` does, the numbers depend on it. A look that
-is the same all over (darker, flatter, another tint) is no fault; each number says what differs from place to place.
+Content and result are float [H, W, 3], sRGB in [0, 1], of the same size and as written (rounded to 8 bits). The
+constants are for a longest side of 350 to 400 pixels. The numbers depend on that size, so measure at it, as
+`of_pictures` does. A change that is uniform over the image (darker, flatter, another tint) is no fault: each number
+measures what varies from place to place.
 """
 
 from typing import NamedTuple
@@ -13,68 +14,69 @@ from scipy import ndimage
 
 from jpst import pixels
 
-SIZE = 350  # pixels, longest side at which pictures are measured
-BLUR = 1.0  # pixels, standard deviation: so that noise is no edge
-STRONG = 0.04  # luminance a pixel: what a step by a tenth of the range has after BLUR
-FAINT = 0.012  # luminance a pixel: such a step in fog
-KEPT = 0.2  # of the picture's typical gain: an edge with less of it is lost
-LEAST_GAIN = 0.15  # a picture whose edges are all weaker than this has lost them
-NEAR, FAR = 3, 8  # pixels from a strong edge: the band where halos lie, clear of the edge's own blur
-GRAIN = 0.005  # luminance a pixel: gradients too weak for an eye to see
-ALIKE = 2.0  # CIELAB: hardly told apart
-OFFSETS = (32, 16)  # parts of the longest side: how far neighbours lie apart
+SIZE = 350  # pixels, longest side at which images are measured
+BLUR = 1.0  # pixels, standard deviation: so that noise does not count as edges
+STRONG = 0.04  # luminance per pixel: the gradient of a step by a tenth of the range after BLUR
+FAINT = 0.012  # luminance per pixel: the same in fog
+KEPT = 0.2  # of the image's typical gain: an edge with less is lost
+LEAST_GAIN = 0.15  # an image whose edges are all weaker than this has lost them
+NEAR, FAR = 3, 8  # pixels from a strong edge: the band of halos, outside the blur of the edge itself
+GRAIN = 0.005  # luminance per pixel: invisible gradients
+ALIKE = 2.0  # CIELAB: colours that are hard to tell apart
+OFFSETS = (32, 16)  # neighbours are the longest side divided by these apart
 SMOOTH = 2.0  # pixels, standard deviation: blotches have soft outlines
-FLAT = 0.4  # CIELAB a pixel: no gradient that is seen
-OUTLINE = 1.2  # CIELAB a pixel: one that is, where there was none
+FLAT = 0.4  # CIELAB per pixel: an invisible gradient
+OUTLINE = 1.2  # CIELAB per pixel: a visible gradient in a place that was flat
 CALM = 3  # pixels around a place that must be flat too
-PLATEAU = 6  # pixels of one value in a row
-STEP = 3  # of 255: less is not seen, and rounding alone makes steps of one
-SLOPE = 1.5  # CIELAB a pixel: gradients as on skies and walls
-MIXED = 5  # pixels: windows in which making a picture small mixes what is hidden with what is seen
-FEW = 64  # pixels: fewer are no part of a picture to judge by
+PLATEAU = 6  # pixels in a row with the same value
+STEP = 3  # of 255: smaller steps are invisible, and rounding alone makes steps of one
+SLOPE = 1.5  # CIELAB per pixel: gradients as on skies and walls
+MIXED = 5  # pixels: in windows of this size downscaling mixes transparent and opaque pixels
+FEW = 64  # pixels: fewer are too few to measure
 
 Image = Float[np.ndarray, "h w 3"]
 Mask = Bool[np.ndarray, "h w"]
 
 
 class Faults(NamedTuple):
-    """Numbers of one result beside its content; the best are 0, and 1 for `halo`. Shares are in [0, 1]."""
+    """The faults of one result compared with its content. The best values are 0, and 1 for `halo`. Shares are in
+    [0, 1]."""
 
     edges_lost: float
-    """Share of the content's strong luminance edges that are lost or turned round: the result's gradient along the
-    content's is less than `KEPT` of what is typical of this picture (the 75th percentile of the gains over its strong
-    edges, 1 at most, `LEAST_GAIN` at least) times the content's. Strong is a gradient over `STRONG`, or in a picture
-    with less of that than 5 % one of its steepest 5 %, if over `FAINT`."""
+    """Share of the content's strong luminance edges that are lost or reversed. An edge is lost if the result's gradient
+    along the content's gradient is less than `KEPT` times the typical gain times the content's gradient. The typical
+    gain is the 75th percentile of the gains over the strong edges, 1 at most and `LEAST_GAIN` at least. An edge is
+    strong if its gradient is over `STRONG`; if less than 5 % of an image is, the steepest 5 % over `FAINT` are."""
     spread: float
-    """CIELAB, 0 and up: how far places that were alike moved apart. For each pixel the farthest of its neighbours at
-    1/32 and 1/16 of the longest side, in eight directions, whose colours in the content are within `ALIKE`: how much
-    their colour changes (result minus content) differ. Of this the 95th percentile."""
+    """CIELAB, 0 and up: how far similar places moved apart. For each pixel, among its neighbours at 1/32 and 1/16 of
+    the longest side in eight directions whose content colours are within `ALIKE`, the largest difference of colour
+    change (result minus content). The value is the 95th percentile over all pixels."""
     halo: float
-    """Mean square luminance gradient in a band beside the content's strong edges (`NEAR` to `FAR` pixels off), result
-    over content, its root: 1 is as in the content, more is ghost edges and glow, less is washed out. The picture's
-    typical gain is divided out, gradients under `GRAIN` do not count."""
+    """Root mean square luminance gradient in a band beside the content's strong edges (`NEAR` to `FAR` pixels away),
+    result divided by content. 1 is as in the content, more is ghost edges and glow, less is washed out. The typical
+    gain is divided out; gradients under `GRAIN` do not count."""
     new_edges: float
     """Share of the content's flat places (CIELAB gradient under `FLAT` there and `CALM` pixels around) where the result
-    has an edge of colour or light: a gradient over `OUTLINE` times the typical gain if that is over 1."""
+    has an edge in colour or lightness: a gradient over `OUTLINE`, times the typical gain if that is over 1."""
     banding: float
-    """Share of the content's smooth places (CIELAB gradient under `SLOPE`) that lie in the result on a plateau of one
-    8-bit value, `PLATEAU` pixels or wider, beside another one that is `STEP` levels or more away, in any channel, along
-    rows or columns, where the content makes no such step in any."""
+    """Share of the content's smooth places (CIELAB gradient under `SLOPE`) that are part of a band in the result: a run
+    of `PLATEAU` or more pixels of one 8-bit value, next to another run that differs by `STEP` or more, in any channel,
+    along rows or columns, where no channel of the content has such a step."""
 
 
 BOUNDS = Faults(edges_lost=0.03, spread=10.0, halo=1.3, new_edges=0.03, banding=0.03)
-"""More than this is seen without looking for it. Of 17 results of ordinary pairs, eight with regions that were paired
-wrong, it tells apart all six that were spoilt by that (1 to 3 % of edges lost elsewhere, a spread of 4 to 10, 0 to 2 %
-new edges, a halo of 0.9 to 1.1; no banding anywhere) and one more."""
+"""Faults above these bounds are visible at first sight. Of 17 results of ordinary pairs, eight had wrongly paired
+regions. The bounds flag all six results that this spoilt, and one more. The others have 1 to 3 % of edges lost, a
+spread of 4 to 10, 0 to 2 % new edges, a halo of 0.9 to 1.1 and no banding."""
 
 
 def beyond(found: Faults) -> dict[str, float]:
-    """Those of the numbers that are over `BOUNDS`."""
+    """The numbers that exceed `BOUNDS`, by name."""
     return {name: value for name, value in found._asdict().items() if value > getattr(BOUNDS, name)}
 
 
 def small(picture: Float[np.ndarray, "H W c"], size: tuple[int, int] | None = None) -> Float[np.ndarray, "h w c"]:
-    """At the measuring size, unless another (height, width) is given, and rounded to 8 bits."""
+    """Resizes to the measuring size, or to `size` (height, width) if given, and rounds to 8 bits."""
     size = size or pixels.working_size(picture.shape[0], picture.shape[1], SIZE)
     return np.round(255 * np.asarray(pixels.at_size(picture.astype(np.float32), size))) / 255
 
@@ -84,7 +86,8 @@ def of_pictures(
     result: Float[np.ndarray, "H W 3"],
     alpha: Float[np.ndarray, "h w"] | None = None,
 ) -> Faults:
-    """`measure` of pictures of any two sizes, brought to the measuring size; where `alpha` is 0 counts what is near."""
+    """`measure` for two images of any sizes, resized to the measuring size. Fully transparent pixels (`alpha` 0) are
+    filled from their neighbours."""
     size = pixels.working_size(result.shape[0], result.shape[1], SIZE)
     content, result = small(content, size), small(result, size)
     if alpha is not None and not alpha.all():
@@ -97,7 +100,7 @@ def of_pictures(
 
 
 def measure(content: Image, result: Image) -> Faults:
-    """All of them. A number that finds fewer than `FEW` pixels of the kind that it looks at has its best value."""
+    """Measures all faults. A number has its best value if fewer than `FEW` pixels are of the kind that it measures."""
     from skimage.color import rgb2lab
 
     content, result = (np.asarray(each, np.float64) for each in (content, result))
@@ -144,8 +147,8 @@ def _spread(lab: Image, lab_after: Image) -> float:
     for part in OFFSETS:
         step = max(1, max(height, width) // part)
         for down, across in ((0, step), (step, 0), (step, step), (step, -step)):
-            here, there = _shifted(height, down), _shifted(width, across)
-            first, second = (here[0], there[0]), (here[1], there[1])
+            rows, columns = _shifted(height, down), _shifted(width, across)
+            first, second = (rows[0], columns[0]), (rows[1], columns[1])
             alike = np.linalg.norm(lab[first] - lab[second], axis=-1) < ALIKE
             moved = alike * np.linalg.norm(change[first] - change[second], axis=-1)
             for each in (first, second):
@@ -154,7 +157,7 @@ def _spread(lab: Image, lab_after: Image) -> float:
 
 
 def _shifted(length: int, step: int) -> tuple[slice, slice]:
-    """Where a line of pixels and itself moved by `step` overlap."""
+    """Two slices of a line of pixels, the second moved by `step`, where both are inside the line."""
     first, second = slice(0, max(length - abs(step), 0)), slice(abs(step), length)
     return (first, second) if step >= 0 else (second, first)
 
@@ -178,7 +181,8 @@ def _banding(lab: Image, content: Image, result: Image) -> float:
 
 
 def _plateaus(before: np.ndarray, after: np.ndarray, smooth: Mask) -> Mask:
-    """Pixels of runs along the rows of `after`, one channel, that end in a step to another run; `before` makes none."""
+    """Pixels of runs along the rows of `after`, one channel, that end in a step to another run where `before` has no
+    step."""
     starts = np.ones(after.shape, bool)
     starts[:, 1:] = after[:, 1:] != after[:, :-1]
     run = np.cumsum(starts.ravel()).reshape(after.shape) - 1

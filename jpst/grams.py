@@ -1,9 +1,9 @@
 """Gram matrices of features under the masks of regions.
 
-`dense` multiplies all features with every mask: its cost grows with the number of regions R. But regions share few
-pixels, those that their edges run through, and so `gather` lists on the host the pairs (pixel, region) whose mask is
-not zero, region by region in blocks of equal length, and `of_pairs` takes one small product a block: little more than
-what one region over all costs, and the same sum.
+`dense` multiplies all features by every mask, so its cost grows with the number of regions R. But regions overlap in
+few pixels only, those on their edges. So `gather` lists on the host the pairs (pixel, region) whose mask is not zero,
+region by region in blocks of equal length, and `of_pairs` computes one small product per block. The sum is the same, at
+little more than the cost of a single region.
 """
 
 from typing import NamedTuple
@@ -13,27 +13,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-LEAST_BLOCK = 128  # shorter blocks cost more in writing their Grams than in computing them
+LEAST_BLOCK = 128  # with shorter blocks, writing the Grams costs more than computing them
 BLOCKS = 64
 SHARES = (0.2, 0.5)
-"""pairs beyond one for each pixel, the part of it that the lists have room for on a map of `SHARES_AT` pixels: few
-sizes, so that a compiled step serves other masks too. On coarser maps more pixels are shared, as `SHARES_POWER` tells;
-the first is enough for the soft masks of 23 of the 24 public pairs of Deep Photo Style Transfer."""
+"""capacities of the lists for a map of `SHARES_AT` pixels: extra pairs beyond one per pixel, as a share of the pixels.
+Few capacities, so that a compiled step serves other masks too. On coarser maps regions overlap in a larger share, with
+the exponent `SHARES_POWER`. The first is enough for the soft masks of 23 of the 24 public pairs of Deep Photo Style
+Transfer."""
 SHARES_AT, SHARES_POWER = 25_000, 0.3
 SHARED_BY = (1, 4, 8)
-"""regions that one pixel has room for"""
+"""capacities for the number of regions that share one pixel"""
 
 
 class Pairs(NamedTuple):
-    """The pairs of a pixel and a region with a mask above zero, in n blocks of b rows; each block has one region."""
+    """Pairs (pixel, region) with a mask above zero, in n blocks of b rows; each block belongs to one region."""
 
     pixels: Int[Array, "n b"]
     """indices into the h w pixels, row-major"""
     weights: Float[Array, "n b"]
-    """the mask there; 0 where a block is not full"""
+    """value of the mask; 0 in unused rows of a block"""
     regions: Int[Array, " n"]
     rows: Int[Array, "p k"]
-    """for each pixel the rows that hold it, of n b + 1: the last is none"""
+    """for each pixel the rows that hold it; the index n b means none"""
 
 
 def dense(features: Float[Array, "h w c"], masks: Float[Array, "r h w"]) -> Float[Array, "r c c"]:
@@ -50,14 +51,14 @@ def _self_product(x: Float[Array, "n c"]) -> Float[Array, "c c"]:
 
 @_self_product.defjvp
 def _self_product_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """x^T dx and its transpose: one product backwards where autodiff, blind to the symmetry, would take two."""
+    """x^T dx plus its transpose: one product, where autodiff, which does not use the symmetry, would need two."""
     ((x,), (dx,)) = primals, tangents
     half = jnp.matmul(x.T, dx, precision="highest")
     return _self_product(x), half + half.T
 
 
 def gather(masks: Float[np.ndarray, "r h w"]) -> Pairs | None:
-    """The pairs of concrete masks; None where they overlap so much that `dense` costs no more."""
+    """Lists the pairs of concrete masks; None if they overlap so much that `dense` is as cheap."""
     count, size = len(masks), masks[0].size
     block = max(LEAST_BLOCK, -(-size // BLOCKS))
     flat = masks.reshape(count, size)
@@ -93,7 +94,7 @@ def _listed(flat: np.ndarray, present: list[np.ndarray], blocks: int, block: int
 
 
 def of_pairs(features: Float[Array, "h w c"], pairs: Pairs, regions: int) -> Float[Array, "r c c"]:
-    """`dense` of the masks that `pairs` were gathered from, for so many regions."""
+    """`dense` for the masks from which `pairs` were gathered; `regions` is their number."""
     owners = jax.nn.one_hot(pairs.regions, regions, axis=0)
     return _of_pairs(features, pairs, owners)
 
@@ -114,13 +115,13 @@ def _of_pairs_forward(features: Array, pairs: Pairs, owners: Array):
 
 
 def _of_pairs_backward(saved: tuple[Array, Pairs, Array], gradient: Array):
-    """The gradient by the features alone: masks are fixed."""
+    """The gradient with respect to the features only: masks are fixed."""
     features, pairs, _ = saved
     both = gradient + jnp.swapaxes(gradient, 1, 2)
     by_row = jnp.einsum("nbc,ncd->nbd", _weighted(features, pairs), both[pairs.regions], precision="highest")
     by_row = (by_row * pairs.weights[..., None]).reshape(-1, features.shape[-1])
     by_row = jnp.concatenate([by_row, jnp.zeros_like(by_row[:1])])
-    # Each pixel fetches from its rows: as a sum scattered over pixels it would run on one thread.
+    # Each pixel gathers from its rows: a scatter-add over pixels would run on one thread.
     by_pixel = sum(by_row[rows] for rows in pairs.rows.T)
     return jnp.reshape(jnp.asarray(by_pixel), features.shape), None, None
 

@@ -1,8 +1,8 @@
-"""From a small result to the photograph's own size, by a local affine colour model.
+"""Upsamples a small result to the size of the content photograph, with a local affine colour model.
 
-At working size the result is explained, window by window, as an affine map of the content's colours (the fast
-guided filter of He and Sun, arXiv 1505.00996, with the content as guide). The maps are interpolated to full size and
-applied to the full photograph, so its own edges and texture stay.
+At working size the result is fitted, window by window, as an affine map of the content's colours (the fast guided
+filter of He and Sun, arXiv 1505.00996, with the content as guide). The maps are interpolated to full size and applied
+to the full photograph, so edges and texture are those of the photograph.
 """
 
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jpst.caching import cached
 from jpst.pixels import affine_maps
 
-BAND = 64  # rows worked on at a time: bounds the memory that the interpolated maps take
+BAND = 64  # rows processed at a time: bounds the memory of the interpolated maps
 
 
 def apply(
@@ -26,28 +26,28 @@ def apply(
 
     Args:
       full: the content photograph [H, W, 3] in [0, 1].
-      content, result: the same photograph at working size, and what the transfer made of it.
+      content, result: the same photograph at working size, and the transfer's result.
       radius: half the side of the windows, in working pixels.
-      epsilon: variance (in [0, 1] units) below which a window counts as flat and takes a plain colour shift.
+      epsilon: variance (in [0, 1] units) below which a window counts as flat and gets a plain colour shift.
 
     Returns:
       float32 [H, W, 3], clipped to [0, 1].
     """
-    # towards a plain shift (the identity), not a flat colour, where a window has too little contrast to tell
+    # regularised towards a plain shift (the identity), not a flat colour, in windows with too little contrast
     maps = affine_maps(content, result, radius, epsilon, jnp.eye(3))
     height, width = full.shape[:2]
     rows = _interpolation(maps.shape[0], height)
     columns = _interpolation(maps.shape[1], width)
     out = np.empty(full.shape, np.float32)
     for top in range(0, height, BAND):
-        band = np.arange(top, top + BAND).clip(max=height - 1)  # one shape for all bands: the last repeats its end
+        band = np.arange(top, top + BAND).clip(max=height - 1)  # one shape for all bands: the last repeats its last row
         mapped = _map_band(maps, full[band], *(part[band] for part in rows), *columns)
         out[top : top + BAND] = np.asarray(mapped)[: height - top]
     return out
 
 
 def _interpolation(size: int, out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Linear interpolation along one axis: lower index, upper index and weight of the upper, each [out]."""
+    """Linear interpolation along one axis: lower index, upper index and weight of the upper index, each [out]."""
     source = ((np.arange(out) + 0.5) * (size / out) - 0.5).clip(0, size - 1)
     low = np.floor(source).astype(np.int32)
     return low, np.minimum(low + 1, size - 1), (source - low).astype(np.float32)
@@ -55,7 +55,7 @@ def _interpolation(size: int, out: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 @cached
 def _map_band(maps, band, row_low, row_high, row_part, column_low, column_high, column_part):
-    """The maps interpolated to a band of rows and applied to it: [BAND, W, 3]."""
+    """Interpolates the maps to a band of rows and applies them: [BAND, W, 3]."""
     row_part, column_part = row_part[:, None, None, None], column_part[None, :, None, None]
     maps = maps[row_low] * (1 - row_part) + maps[row_high] * row_part
     maps = maps[:, column_low] * (1 - column_part) + maps[:, column_high] * column_part

@@ -1,4 +1,4 @@
-"""Colour profiles: samples as a file stores them, to sRGB (ICC.1:2010; to 16 bits, where Pillow stops at 8)."""
+"""Colour profiles: converts the samples of a file to sRGB (ICC.1:2010), at 16 bits where Pillow has only 8."""
 
 import functools
 import struct
@@ -9,15 +9,15 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-BROKEN = "Its colour profile is broken, or for another kind of picture; sRGB is assumed."
-BROKEN_INK = "Its colour profile is broken, or for another kind of picture; the inks are taken as plain cyan, magenta, \
+BROKEN = "Its colour profile is damaged, or for another kind of image; sRGB is assumed."
+BROKEN_INK = "Its colour profile is damaged, or for another kind of image; the inks are taken as plain cyan, magenta, \
 yellow and black."
-_VISIBLE = (-5e-4, 1.005)  # linear light further out than this is half an 8-bit level or more outside sRGB
-_WORTH_TELLING = 1e-3  # of the pixels
+_VISIBLE = (-5e-4, 1.005)  # linear light outside this range is half an 8-bit level or more outside sRGB
+_WORTH_TELLING = 1e-3  # share of the pixels from which a note is given
 
 
 def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Row slices of about a megapixel, so that temporaries stay small beside the image."""
+    """Row slices of about a megapixel, so that temporaries stay small compared with the image."""
     step = max(1, 2**20 // shape[1])
     return (slice(start, start + step) for start in range(0, shape[0], step))
 
@@ -31,7 +31,7 @@ def unit(samples: np.ndarray, channels: int) -> np.ndarray:
 
 
 def percent(share: float) -> str:
-    """Of 0 to 1, for a sentence."""
+    """A share from 0 to 1 as a percentage for a sentence."""
     return "all" if share == 1 else f"{share:.0%}" if 0.1 <= share < 0.995 else f"{max(share, 1e-4):.2%}"
 
 
@@ -40,7 +40,7 @@ def srgb_profile() -> bytes:
     from PIL import ImageCms
 
     made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    date = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)  # not today, so that equal images are equal files
+    date = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)  # a fixed date, so that equal images give equal files
     return made[:24] + date + made[36:]
 
 
@@ -60,7 +60,7 @@ def _by_lcms(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, list[str]]:
-    """By the profile; without a usable one, (1 - ink)(1 - black), with a note if there was one."""
+    """Converts by the profile. Without a usable profile: (1 - ink)(1 - black), with a note if there was a profile."""
     image.load()
     with suppress(OSError, ValueError):
         if profile:
@@ -69,7 +69,7 @@ def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image
 
 
 def to_srgb(samples: np.ndarray, profile: bytes | None) -> tuple[np.ndarray, list[str]]:
-    """float32 [H, W, 3], sRGB-encoded, of samples [H, W, 1 or 3] in the profile's colours; and what was lost."""
+    """Converts samples [H, W, 1 or 3] by a profile to float32 [H, W, 3], sRGB-encoded; also returns notes on losses."""
     if profile is None:
         return unit(samples, 3), []
     broken = (struct.error, LookupError, ValueError, ArithmeticError, OSError)
@@ -80,9 +80,9 @@ def to_srgb(samples: np.ndarray, profile: bytes | None) -> tuple[np.ndarray, lis
 
 
 def lab_to_srgb(samples: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """uint8 or uint16 [H, W, 3], sRGB-encoded, of CIELAB (D50) [H, W, 3] as TIFF stores it, in the same type.
+    """Converts CIELAB (D50) [H, W, 3] as stored in TIFF, uint8 or uint16, to sRGB-encoded values of the same type.
 
-    L* goes over the range of the type; a* and b* are signed, of 16 bits in units of 1/256 (TIFF 6.0, section 23).
+    L* covers the range of the type; a* and b* are signed, at 16 bits in units of 1/256 (TIFF 6.0, section 23).
     """
     top = np.iinfo(samples.dtype).max
     signed, step = (np.int8, 1) if samples.dtype == np.uint8 else (np.int16, 256)
@@ -99,20 +99,21 @@ def lab_to_srgb(samples: np.ndarray) -> tuple[np.ndarray, list[str]]:
 
 
 def _cut_colours(share: float) -> list[str]:
-    return [f"Colours outside sRGB were cut, in {percent(share)} of the pixels."] if share >= _WORTH_TELLING else []
+    return [f"Colours outside sRGB were clipped, in {percent(share)} of the pixels."] if share >= _WORTH_TELLING else []
 
 
 def _outside(linear: np.ndarray) -> int:
-    """How many pixels of linear light are visibly outside sRGB."""
+    """The number of pixels, in linear light, that are visibly outside sRGB."""
     return int(((linear < _VISIBLE[0]) | (linear > _VISIBLE[1])).any(-1).sum())
 
 
 def _by_profile(samples: np.ndarray, profile: bytes) -> tuple[np.ndarray | None, float]:
-    """`samples` converted to sRGB, or None where the profile says sRGB; and the share of pixels cut to fit into it.
+    """`samples` converted to sRGB, or None if the profile is sRGB; and the share of clipped pixels.
 
-    Pillow gives access to lcms at 8 bits only. The profiles that cameras and raw developers write, three
-    curves and a matrix (ICC.1:2010, F.3), are therefore evaluated here, to 16-bit precision. Of tables (and of greys)
-    none is known to be cut. Raises one of many errors where the profile is damaged or for another kind of image.
+    Pillow gives access to lcms at 8 bits only. So the profiles that cameras and raw developers write, three curves and
+    a matrix (ICC.1:2010, F.3), are evaluated in this module, at 16-bit precision. For look-up tables and for greys the
+    share of clipped pixels is not known and returned as 0. Raises one of many errors if the profile is damaged or for
+    another kind of image.
     """
     tags, top = _tags(profile), np.iinfo(samples.dtype).max
     if profile[16:24] == b"GRAYXYZ " and samples.shape[-1] == 1:
@@ -125,7 +126,7 @@ def _by_profile(samples: np.ndarray, profile: bytes) -> tuple[np.ndarray | None,
     ramp = np.arange(0, 256, 17, dtype=np.uint8)
     probe = np.stack(np.meshgrid(ramp, ramp, ramp), -1).reshape(1, -1, 3)
     if np.abs(_by_matrix(probe, tags)[0] - probe / 255).max() < 0.5 / 255:
-        return None, 0.0  # sRGB, of which many slightly rounded versions are about
+        return None, 0.0  # sRGB, which exists in many slightly rounded versions
     return _by_matrix(samples, tags)
 
 
@@ -141,7 +142,8 @@ def _by_matrix(samples: np.ndarray, tags: dict[bytes, bytes]) -> tuple[np.ndarra
 
 
 def _by_lattice(samples: np.ndarray, profile: bytes) -> np.ndarray:
-    """By a profile of look-up tables (scanners, printers): lcms on a lattice of 52^3 colours, linear between.
+    """Converts by a profile of look-up tables (scanners, printers): lcms on a lattice of 52^3 colours, linear in
+    between.
 
     The interpolation keeps 16-bit gradients free of 8-bit steps.
     """
@@ -173,13 +175,13 @@ def _tags(profile: bytes) -> dict[bytes, bytes]:
 
 
 def _primaries(tags: dict[bytes, bytes]) -> np.ndarray:
-    """float64 [3, 3]: XYZ (D50) of red, green and blue, one a column."""
+    """float64 [3, 3]: XYZ (D50) of red, green and blue, one per column."""
     columns = [struct.unpack(">3i", tags[name][8:20]) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
     return np.array(columns).T / 65536
 
 
 def _curve(tag: bytes, top: int) -> np.ndarray:
-    """float32 [top + 1]: linear light of each sample value by a curv or para tag (ICC.1:2010 10.5, 10.15)."""
+    """float32 [top + 1]: linear light for each sample value, from a curv or para tag (ICC.1:2010 10.5, 10.15)."""
     x = np.linspace(0, 1, top + 1)
     if tag[:4] == b"curv":
         count = int.from_bytes(tag[8:12], "big")
@@ -191,7 +193,7 @@ def _curve(tag: bytes, top: int) -> np.ndarray:
     count = {b"\0\0": 1, b"\0\1": 3, b"\0\2": 4, b"\0\3": 5, b"\0\4": 7}[kind]
     given = [value / 65536 for value in struct.unpack(f">{count}i", tag[12 : 12 + 4 * count])]
     gamma, a, b, c, d, e, f = given + [1, 0, 0, 0, 0, 0][count - 1 :]
-    if count in (3, 4):  # the straight part begins where the power's base would turn negative
+    if count in (3, 4):  # the linear part begins where the base of the power would become negative
         c, d, e, f = 0, -b / a, c, c
     light = np.where(x >= d, np.maximum(a * x + b, 0) ** gamma + e, c * x + f)
     return np.clip(light, 0, 1).astype(np.float32)

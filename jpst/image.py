@@ -1,9 +1,8 @@
-"""Image files to host arrays and back.
+"""Reads image files into host arrays and writes them.
 
-With the modules that only it uses (`image_decoding`, `image_encoding`, `tiff_decoding`, `png_chunks`, `image_metadata`,
-`icc`, `profiles`), the one place that knows about EXIF turns, colour profiles, alpha, palettes, bit depths and safe
-saving. Everything else in jpst sees float32 [H, W, 3], sRGB-encoded RGB
-in [0, 1].
+With its modules (`image_decoding`, `image_encoding`, `tiff_decoding`, `png_chunks`, `image_metadata`, `icc`,
+`profiles`), the only place that handles EXIF orientation, colour profiles, alpha, palettes, bit depths and atomic
+writing. Everything else in jpst uses float32 [H, W, 3], sRGB-encoded RGB in [0, 1].
 """
 
 import os
@@ -44,43 +43,43 @@ __all__ = [
 ]
 
 MAX_PIXELS = 300_000_000
-"""Images that declare more pixels than this are refused before anything is decoded."""
+"""Images that declare more pixels than this are refused before decoding."""
 
 WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
 WRITABLE |= {".webp": "WEBP", ".heic": "HEIF", ".heif": "HEIF"}
 
 MOST_LABELS = 24
-"""Grey values below this make a label map: the eye sees them all as black."""
+"""An image whose grey values are all below this is a label map: as a picture it would look black."""
 
 SIDE_LIMITS = {"JPEG": 65500, "WEBP": 16383}
-"""The most pixels that these formats hold on a side."""
+"""The most pixels per side that these formats can store."""
 
 Source = str | os.PathLike[str] | Image.Image | ArrayLike
 
 
 class Photograph(NamedTuple):
-    """One image as jpst works on it."""
+    """One image, decoded."""
 
     pixels: np.ndarray
     """float32 [H, W, 3], sRGB-encoded RGB in [0, 1]."""
     alpha: np.ndarray | None
     """float32 [H, W] in [0, 1], 1 is opaque, not multiplied into `pixels`; None if the image has none."""
     bit_depth: int
-    """8 or 16: the depth at which writing the result loses nothing that the source had."""
+    """8 or 16: the depth needed to write a result without losing precision of the source."""
     notes: tuple[str, ...] = ()
-    """a sentence for each thing that is not taken over, or not as the file may have meant it"""
+    """a sentence for each thing that was lost, or that may not be read as the file means it"""
 
 
 def read(source: Source, *, metadata: bool = False) -> Photograph:
-    """Read an image, upright and in sRGB.
+    """Reads an image, upright and in sRGB.
 
-    `source` is a path, a PIL image, or an array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of uint8, uint16 or
-    floats in [0, 1]. From a file the first frame (of a TIFF, the first page that is no reduced copy) is taken, the
-    EXIF orientation applied, and an ICC profile, PNG's cICP, gAMA and cHRM or EXIF's Adobe RGB converted to sRGB;
-    a broken profile counts as sRGB. PNG and TIFF of more than 8 bits keep 16 (TIFF of floats in [0, 1] too); the
-    rest (16-bit CMYK, JPEG 2000, HEIC, PIL images of mode RGB) has 8. Colours under alpha 0 stay as they are.
-    With `metadata`, a note names what the file says of date, camera and place, none of which pixels keep.
-    Raises `ImageError`.
+    `source` is a path, a PIL image, or an array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of uint8, uint16 or floats in
+    [0, 1]. Of a file with several frames the first is read (of a TIFF, the first page that is not a reduced copy). The
+    EXIF orientation is applied. An ICC profile, PNG's cICP, gAMA and cHRM, or EXIF's Adobe RGB are converted to sRGB; a
+    damaged profile counts as sRGB. PNG and TIFF of more than 8 bits are read at 16 (TIFF of floats in [0, 1] too); the
+    rest (16-bit CMYK, JPEG 2000, HEIC, PIL images of mode RGB) at 8. Colours of fully transparent pixels are unchanged.
+    With `metadata`, a note names the kinds of metadata in the file (date, camera, place), which the result does not
+    have. Raises `ImageError`.
     """
     with _decoded(source, managed=True) as (found, file):
         left = image_metadata.kinds(file.image, file.page.tags if file.page else ()) if file and metadata else []
@@ -89,14 +88,14 @@ def read(source: Source, *, metadata: bool = False) -> Photograph:
         alpha = icc.unit(samples[..., -1:], 1)[..., 0]
         samples = samples[..., :-1]
     pixels, lost = icc.to_srgb(samples, found.profile)
-    told = [f"Its metadata ({', '.join(left)}) is not kept in the result yet."] if left else []
-    return Photograph(pixels, alpha, 8 if samples.dtype == np.uint8 else 16, (*found.notes, *lost, *told))
+    unwritten = [f"Its metadata ({', '.join(left)}) is not written to the result."] if left else []
+    return Photograph(pixels, alpha, 8 if samples.dtype == np.uint8 else 16, (*found.notes, *lost, *unwritten))
 
 
 def read_colours(source: Source) -> np.ndarray:
-    """A painted mask's colours, uint8 [H, W, 3] RGB, exactly as painted.
+    """Reads the colours of a painted mask, uint8 [H, W, 3] RGB, exactly as stored.
 
-    Like `read`, but without colour management, and alpha is dropped. 16-bit samples lose their low byte.
+    Like `read`, but without colour management, and alpha is dropped. 16-bit samples are cut to their high byte.
     Raises `ImageError`.
     """
     with _decoded(source, managed=False) as (found, _):
@@ -108,10 +107,10 @@ def read_colours(source: Source) -> np.ndarray:
 
 
 def read_indices(source: Source) -> tuple[np.ndarray, np.ndarray] | None:
-    """Of an indexed picture without transparency its indices, int32 [H, W] upright, and its palette, uint8 [N, 3].
+    """Reads the indices, int32 [H, W] upright, and the palette, uint8 [N, 3], of an indexed image without transparency.
 
-    A grey picture (but JPEG) of values below `MOST_LABELS` counts as indexed, its palette being those greys. None of
-    any other picture. Raises `ImageError`.
+    A grey image (but not a JPEG) of values below `MOST_LABELS` counts as indexed, with those greys as its palette.
+    Returns None for any other image. Raises `ImageError`.
     """
     if _is_array(source):
         return None
@@ -128,9 +127,9 @@ def read_indices(source: Source) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def size(source: Source) -> tuple[int, int]:
-    """(height, width) as `read` would give them; of a file only the header is read. Raises `ImageError`.
+    """(height, width) as `read` would return them, from the header of a file only. Raises `ImageError`.
 
-    The one exception is a PNG whose EXIF data, with a quarter turn in it, follows the pixels.
+    Wrong for one kind of file: a PNG with EXIF data after the pixels that rotates it by 90 degrees.
     """
     if _is_array(source):
         height, width, _ = _checked("image array", source, (1, 3, 4)).shape
@@ -148,14 +147,13 @@ def write(
     quality: int = 95,
     notes: tuple[str, ...] = (),
 ) -> None:
-    """Write floats [H, W, 3], sRGB-encoded RGB, clipped to [0, 1] and rounded, tagged as sRGB.
+    """Writes floats [H, W, 3], sRGB-encoded RGB, clipped to [0, 1] and rounded, tagged as sRGB.
 
-    The suffix names the format: .jpg .jpeg .png .tif .tiff .webp, and .heic .heif with pillow-heif.
-    `bit_depth` 16 is for PNG and TIFF; the others have 8 bits at most and get 8. `alpha`, floats [H, W] in
-    [0, 1], is stored beside the colours; JPEG has no place for it, and there the colours are laid on white, so that
-    those under alpha 0 do not show. `quality`, 1 to 100, is for the lossy formats; JPEG keeps full colour resolution
-    (4:4:4). `notes` let a `Photograph`'s fields be given as they are; they are not written. The file appears whole or
-    not at all; one that was there stays until then. Raises `ImageError`.
+    The suffix selects the format: .jpg .jpeg .png .tif .tiff .webp, and .heic .heif with pillow-heif. `bit_depth` 16
+    applies to PNG and TIFF; the other formats are written with 8 bits. `alpha`, floats [H, W] in [0, 1], is stored as a
+    channel; JPEG has none, and the image is composited on white. `quality`, 1 to 100, applies to the lossy formats;
+    JPEG keeps full colour resolution (4:4:4). `notes` are ignored: the parameter allows passing all fields of a
+    `Photograph`. The write is atomic: an existing file is replaced only by a complete one. Raises `ImageError`.
     """
     check_writable(path)
     kind = WRITABLE[Path(path).suffix.lower()]
@@ -177,7 +175,7 @@ def write(
 
 
 def on_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """float32 [H, W, 3]: colours [H, W, 3] in [0, 1] of opacity [H, W] laid on white, for pictures without alpha."""
+    """Composites colours [H, W, 3] in [0, 1] of opacity [H, W] on white: float32 [H, W, 3]."""
     out = np.empty(pixels.shape, np.float32)
     for rows in icc.row_blocks(pixels.shape):
         out[rows] = 1 - np.clip(alpha[rows, :, None], 0, 1) * (1 - np.clip(pixels[rows], 0, 1))
@@ -185,49 +183,48 @@ def on_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def seen(photograph: Photograph) -> np.ndarray:
-    """float32 [H, W, 3] in [0, 1]: a photograph as it is shown, on white where it is transparent."""
+    """float32 [H, W, 3] in [0, 1]: a photograph as displayed, composited on white if it has alpha."""
     return photograph.pixels if photograph.alpha is None else on_white(photograph.pixels, photograph.alpha)
 
 
 def left_out(path: str | os.PathLike[str], photograph: Photograph) -> tuple[str, ...]:
-    """A sentence for each thing that the format of `path` cannot hold of a photograph that `write` puts there."""
+    """A sentence for each thing that is lost when `write` writes this photograph in the format of `path`."""
     kind = WRITABLE[Path(path).suffix.lower()]
-    notes = ["JPEG holds no transparency: the picture is laid on white."]
+    notes = ["JPEG has no transparency: the picture is placed on white."]
     if kind != "JPEG" or photograph.alpha is None or photograph.alpha.min() == 1:
         notes = []
     if photograph.bit_depth == 16 and kind not in ("PNG", "TIFF"):
-        notes.append(f"{kind} is written with 8 bits, and the content has 16: PNG and TIFF keep them.")
+        notes.append(f"{kind} is written with 8 bits, but the content has 16: use PNG or TIFF to keep them.")
     return tuple(notes)
 
 
 def quantised(pixels: np.ndarray, dtype: DTypeLike) -> np.ndarray:
-    """Floats [H, W, C], clipped to [0, 1], as the nearest values of an unsigned integer type; little memory beside."""
+    """Rounds floats [H, W, C], clipped to [0, 1], to an unsigned integer type, with small temporaries."""
     return encoding.rounded(pixels, None, np.dtype(dtype))
 
 
 def check_writable(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> None:
-    """Raise now the `ImageError` that `write` would raise for this path, and a picture of this size (height, width),
-    after the work."""
+    """Raises the `ImageError` that `write` would raise for this path and an image of this size (height, width)."""
     target, suffix = Path(os.path.realpath(path)), Path(path).suffix.lower()
     if suffix not in WRITABLE:
-        found = f"the suffix {suffix} is not a format jpst writes" if suffix else "the name has no suffix"
+        found = f"the suffix {suffix} is not a format that jpst can write" if suffix else "the name has no suffix"
         raise ImageError(f"{path}: {found}. Use one of {' '.join(WRITABLE)}.")
     if target.is_dir():
-        raise ImageError(f"{path}: is a folder, and a file is to be written there. Give a file name.")
+        raise ImageError(f"{path}: expected a file name, got a folder. Give a file name.")
     if not target.parent.is_dir():
         raise ImageError(f"{path}: the folder {target.parent} does not exist. Create it or choose another.")
     if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise ImageError(f"{path}: the folder {target.parent} may not be written to. Choose another.")
+        raise ImageError(f"{path}: the folder {target.parent} is not writable. Choose another.")
     if WRITABLE[suffix] == "HEIF":
         decoding.register_heif(path)
     limit = SIDE_LIMITS.get(WRITABLE[suffix])
     if size and limit and max(size) > limit:
-        found = f"the picture is {size[1]} x {size[0]} pixels, and {WRITABLE[suffix]} holds {limit} on a side"
+        found = f"the picture is {size[1]} x {size[0]} pixels, but {WRITABLE[suffix]} allows {limit} per side"
         raise ImageError(f"{path}: {found}. Write PNG or TIFF, or a smaller picture.")
 
 
 def write_labels(path: str | os.PathLike[str], labels: ArrayLike, palette: ArrayLike) -> None:
-    """Write integer labels [H, W] as an indexed PNG showing label i in palette[i] (uint8 [N, 3], N <= 256).
+    """Writes integer labels [H, W] as an indexed PNG that shows label i in palette[i] (uint8 [N, 3], N <= 256).
 
     Atomic like `write`. Raises `ImageError`.
     """
@@ -249,7 +246,7 @@ def write_labels(path: str | os.PathLike[str], labels: ArrayLike, palette: Array
 
 
 def read_labels(path: str | os.PathLike[str]) -> np.ndarray:
-    """Labels int32 [H, W] from a file of `write_labels` or any indexed or grey PNG. Raises `ImageError`."""
+    """Reads labels, int32 [H, W], from a file of `write_labels` or any indexed or grey PNG. Raises `ImageError`."""
     with decoding.opened(path, MAX_PIXELS) as file:
         mode = file.image.mode if file.image else "of a TIFF"
         if mode not in ("P", "L", "1", "I;16"):
@@ -262,7 +259,7 @@ def _is_array(source: Source) -> TypeGuard[ArrayLike]:
 
 
 def _checked(name: str, array: ArrayLike, channels: tuple[int, ...], stored: bool = True) -> np.ndarray:
-    """[H, W, C]: floats, or where `stored` also uint8 and uint16; stored floats must keep to [0, 1]."""
+    """An array [H, W, C], checked: floats, or if `stored` also uint8 and uint16; stored floats must be in [0, 1]."""
     array = np.asarray(array)
     array = array[..., None] if array.ndim == 2 and 1 in channels else array
     needed = "uint8, uint16, or floats" if stored else "floats"
@@ -283,7 +280,7 @@ def _checked(name: str, array: ArrayLike, channels: tuple[int, ...], stored: boo
 
 @contextmanager
 def _decoded(source: Source, managed: bool) -> Iterator[tuple[decoding.Decoded, decoding.Opened | None]]:
-    """What an image stores; and the image itself, if it is no array."""
+    """The decoded samples; and the opened image, unless `source` is an array."""
     if _is_array(source):
         yield decoding.Decoded(_checked("image array", source, (1, 3, 4)), None, []), None
         return

@@ -1,4 +1,4 @@
-"""Image files opened and decoded to the samples that they store, upright and with their alpha; colours as they come."""
+"""Opens image files and decodes them to samples, upright and with alpha; colours are not converted yet."""
 
 import logging
 import os
@@ -33,9 +33,9 @@ class Opened(NamedTuple):
     """An image with its header read."""
 
     image: Any
-    """as a PIL image, None for a TIFF page that Pillow does not read (right)"""
+    """a PIL image; None for a TIFF page that Pillow does not read correctly"""
     file: str | BytesIO | None = None
-    """what `image` was opened from, None if it came as a PIL image"""
+    """what `image` was opened from; None if the source is a PIL image"""
     page: tiff_pages.Page | None = None
     chunks: png_chunks.Chunks | None = None
 
@@ -43,27 +43,27 @@ class Opened(NamedTuple):
         """(height, width), upright."""
         if self.image is None:
             assert self.page is not None
-            width, height, lies = self.page.width, self.page.height, self.page.orientation in range(5, 9)
+            width, height, rotated = self.page.width, self.page.height, self.page.orientation in range(5, 9)
         else:
             width, height = self.image.size
-            # Pillow has turned the size of a TIFF itself.
-            lies = self.image.format != "TIFF" and orientation(self.image, header_only=True) >= 5
-        return (width, height) if lies else (height, width)
+            # Pillow already applies the orientation to the size of a TIFF.
+            rotated = self.image.format != "TIFF" and orientation(self.image, header_only=True) >= 5
+        return (width, height) if rotated else (height, width)
 
 
 class Decoded(NamedTuple):
-    """What an image stores."""
+    """The decoded content of an image."""
 
     samples: np.ndarray
     """upright [H, W, C] (C: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA) of uint8 or uint16"""
     profile: bytes | None
-    """the ICC profile not yet applied; b"" if there is one that cannot be read"""
+    """the ICC profile, not applied yet; b"" if there is one that cannot be read"""
     notes: list[str]
 
 
 @contextmanager
 def opened(source: Any, max_pixels: int) -> Iterator[Opened]:
-    """The image with its header read and its size checked; what Pillow raises becomes an ImageError."""
+    """Opens an image, reads its header and checks its size. Errors of Pillow become an `ImageError`."""
     in_memory = isinstance(source, Image.Image)
     name, header = ("PIL image", b"") if in_memory else _checked_file(source)
     with hushed(), ExitStack() as stack:
@@ -74,10 +74,10 @@ def opened(source: Any, max_pixels: int) -> Iterator[Opened]:
         except Refused as error:
             raise ImageError(f"{name}: {error}") from error
         except UnidentifiedImageError as error:
-            found = f"not an image, damaged, or of a kind that is not read (it begins with {header[:12]!r})"
+            found = f"not an image, damaged, or of an unsupported kind (it begins with {header[:12]!r})"
             raise ImageError(f"{name}: {found}. Convert it to one of {' '.join(READABLE)}.") from error
-        except Exception as error:  # decoders raise nearly anything at damaged data
-            raise ImageError(f"{name}: cut short or damaged ({error}). Copy or export it again.") from error
+        except Exception as error:  # decoders raise many kinds of errors for damaged data
+            raise ImageError(f"{name}: truncated or damaged ({error}). Copy or export it again.") from error
 
 
 def _check_pixels(height: int, width: int, max_pixels: int) -> None:
@@ -87,7 +87,7 @@ def _check_pixels(height: int, width: int, max_pixels: int) -> None:
 
 
 def _parsed(name: str, header: bytes, max_pixels: int, stack: ExitStack) -> Opened:
-    """A file with its header read; closed by the stack."""
+    """Opens a file and reads its header; the stack closes it."""
     page = tiff_pages.first_picture(name) if header.startswith(tiff_pages.PREFIXES) else None
     if page and page.width and page.height:
         _check_pixels(page.height, page.width, max_pixels)
@@ -103,14 +103,14 @@ def _parsed(name: str, header: bytes, max_pixels: int, stack: ExitStack) -> Open
 
 
 def decoded(file: Opened, managed: bool) -> Decoded:
-    """The samples, upright, and unless colours are not `managed` the profile that says what they mean.
+    """Decodes the samples, upright. If `managed`, also finds the profile of their colours.
 
     Raises `Refused` and many others.
     """
     if file.image is None:
         assert file.page is not None
         samples, notes = tiff_decoding.read(file.page)
-        # CIELAB needs no profile, and comes as sRGB
+        # CIELAB needs no profile and was converted to sRGB
         profile = None if file.page.photometric == tiff_pages.CIELAB else file.page.profile
         return Decoded(turned(samples, file.page.orientation), profile, notes + _left_out(file))
     samples, notes, converted = _pillows_samples(file, managed)
@@ -122,7 +122,7 @@ def decoded(file: Opened, managed: bool) -> Decoded:
 
 
 def _pillows_samples(file: Opened, managed: bool) -> tuple[np.ndarray, list[str], bool]:
-    """[H, W, C], what to tell, and whether the colours are sRGB already."""
+    """Samples [H, W, C], notes, and whether the colours are sRGB already."""
     image = file.image
     layout = _layout_of(image) if file.file is not None else ""
     with tiff_decoding.silent_libtiff() if image.format == "TIFF" else ExitStack():
@@ -137,20 +137,20 @@ def _pillows_samples(file: Opened, managed: bool) -> tuple[np.ndarray, list[str]
 
 
 def _left_out(file: Opened) -> list[str]:
-    """A note where a file holds more than the first picture."""
+    """A note if the file has more than one page or frame."""
     if file.page:
         count, kind = file.page.pictures, "page"
     elif file.file is not None and file.image.format in _ANIMATED:
         count, kind = 2, "frame"
-        with suppress(Exception):  # of frames that are not needed, none may cost the photograph
+        with suppress(Exception):  # damage in frames that are not used must not make the file unreadable
             count = int(getattr(file.image, "n_frames", 1))
     else:
         return []
-    return [f"The first of its {count} {kind}s is taken; the others are left out."] if count > 1 else []
+    return [f"The first of its {count} {kind}s is used; the others are ignored."] if count > 1 else []
 
 
 def _icc_profile(file: Opened) -> bytes | None:
-    """The ICC profile that the file holds; b"" if it is not whole."""
+    """The ICC profile of the file; b"" if it is incomplete; None without one."""
     if file.chunks and file.chunks.profile is not None:
         return file.chunks.profile
     if file.page:
@@ -159,14 +159,14 @@ def _icc_profile(file: Opened) -> bytes | None:
 
 
 def _profile(file: Opened) -> tuple[bytes | None, list[str]]:
-    """The profile that the file holds, or one made from what else it says of its colours (PNG third edition, 4.3)."""
+    """The ICC profile of the file, or one made from its other colour declarations (PNG third edition, 4.3)."""
     info, notes = file.image.info, []
     if file.chunks and (cicp := file.chunks.cicp):
         if hdr := profiles.HDR.get(cicp[1]):
-            raise Refused(f"holds HDR colours ({hdr}), of which sRGB is a small part. Export it for SDR, as sRGB.")
+            raise Refused(f"has HDR colours ({hdr}), which sRGB cannot represent. Export it as SDR, in sRGB.")
         if found := profiles.of_code_points(cicp):
             return found, []
-        notes = ["Its cICP chunk says nothing that is known, and is not used."]
+        notes = ["Its cICP chunk has unknown values and is ignored."]
     if (found := _icc_profile(file)) is not None:
         return found, notes
     if "srgb" not in info and not {"gamma", "chromaticity"}.isdisjoint(info):
@@ -179,23 +179,23 @@ def _profile(file: Opened) -> tuple[bytes | None, list[str]]:
 
 
 def _inks(image: Image.Image) -> Image.Image:
-    """CMYK, 255 being all ink. Pillow takes every JPEG for one of Adobe's, which store the opposite."""
+    """CMYK with 255 as full ink. Pillow assumes that every JPEG is one of Adobe's, which store the inverse."""
     inverted = image.format == "JPEG" and "adobe" not in image.info
     return ImageChops.invert(image) if inverted else image
 
 
 def _checked_file(source: Any) -> tuple[str, bytes]:
-    """The path and the first bytes of a file that is there and not empty."""
+    """Checks that a file exists and is not empty; returns its path and its first bytes."""
     if not isinstance(source, str | os.PathLike):
         raise ImageError(f"image: got {type(source).__name__}. Give a path, a PIL image or an array.")
     name = os.fsdecode(source)
     if os.path.isdir(name):
         raise ImageError(f"{name}: is a folder. Give the path of one image file.")
-    if Path(name).suffix.lower() in CAMERA_RAW:  # Pillow would read the thumbnail in it
+    if Path(name).suffix.lower() in CAMERA_RAW:  # Pillow would read the embedded thumbnail
         raise ImageError(f"{name}: is a camera raw file. Develop it to JPEG or 16-bit TIFF first.")
     try:
         if not stat.S_ISREG(os.stat(name).st_mode):
-            found = "is a pipe or a device, not a file, and a photograph is read more than once"
+            found = "expected a regular file, which can be read more than once, got a pipe or a device"
             raise ImageError(f"{name}: {found}. Save it in a file first.")
         with open(name, "rb") as file:
             header = file.read(64)
@@ -211,7 +211,7 @@ def _checked_file(source: Any) -> tuple[str, bytes]:
 
 
 def _check_strips(image: Any, name: str) -> None:
-    """Pillow lets libtiff print where the end is missing."""
+    """Raises OSError if strips are missing at the end of a TIFF, of which libtiff would only print a message."""
     if image.format != "TIFF" or not image.use_load_libtiff:
         return
     tags = image.tag_v2
@@ -222,9 +222,10 @@ def _check_strips(image: Any, name: str) -> None:
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Pillow and tifffile silent, strict about truncated files, and without its own size limit, ours being checked.
+    """Makes Pillow and tifffile silent and strict about truncated files, without Pillow's size limit (jpst checks its
+    own).
 
-    All of these are global to the process, hence the lock.
+    All of these settings are global to the process, hence the lock.
     """
     loggers = [logging.getLogger(name) for name in ("PIL", "tifffile")]
     with _PILLOW_LOCK, warnings.catch_warnings():
@@ -270,13 +271,13 @@ def _decoded_as(image: Any, layout: str) -> np.ndarray:
 
 
 def _wide_samples(file: Opened, layout: str) -> np.ndarray:
-    """uint16 [H, W, C] of a 16-bit file, of which Pillow keeps the high byte of each sample.
+    """uint16 [H, W, C] of a 16-bit file, of which Pillow returns only the high byte of each sample.
 
-    Pillow's 16-bit layouts differ in byte order only, and each takes the high byte. Decoding a second time
-    with the order swapped yields exactly the low bytes, under every compression that Pillow knows.
+    Pillow's 16-bit layouts differ in byte order only, and each returns the high byte. Decoding a second time with the
+    order swapped returns exactly the low bytes, for every compression that Pillow supports.
     """
     image = file.image
-    if layout == "LA;16B":  # has no twin, but its four bytes a pixel pass for 8-bit RGBA
+    if layout == "LA;16B":  # there is no swapped layout, but its four bytes per pixel can be read as 8-bit RGBA
         return _decoded_as(image, "RGBA").view(">u2").astype(np.uint16)
     straight = layout.replace("RGBa", "RGBA")
     swapped = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[layout[-1]]
@@ -288,7 +289,7 @@ def _wide_samples(file: Opened, layout: str) -> np.ndarray:
     samples = _decoded_as(image, straight).astype(np.uint16)
     samples <<= 8
     samples |= low
-    if straight != layout:  # the colours came multiplied by alpha
+    if straight != layout:  # the colours are multiplied by alpha
         tiff_decoding.divide_by_alpha(samples)
     return samples
 
@@ -302,15 +303,15 @@ def _plain_samples(image: Any) -> np.ndarray:
         samples = samples.astype(np.uint16)
     if samples.dtype.kind != "u" or samples.size == 0:
         found = f"has {image.width} x {image.height} pixels of mode {image.mode}"
-        raise Refused(f"{found}. Needed are 8- or 16-bit samples: save it as PNG or TIFF.")
+        raise Refused(f"{found}, expected 8- or 16-bit samples. Save it as PNG or TIFF.")
     samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     if samples.dtype == np.uint16 and image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:
-        samples = 65535 - samples  # white is zero, which Pillow undoes at 8 bits only
+        samples = 65535 - samples  # white is zero, which Pillow inverts at 8 bits only
     return samples if samples.ndim == 3 else samples[..., None]
 
 
 def _with_transparent_colour(samples: np.ndarray, colour: Any) -> np.ndarray:
-    """Alpha in place of the one colour that a PNG without alpha may declare transparent."""
+    """Adds alpha for the one colour that a PNG without alpha may declare transparent."""
     if not isinstance(colour, int | tuple) or samples.shape[-1] not in (1, 3):
         return samples
     opaque = (samples != np.array(colour)).any(-1, keepdims=True).astype(samples.dtype)
@@ -318,15 +319,15 @@ def _with_transparent_colour(samples: np.ndarray, colour: Any) -> np.ndarray:
 
 
 def orientation(image: Image.Image, header_only: bool = False) -> int:
-    """The EXIF orientation, 1 to 8. Not only from the header, because PNG may have it after the pixels."""
+    """The EXIF orientation, 1 to 8. By default not only from the header: PNG may have it after the pixels."""
     value = 1
-    with suppress(Exception):  # broken EXIF must not cost the photograph
+    with suppress(Exception):  # damaged EXIF must not make the file unreadable
         value = (Image.Image.getexif(image) if header_only else image.getexif()).get(_ORIENTATION, 1)
     return int(value) if value in range(1, 9) else 1
 
 
 def turned(samples: np.ndarray, orientation: int) -> np.ndarray:
-    """A view of `samples` as they should be seen."""
+    """A view of `samples` with the EXIF orientation applied."""
     samples = samples.swapaxes(0, 1) if orientation >= 5 else samples
     samples = samples[::-1] if orientation in (3, 4, 7, 8) else samples
     return samples[:, ::-1] if orientation in (2, 3, 6, 7) else samples

@@ -1,4 +1,4 @@
-"""Image files encoded, and put in place whole or not at all."""
+"""Encodes image files and writes them atomically."""
 
 import os
 import struct
@@ -18,7 +18,7 @@ from jpst.image_errors import ImageError
 
 
 def rounded(pixels: np.ndarray, alpha: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
-    """The nearest integers [H, W, C], alpha the last channel if it is given."""
+    """Rounds to integers [H, W, C], with alpha, if given, as the last channel."""
     parts = [pixels] if alpha is None else [pixels, alpha]
     samples = np.empty((*pixels.shape[:2], sum(part.shape[-1] for part in parts)), dtype)
     for rows in icc.row_blocks(samples.shape):
@@ -29,14 +29,14 @@ def rounded(pixels: np.ndarray, alpha: np.ndarray | None, dtype: np.dtype) -> np
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file beside `path` that takes its place when the block ends well, and otherwise goes."""
+    """A temporary file that replaces `path` if the block succeeds and is removed otherwise."""
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".jpst-{uuid.uuid4().hex}.tmp")
     try:
-        with open(temporary, "x+b") as file:  # not mkstemp: its private permissions would stay on the result
+        with open(temporary, "x+b") as file:  # not mkstemp: the result would keep its private permissions
             yield file
         os.replace(temporary, target)
-    except Exception as error:  # encoders raise nearly anything, a full disk included
+    except Exception as error:  # encoders raise many kinds of errors, for a full disk too
         raise ImageError(f"{path}: could not be written ({error}). Check the free space.") from error
     finally:
         with suppress(OSError):
@@ -53,20 +53,20 @@ def encode(file: BinaryIO, kind: str, samples: np.ndarray, quality: int) -> None
         _encode_wide_png(file, samples)
     else:
         options: dict[str, dict[str, Any]] = {
-            # Run lengths give the smallest files of photographs, in a fifth of the time of the default.
+            # Run-length matching gives the smallest files for photographs, in a fifth of the default's time.
             "PNG": {"compress_level": 1, "compress_type": zlib.Z_RLE},
             "JPEG": {"quality": quality, "subsampling": 0},
             "WEBP": {"quality": quality, "exact": True},
-            "HEIF": {"quality": quality},  # not 4:4:4, which few devices show
+            "HEIF": {"quality": quality},  # not 4:4:4, which few devices can display
         }
         Image.fromarray(samples).save(file, format=kind, icc_profile=icc.srgb_profile(), **options[kind])
     if kind == "HEIF":
-        with hushed():  # the encoder can write what the decoder refuses: seen at 12 megapixels in 18 MB
+        with hushed():  # the encoder can write files that the decoder refuses: seen at 12 megapixels in 18 MB
             Image.open(file).load()
 
 
 def _encode_wide_png(file: BinaryIO, samples: np.ndarray) -> None:
-    """16-bit RGB(A), which Pillow cannot write: the filter Sub on every row, and zlib set for noisy data."""
+    """Writes 16-bit RGB(A), which Pillow cannot: filter Sub on every row, and zlib tuned for noisy data."""
 
     def chunk(name: bytes, data: bytes) -> None:
         check = zlib.crc32(data, zlib.crc32(name))
@@ -79,7 +79,7 @@ def _encode_wide_png(file: BinaryIO, samples: np.ndarray) -> None:
     deflate = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
     for rows in icc.row_blocks(samples.shape):
         data = samples[rows].astype(">u2").view(np.uint8).reshape(-1, width * channels * 2)
-        filtered = np.insert(data, 0, 1, axis=1)  # 1 is Sub: each byte less the one a pixel before
+        filtered = np.insert(data, 0, 1, axis=1)  # 1 is Sub: each byte minus that of the previous pixel
         filtered[:, 1 + 2 * channels :] -= data[:, : -2 * channels]
         chunk(b"IDAT", deflate.compress(filtered.tobytes()))
     chunk(b"IDAT", deflate.flush())

@@ -1,4 +1,4 @@
-"""What image files say beside their pixels: date, camera, place, rights, colour space."""
+"""Metadata of image files: date, camera, place, rights, colour space."""
 
 from collections.abc import Collection
 from contextlib import suppress
@@ -19,8 +19,8 @@ _TEXT_OF_PNG = {"Author", "Description", "Copyright", "Creation Time", "Comment"
 
 
 def says_adobe_rgb(image: Image.Image) -> bool:
-    """Whether EXIF names Adobe RGB: "uncalibrated" and interoperability R03 (DCF 2.0), or the unofficial number 2."""
-    with suppress(Exception):  # broken EXIF must not cost the photograph
+    """Whether EXIF declares Adobe RGB: "uncalibrated" with interoperability R03 (DCF 2.0), or the unofficial 2."""
+    with suppress(Exception):  # damaged EXIF must not make the file unreadable
         exif = image.getexif()
         space = exif.get_ifd(_EXIF).get(_COLOUR_SPACE)
         index = exif.get_ifd(_INTEROPERABILITY).get(1, "") if space == 0xFFFF else ""
@@ -30,7 +30,7 @@ def says_adobe_rgb(image: Image.Image) -> bool:
 
 
 def kinds(image: Any, tags: Collection[int]) -> list[str]:
-    """Names of what a file says of its photograph; `tags` are those of a TIFF, of which `image` may be None."""
+    """The kinds of metadata in a file, by name. `tags` are those of a TIFF, whose `image` may be None."""
     found, info = set(tags), {} if image is None else image.info
     with suppress(Exception):
         exif = Image.Exif() if image is None else image.getexif()

@@ -1,4 +1,4 @@
-"""A photograph to regions with names: the scene classes of ADE20K, by whichever network is here. Host code."""
+"""Finds named regions of a photograph, scene classes of ADE20K, with the best network available. Host code."""
 
 import os
 from collections.abc import Callable
@@ -21,18 +21,18 @@ LABELLERS: tuple[Labeller, ...] = ("pspnet", "deeplab", "scene")
 """the best first"""
 
 SIZE = 384
-"""longest side, at 3:2, of label maps"""
-MOST_CLASSES = 12  # of a photograph, that are told apart at edges: few have more
-EDGE_RADIUS = 6  # pixels of a label map: a cell of the scene head is 8, one of DeepLab 3
+"""longest side of label maps, for an aspect ratio of 3:2"""
+MOST_CLASSES = 12  # classes per photograph that are refined at edges: few photographs have more
+EDGE_RADIUS = 6  # pixels of a label map: a cell of the scene head is 8 pixels, one of DeepLab 3
 EDGE_EPSILON = 1e-3
 
 
 class FeaturesError(CheckpointError):
-    """A VGG19 whose features our scene head does not know."""
+    """A VGG19 other than the one on which the scene head was trained."""
 
 
 class Labelled(NamedTuple):
-    """A photograph's regions, what named them, and its weights."""
+    """The regions of a photograph, the network that found them, and its checkpoint."""
 
     segmentation: Segmentation
     labeller: Labeller
@@ -40,25 +40,26 @@ class Labelled(NamedTuple):
 
 
 def best() -> Labeller:
-    """The best network that is here; our own scene head always is."""
+    """The best network whose weights are present; the scene head ships with the package."""
     return next(name for name in LABELLERS if name == "scene" or weights.find(name))
 
 
 def label(
     photograph: Float[np.ndarray, "h w 3"], labeller: Labeller, vgg19: PyTree | None = None, *, paper: bool = False
 ) -> Labelled:
-    """The scene classes of a photograph, sRGB in [0, 1], and how sure each pixel's is.
+    """The scene class of each pixel of a photograph, sRGB in [0, 1], with its confidence.
 
     Args:
-      labeller: the network; DeepLab is fetched where it is not here. `vgg19`: variables, which the scene head needs.
-      paper: PSPNet as the reference runs it, labels at the photograph's own size and without confidence.
+      labeller: the network; DeepLab is downloaded if it is missing.
+      vgg19: its variables, for the scene head; loaded if None.
+      paper: run PSPNet as the reference does: labels at the photograph's size, without confidence.
 
     Returns:
-      Labels of `ade20k.NAMES` at the size that `pixels.common_size` gives for `SIZE`; they follow the edges.
+      Labels of `ade20k.NAMES` at the size that `pixels.common_size` gives for `SIZE`, aligned with edges.
 
     Raises:
-      FeaturesError: the scene head is asked for, and the VGG19 is not Oxford's.
-      CheckpointError: the network's weights are not here, or damaged.
+      FeaturesError: the scene head is used with a VGG19 that is not Oxford's.
+      CheckpointError: the network's weights are missing or damaged.
     """
     if labeller == "scene":
         variables, checkpoint = _scene_head()
@@ -81,8 +82,8 @@ def label(
 def _check_features(variables: PyTree) -> None:
     if not is_oxfords(variables):
         raise FeaturesError(
-            f"{scene_head.NAME}: found a VGG19 trained by others; needed is Oxford's, whose features it names regions "
-            "by. Get that one with `jpst weights fetch vgg19`, or choose another --segmenter."
+            f"{scene_head.NAME}: expected Oxford's VGG19, on whose features it was trained, got a VGG19 trained by "
+            "others. Run `jpst weights fetch vgg19`, or choose another --segmenter."
         )
 
 
@@ -91,7 +92,8 @@ _scene_scores = cached(scene_head.probabilities)
 
 
 def _to_edges(scores: Float[np.ndarray, "c h w"], photograph: Float[np.ndarray, "h2 w2 3"]) -> Segmentation:
-    """Class probabilities of any size, the classes those of `ade20k` from the first on, brought to the edges."""
+    """Labels from class probabilities [c, h, w] of any size, aligned with edges; the classes are the first c of
+    `ade20k`."""
     size = pixels.common_size(photograph.shape[0], photograph.shape[1], SIZE, 16)
     likeliest = np.argsort(-scores.mean((1, 2)), kind="stable")[:MOST_CLASSES]
     planes = framing.resized(np.moveaxis(scores[likeliest], 0, -1), *size)
@@ -103,18 +105,18 @@ def _to_edges(scores: Float[np.ndarray, "c h w"], photograph: Float[np.ndarray, 
 
 
 OFFLINE = "JPST_OFFLINE"
-"""environment variable: where it is set, DeepLab is fetched only if it is asked for by name"""
+"""environment variable: if it is set, DeepLab is downloaded only for --segmenter deeplab"""
 
 
 def fetch_deeplab(tell: Callable[[str], None] = lambda _: None) -> str:
-    """Fetches DeepLab where no scene network but our own is here; a sentence if that failed, else nothing.
+    """Downloads DeepLab if the scene head is the only network present. Returns a sentence on failure, else "".
 
-    `tell` is told one line before. A failure is not tried again in the same process.
+    `tell` is called with one line before the download. After a failure the same process does not try again.
     """
     if best() != "scene":
         return ""
     if os.environ.get(OFFLINE):
-        return f"DeepLab is not here, and {OFFLINE} is set."
+        return f"DeepLab is missing, and {OFFLINE} is set."
     return _fetched_once(tell)
 
 
@@ -124,7 +126,7 @@ _failed: list[str] = []
 def _fetched_once(tell: Callable[[str], None]) -> str:
     if not _failed:
         (terms,) = weights.licences("deeplab")
-        tell(f"Fetching DeepLab (2.9 MB), which names regions. {terms}")
+        tell(f"Downloading DeepLab (2.9 MB), which names regions. {terms}")
         try:
             weights.fetch("deeplab", on_progress=lambda *_: None)
             return ""

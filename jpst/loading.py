@@ -1,4 +1,4 @@
-"""The networks of a transfer, each in the form that is fastest here; and what has no effect without them."""
+"""Loads the networks of a transfer, each in the fastest form for this machine, and checks the hyperparameters."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from jpst.recipe import ADAM_NUMBERS, NUMBERS, Hyperparameters, Recipe
 
 
 def load_networks(recipe: Recipe | None = None, hyper: Hyperparameters | None = None) -> Networks:
-    """The networks of a transfer: load them once for many calls of `stylize`.
+    """Loads the networks of a transfer, once for many calls of `stylize`.
 
-    VGG19, fetched at first use; and where `hyper` weighs the aesthetic term, NIMA if it is here.
+    VGG19 is downloaded at first use. If `hyper` weights the aesthetic term, NIMA is loaded if it is present.
     """
     recipe = recipe or Recipe()
     return load(recipe, hyper or Hyperparameters.preset(recipe.name))[0]
@@ -24,7 +24,8 @@ def load_networks(recipe: Recipe | None = None, hyper: Hyperparameters | None = 
 def load(
     recipe: Recipe, hyper: Hyperparameters, network: weights.Loaded | None = None
 ) -> tuple[Networks, dict[str, Any]]:
-    """The networks, VGG19 as `network` where `load_vgg19` loaded it before, and for the record where they come from."""
+    """Loads the networks; returns them and their provenance for the record. `network` is VGG19 from `load_vgg19`, if it
+    is loaded already."""
     check_numbers(recipe, hyper)
     loaded = {"vgg19": network or load_vgg19(recipe)}
     if np.any(hyper.nima_weight) and not absent_terms(recipe, hyper):
@@ -34,13 +35,13 @@ def load(
 
 
 def load_vgg19(recipe: Recipe) -> weights.Loaded:
-    """The network in the form that is fastest here, or that the recipe asks for."""
+    """Loads VGG19 in the fastest form for this machine and the recipe's precision."""
     loaded = weights.load("vgg19")
     return loaded._replace(variables=in_fastest_form(loaded.variables, recipe))
 
 
 def in_fastest_form(variables: vgg19.Variables, recipe: Recipe) -> vgg19.Variables:
-    """VGG19's variables for this machine, and for the recipe's precision."""
+    """Prepares VGG19's variables for this machine and the recipe's precision."""
     if recipe.feature_precision == "bfloat16":
         return vgg19.cast(variables, "bfloat16")
     if jax.default_backend() == "cpu":  # where XLA's own convolutions are slow
@@ -49,53 +50,55 @@ def in_fastest_form(variables: vgg19.Variables, recipe: Recipe) -> vgg19.Variabl
 
 
 def check_numbers(recipe: Recipe, hyper: Hyperparameters) -> None:
-    """Raises JpstError where a number asked for is out of its range or would have no effect.
+    """Raises JpstError if a number is out of its range or would have no effect.
 
-    The latter where it is Adam's and Adam is not used, or the weight of a term that would have to be left out of the
-    paper's objective.
+    A number has no effect if it belongs to Adam and another optimiser is used, or if it weights a term of the paper's
+    objective whose network is missing.
     """
     check_ranges(hyper)
     ours = Hyperparameters.preset(recipe.name)
     changed = [name for name in ADAM_NUMBERS if np.any(getattr(hyper, name) != getattr(ours, name))]
     if changed and recipe.optimiser != "adam":
         raise JpstError(
-            f"{', '.join(changed)}: Adam's, which the preset {recipe.name} does not use. Leave it out, or ask for "
-            "--optimiser adam, with about twice the --iterations."
+            f"{', '.join(changed)}: only for Adam, which the preset {recipe.name} does not use. Omit it, or use "
+            "--optimiser adam with about twice the --iterations."
         )
     if recipe.name in ("paper", "paper-fast") and absent_terms(recipe, hyper):
         raise JpstError(
-            f"The preset {recipe.name} weighs an aesthetic term; without NIMA it would not be the paper's objective. "
-            f"{aesthetics.absent()}\nOr leave the term out with --nima-weight 0."
+            f"The preset {recipe.name} weights the aesthetic term; without NIMA it is not the paper's objective. "
+            f"{aesthetics.absent()}\nOr drop the term with --nima-weight 0."
         )
 
 
 def check_ranges(hyper: Hyperparameters) -> None:
-    """Raises JpstError where a number, or one of a sweep, is out of its range (`recipe.NUMBERS`); traced ones have no
-    value to look at."""
+    """Raises JpstError if a number, or one of a sweep, is out of its range (`recipe.NUMBERS`).
+
+    Traced values are not checked.
+    """
     for name, allowed in NUMBERS.items():
         for number in np.ravel(getattr(hyper, name)).tolist():
             ranges.check(name, number, allowed)
 
 
 def absent_terms(recipe: Recipe, hyper: Hyperparameters, networks: Networks | None = None) -> dict[str, str]:
-    """Terms that are weighted but that no network computes, and why: they are left out, not silently zero.
+    """Weighted terms whose network is missing, and why. They are dropped, and reported to the user.
 
-    Without `networks`, those that would be loaded.
+    Without `networks`, this is about the networks that would be loaded.
     """
-    if networks is None:  # a checkpoint that was asked for by name is there, or loading it fails
-        here = recipe.nima_checkpoint != "auto" or weights.find("nima") is not None
+    if networks is None:  # a checkpoint given by name exists, or loading it fails
+        present = recipe.nima_checkpoint != "auto" or weights.find("nima") is not None
     else:
-        here = networks.nima is not None
-    if here or not np.any(hyper.nima_weight):
+        present = networks.nima is not None
+    if present or not np.any(hyper.nima_weight):
         return {}
     return {
         "aesthetics": f"no NIMA network is loaded; nima_weight {float(hyper.nima_weight):g} has no effect "
-        "(`jpst weights list` tells where there is one)"
+        "(`jpst weights list` shows where to get one)"
     }
 
 
 def aesthetic_terms_of_use(recipe: Recipe, hyper: Hyperparameters) -> tuple[str, ...]:
-    """What to tell before the aesthetic term's network is used: which it is, and its licence. Empty without one."""
+    """Lines to show before the aesthetic term's network is used: its name and licence. Empty without such a network."""
     if not np.any(hyper.nima_weight) or absent_terms(recipe, hyper):
         return ()
     name = recipe.nima_checkpoint

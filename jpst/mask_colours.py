@@ -1,16 +1,16 @@
-"""The colours of painted masks: which were meant, what is noise around them, and their names."""
+"""The colours of painted masks: finds the main colours, assigns noise to them, and names them."""
 
 import numpy as np
 
-MAXIMUM_REGIONS = 24  # nobody paints more by hand; photographs have hundreds of colours that large
+MAXIMUM_REGIONS = 24  # more are unlikely in a painted mask; photographs have hundreds of colours of that size
 
 # Distances between colours are Euclidean in 8-bit RGB.
-COLOUR_RADIUS = 24.0  # JPEG noise and soft brushes stay within this of the colour that was meant
-SLOPE_REACH = 64.0  # how far from a colour the slope of its own histogram peak is followed
+COLOUR_RADIUS = 24.0  # JPEG noise and soft brushes stay within this distance of the main colour
+SLOPE_REACH = 64.0  # how far from a colour the slope of its histogram peak is followed
 PURE_RADIUS = 12.0  # a pixel this near to a main colour was painted with it
 NAME_RADIUS = 48.0  # about 10 % of the range in each channel: "blue" need not be exactly 0, 0, 255
 
-MINIMUM_COLOUR_SHARE = 1e-4  # of flat pixels, to be worth testing as a region's colour
+MINIMUM_COLOUR_SHARE = 1e-4  # of flat pixels, for a candidate of a region's colour
 
 USUAL_COLOURS = {
     "black": (0, 0, 0),
@@ -35,16 +35,16 @@ def distinct(images: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def main(colours: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The commonest flat colours [K, 3], and for each the number [K] of the one whose region it belongs to.
+    """The most frequent flat colours [K, 3], and for each the number [K] of the main colour of its region.
 
-    Greedy: the commonest colour takes all within COLOUR_RADIUS, and so on. JPEG noise and shading leave
-    shells around a strong colour; the lack of a valley in between tells them from colours of their own.
+    Greedy: the most frequent colour takes all colours within COLOUR_RADIUS, and so on. JPEG noise and shading leave
+    shells around a strong colour. A shell is recognised by the missing valley between it and the strong colour.
     """
     colours, shares = colours[shares > 0], shares[shares > 0]
     left = shares.copy()
     centres: list[np.ndarray] = []
     regions: list[int] = []
-    for _ in range(4 * MAXIMUM_REGIONS):  # a photograph could go on for long
+    for _ in range(4 * MAXIMUM_REGIONS):  # bounded, as a photograph has very many colours
         if not left.any():
             break
         centre = colours[left.argmax()]
@@ -58,7 +58,7 @@ def main(colours: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _downhill_of(centre: np.ndarray, stronger: list[np.ndarray], colours: np.ndarray, shares: np.ndarray) -> int | None:
-    """The nearest of the stronger colours on the slope of whose histogram peak the centre lies, if any."""
+    """The nearest stronger colour whose histogram peak has the centre on its slope, if any."""
     distances = [float(np.linalg.norm(other - centre)) for other in stronger]
     for number in np.argsort(distances, kind="stable"):
         radius = distances[number] / 4
@@ -75,7 +75,7 @@ def _within(colours: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarra
 
 
 def regions_of(colours: np.ndarray, centres: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each distinct colour its region or -1, and whether it all but equals a region's main colour."""
+    """For each distinct colour its region or -1, and whether it is nearly equal to a region's main colour."""
     labels = np.full(len(colours), -1)
     pure = np.zeros(len(colours), bool)
     nearest = np.full(len(colours), np.inf)
@@ -83,13 +83,13 @@ def regions_of(colours: np.ndarray, centres: np.ndarray, regions: np.ndarray) ->
         distances = np.square(colours - centre).sum(axis=-1)
         closer = (distances < nearest) & (distances <= COLOUR_RADIUS**2)
         labels[closer], nearest[closer] = region, distances[closer]
-        if region == number:  # its own and not a shell of a stronger colour
+        if region == number:  # a main colour, not a shell of a stronger one
             pure |= distances <= PURE_RADIUS**2
     return labels, pure
 
 
 def names_of(centres: np.ndarray) -> list[str]:
-    """The usual name of each colour or '#rrggbb'; of two that could have a name the nearer one gets it."""
+    """The usual name of each colour, or '#rrggbb'. If two colours match a name, the nearer one gets it."""
     names = ["#{:02x}{:02x}{:02x}".format(*centre.astype(int)) for centre in centres]
     for name, colour in USUAL_COLOURS.items():
         distances = np.linalg.norm(centres - colour, axis=-1)

@@ -1,4 +1,4 @@
-"""The matting Laplacian: which colour changes are locally affine, and so keep a photograph a photograph.
+"""The matting Laplacian, which penalises colour changes that are not locally affine.
 
 Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting" (2006), equation 12: for each 3 x 3 window w
 with mean colour mu and covariance Sigma, each pair of its pixels i, j adds
@@ -6,7 +6,7 @@ with mean colour mu and covariance Sigma, each pair of its pixels i, j adds
     delta_ij - (1 + (I_i - mu)^T (Sigma + epsilon / 9 Id)^-1 (I_j - mu)) / 9
 
 to L_ij. The energy of a channel v is v^T L v; it is zero where v is an affine function of the image's colour in each
-window. Two forms of the same operator are kept: `stencil`, the 25 entries of each row as an array [5, 5, H, W], and
+window. There are two forms of the same operator: `stencil`, the 25 entries of each row as an array [5, 5, H, W], and
 `bcoo`, the sparse matrix [H W, H W] over row-major pixels. `apply` and `energy` accept either.
 """
 
@@ -25,7 +25,7 @@ Laplacian = Float[Array, "5 5 h w"] | sparse.BCOO
 WINDOW = 3
 REACH = WINDOW - 1  # pixels that share a window are at most this far apart
 SPAN = 2 * REACH + 1
-TILE = 16, 496  # rows and columns assembled at a time; larger arrays are mapped anew each time, which takes longest
+TILE = 16, 496  # rows and columns assembled at a time; allocating larger arrays would take most of the time
 
 
 def stencil(
@@ -39,8 +39,8 @@ def stencil(
       image: colours [H, W, 3] in [0, 1].
       epsilon: smoothness; divided by the window's 9 pixels as in Levin's code, the reference and pymatting. Larger
         values tolerate less colour change across weak edges.
-      moments: precision of the windows' means and covariances. "float64" is the mathematics (and pymatting's
-        result); "float32" repeats the reference's rounding, which on flat windows is as large as its epsilon.
+      moments: precision of the windows' means and covariances. "float64" is accurate (and equals pymatting); "float32"
+        repeats the reference's rounding, which in flat windows is as large as its epsilon.
 
     Returns:
       float32 [5, 5, H, W]: entry [dy, dx, y, x] couples pixel (y, x) with pixel (y + dy - 2, x + dx - 2); each row
@@ -58,7 +58,7 @@ def stencil(
 
 
 def _tile(image: np.ndarray, epsilon: float, moments: str) -> np.ndarray:
-    """`stencil` in float64 of a few pixels, which stay in the processor's cache; right where all windows are inside."""
+    """`stencil` in float64 for a tile that fits into the processor's cache; correct where all windows are inside."""
     height, width = image.shape[:2]
     out = np.zeros((SPAN, SPAN, height, width))
     if min(height, width) < WINDOW:
@@ -72,13 +72,13 @@ def _tile(image: np.ndarray, epsilon: float, moments: str) -> np.ndarray:
         np.einsum("cyx,cyx->yx", white[a], scaled[b], out=affinity)
         affinity += 1 / WINDOW**2
         out[by - ay + REACH, bx - ax + REACH, ay : ay + rows, ax : ax + columns] -= affinity
-    for dy, dx in product(range(SPAN), range(SPAN)):  # the other half is the same pairs from the other end
+    for dy, dx in product(range(SPAN), range(SPAN)):  # the other half by symmetry
         if (dy, dx) > (REACH, REACH):
             down, right = dy - REACH, abs(dx - REACH)
-            here, there = slice(0, height - down), slice(down, height)
+            upper, lower = slice(0, height - down), slice(down, height)
             left, across = slice(0, width - right), slice(right, width)
             from_, to = (left, across) if dx >= REACH else (across, left)
-            out[SPAN - 1 - dy, SPAN - 1 - dx, there, to] = out[dy, dx, here, from_]
+            out[SPAN - 1 - dy, SPAN - 1 - dx, lower, to] = out[dy, dx, upper, from_]
     out[REACH, REACH] = -out.sum((0, 1))
     return out
 
@@ -86,8 +86,8 @@ def _tile(image: np.ndarray, epsilon: float, moments: str) -> np.ndarray:
 def _whitened_windows(image: np.ndarray, epsilon: float, moments: str) -> tuple[np.ndarray, np.ndarray]:
     """u, v [9, 3, H - 2, W - 2] with u_i . v_j = (I_i - mu)^T (Sigma + epsilon / 9 Id)^-1 (I_j - mu) in each window.
 
-    With Sigma + epsilon / 9 Id = L D L^T: u = L^-1 (I - mu), v = D^-1 u. Written out for 3 x 3 because, batched over an
-    image, that is many times faster than `np.linalg`, and as stable.
+    With Sigma + epsilon / 9 Id = L D L^T: u = L^-1 (I - mu), v = D^-1 u. Written out for 3 x 3, which for all windows
+    of an image is many times faster than `np.linalg`, and as stable.
     """
     deviation, covariance = _moments(image.astype(moments))
     (rr, rg, rb), (_, gg, gb), (_, _, bb) = covariance + (epsilon / WINDOW**2) * np.eye(3)[..., None, None]
@@ -103,10 +103,11 @@ def _whitened_windows(image: np.ndarray, epsilon: float, moments: str) -> tuple[
 
 
 def _moments(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """I - mu [9, 3, H - 2, W - 2] and Sigma [3, 3, H - 2, W - 2] of each window, float64, rounded as `image`'s dtype.
+    """I - mu [9, 3, H - 2, W - 2] and Sigma [3, 3, H - 2, W - 2] of each window, as float64.
 
-    In float64 the covariance is the mean of (I - mu)(I - mu)^T. In float32 it is the reference's mean(I I^T) - mu mu^T
-    with its roundings: products accumulated in row-major order by fused multiply-adds, as matrix products do.
+    They are computed in the precision of `image`. In float64 the covariance is the mean of (I - mu)(I - mu)^T. In
+    float32 it is the reference's mean(I I^T) - mu mu^T with the same rounding: products accumulated in row-major order
+    by fused multiply-adds, as matrix products do.
     """
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))
     rows, columns = image.shape[0] - REACH, image.shape[1] - REACH
@@ -116,14 +117,14 @@ def _moments(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if image.dtype == np.float64:
         return deviation, _second_moment(deviation)
     second = np.zeros((3, 3, *mean.shape[1:]), np.float32)
-    for pixel in windows.astype(np.float64):  # the product of two float32 is exact in float64: one rounding a step
+    for pixel in windows.astype(np.float64):  # products of float32 are exact in float64: one rounding per step
         second = (second + pixel[:, None] * pixel[None, :]).astype(np.float32)
     covariance = second / np.float32(WINDOW**2) - mean[:, None] * mean[None, :]
     return deviation.astype(np.float64), covariance.astype(np.float64)
 
 
 def _second_moment(deviation: np.ndarray) -> np.ndarray:
-    """The mean over the nine of d d^T, from its six different entries."""
+    """The mean of d d^T over the nine pixels, from its six distinct entries."""
     covariance = np.empty((3, 3, *deviation.shape[2:]))
     for a, b in combinations_with_replacement(range(3), 2):
         np.einsum("pyx,pyx->yx", deviation[:, a], deviation[:, b], out=covariance[a, b])
@@ -161,7 +162,7 @@ def energy(laplacian: Laplacian, image: Float[Array, "h w c"]) -> Float[Array, "
     """The photorealism energy: v^T L v summed over the channels v of `image` (values in [0, 1]).
 
     The stencil form sums -L_ij (v_i - v_j)^2 / 2 over pixel pairs, which equals v^T L v because the rows of L sum to
-    zero, and is exactly invariant to a constant shift in float32; the sparse form is the matrix product itself.
+    zero, and is exactly invariant to a constant shift in float32. The sparse form is the matrix product.
     """
     if isinstance(laplacian, sparse.BCOO):
         return jnp.vdot(image, apply(laplacian, image))
@@ -181,11 +182,11 @@ def _energy_forward(laplacian: Array, image: Array):
 
 
 def _energy_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    """2 L v, as L is symmetric: autodiff, which turns each difference round by itself, takes forty times as long."""
-    # The barrier keeps XLA from holding the differences of both passes in memory, which is the slower way.
+    """2 L v, as L is symmetric. Autodiff, which transposes each difference separately, takes forty times as long."""
+    # The barrier keeps XLA from holding the differences of both passes in memory, which is slower.
     laplacian, image = jax.lax.optimization_barrier(saved)
     by_image = 2 * gradient * jnp.moveaxis(_apply(laplacian, image), 0, -1)
-    # Nothing is computed of this where, as in a transfer, it is not asked for.
+    # XLA removes this if, as in a transfer, the gradient by the Laplacian is not used.
     (by_laplacian,) = jax.vjp(lambda laplacian: _pairwise_energy(laplacian, image), laplacian)[1](gradient)
     return by_laplacian, by_image
 
@@ -198,9 +199,12 @@ def _apply(laplacian: Float[Array, "5 5 h w"], image: Float[Array, "h w c"]) -> 
 
 
 def _differences(laplacian: Float[Array, "5 5 h w"], image: Float[Array, "h w c"]):
-    """For each offset but the centre: the stencil's entries [1, H, W] and v_j - v_i [C, H, W] (any value outside)."""
+    """For each offset except the centre: the stencil's entries [1, H, W] and v_j - v_i [C, H, W].
+
+    Differences with pixels outside the image are arbitrary: their entries are zero.
+    """
     height, width = image.shape[:2]
-    planes = jnp.moveaxis(image, -1, 0)  # long rows, where pixels of three values would be taken one by one
+    planes = jnp.moveaxis(image, -1, 0)  # channels first: long rows vectorise, pixels of three values do not
     padded = jnp.pad(planes, ((0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
     for dy, dx in product(range(SPAN), range(SPAN)):
         if (dy, dx) != (REACH, REACH):
@@ -210,7 +214,7 @@ def _differences(laplacian: Float[Array, "5 5 h w"], image: Float[Array, "h w c"
 def laplacian(
     image: Float[Array, "h w 3"], epsilon: float, moments: Literal["float64", "float32"] = "float64"
 ) -> Float[Array, "5 5 h w"]:
-    """`stencil` for use inside `jit` and `vmap` too: the float64 assembly runs on the host as a callback there."""
+    """`stencil` that also works inside `jit` and `vmap`, where the float64 assembly is a callback on the host."""
 
     def assemble(image: Array) -> np.ndarray:
         return stencil(np.asarray(image), epsilon, moments)

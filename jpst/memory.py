@@ -1,4 +1,4 @@
-"""How much memory this process may have, its own included: the system's, a container's, an accelerator's."""
+"""Memory available to this process, from the system, a container or an accelerator."""
 
 import os
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def available(root: Path = Path("/")) -> int | None:
-    """Bytes that this process may come to in all: what it has now and what is still to be had.
+    """The total bytes that this process may use: those in use now plus those still available.
 
-    On Linux the least of the system's MemAvailable and the limits of its control groups (versions 1 and 2, as
-    containers set them); elsewhere the machine's whole memory; None where the system tells nothing. `root` is where
-    `proc` and `sys` lie.
+    On Linux the smallest of the system's MemAvailable and the limits of the process's control groups (versions 1 and 2,
+    as containers set them); elsewhere the memory of the machine; None if the system does not report it. `root` is the
+    folder with `proc` and `sys`.
     """
     free = list(_free(root))
     if free:
@@ -23,7 +23,7 @@ def available(root: Path = Path("/")) -> int | None:
 
 
 def available_on_device(device: Any) -> int | None:
-    """Bytes still to be had on one of `jax.devices()`; None where it does not tell, and for a CPU."""
+    """Bytes still available on one of `jax.devices()`; None for a CPU, or if the device does not report it."""
     statistics = device.memory_stats() if device.platform != "cpu" else None
     if not statistics or "bytes_limit" not in statistics:
         return None
@@ -31,17 +31,17 @@ def available_on_device(device: Any) -> int | None:
 
 
 def _free(root: Path) -> Iterator[int]:
-    """Bytes left, by each authority that has a say."""
+    """Bytes left under each limit."""
     yield from _fields(root / "proc/meminfo", ("MemAvailable:",), unit=1024)
     for limit, usage, statistics in _groups(root):
         allowed, used = _number(limit), _number(usage)
         if allowed is not None and used is not None:
-            # files kept in memory count as used, and give way; version 1's totals include, as its usage, groups inside
+            # Cached files count as used but can be evicted. In version 1 totals and usage include nested groups.
             yield allowed - used + sum(_fields(statistics, ("total_inactive_file", "inactive_file")))
 
 
 def _groups(root: Path) -> Iterator[tuple[Path, Path, Path]]:
-    """Limit, usage and statistics of the memory control groups that this process is in, and of those around them."""
+    """The files with limit, usage and statistics of this process's memory control groups and of their parents."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -66,7 +66,7 @@ def _resident(root: Path) -> int:
 
 
 def _fields(file: Path, names: tuple[str, ...], unit: int = 1) -> list[int]:
-    """The first of `names` that stands in a file of names and numbers; nothing where there is none."""
+    """The value of the first of `names` found in a file of names and numbers; an empty list without one."""
     try:
         rows = [line.split() for line in file.read_text().splitlines()]
     except OSError:
@@ -76,7 +76,7 @@ def _fields(file: Path, names: tuple[str, ...], unit: int = 1) -> list[int]:
 
 
 def _number(file: Path) -> int | None:
-    """The number in a file; None where there is no file, or it says "max"."""
+    """The number in a file; None if the file is missing or says "max"."""
     try:
         return int(file.read_text())
     except (OSError, ValueError):

@@ -1,6 +1,7 @@
-"""Numbers on finished pictures: is it still the photograph, has it the style, did it clip.
+"""Metrics of results: edge SSIM with the content, style distance, newly clipped pixels.
 
-All take float [H, W, 3], sRGB in [0, 1], as written (rounded to 8 bit) and at one stated size: they depend on it.
+All take float [H, W, 3], sRGB in [0, 1], as written (rounded to 8 bits). The values depend on the size of the images,
+so compare them at one size.
 """
 
 import jax
@@ -15,7 +16,7 @@ STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
 def edge_ssim(content: Float[np.ndarray, "h w 3"], picture: Float[np.ndarray, "h w 3"]) -> float:
-    """SSIM (scikit-image's defaults, data range 1) between the Sobel magnitudes of the luminances: 1 is the same."""
+    """SSIM (scikit-image's defaults, data range 1) between the Sobel magnitudes of the luminances; 1 means equal."""
     from skimage.filters import sobel
     from skimage.metrics import structural_similarity
 
@@ -26,9 +27,9 @@ def edge_ssim(content: Float[np.ndarray, "h w 3"], picture: Float[np.ndarray, "h
 def region_grams(
     image: Float[Array | np.ndarray, "h w 3"], masks: Float[Array | np.ndarray, "r h w"], variables: PyTree
 ) -> dict[str, Float[Array, "r c c"]]:
-    """For each of `STYLE_LAYERS` and each region the Gram matrix of VGG19's features over the region's area there.
+    """For each of `STYLE_LAYERS` and each region, the Gram matrix of VGG19's features divided by the region's area.
 
-    A mask weighs each pixel's contribution once (F^T diag(m) F), not squared as in the paper's Gram.
+    A mask weights each pixel once (F^T diag(m) F), not squared as in the paper's Gram.
     """
     return _region_grams(jnp.asarray(image, jnp.float32), jnp.asarray(masks), variables)
 
@@ -45,9 +46,9 @@ def _region_grams(image, masks, variables):
 
 
 def style_distance(grams: dict[str, Array], target: dict[str, Array]) -> float:
-    """Mean over layers and regions of the mean squared difference of Grams over the mean square of the target's.
+    """Mean over layers and regions of the mean squared difference of Grams, relative to the target's mean square.
 
-    Divide by the untouched content's own distance to read it as the part of the way that is still to go.
+    Divide by the distance of the untouched content to get the share of the distance that is left.
     """
     apart = [
         jnp.mean((grams[name] - target[name]) ** 2, (1, 2)) / jnp.maximum(jnp.mean(target[name] ** 2, (1, 2)), 1e-20)
@@ -57,6 +58,6 @@ def style_distance(grams: dict[str, Array], target: dict[str, Array]) -> float:
 
 
 def newly_clipped(content: Float[np.ndarray, "h w 3"], picture: Float[np.ndarray, "h w 3"]) -> float:
-    """Share of pixels with a channel at 0 or 255 in the picture's 8 bits and none in the content's."""
+    """Share of pixels with a channel at 0 or 255 in `picture`, but none in `content` (at 8 bits)."""
     clipped = [np.isin(np.round(255 * np.asarray(each)), (0, 255)).any(-1) for each in (content, picture)]
     return float(np.mean(clipped[1] & ~clipped[0]))

@@ -1,4 +1,4 @@
-"""The files that a command writes: checked before any work against all that it reads, and written with their record."""
+"""Output files of the commands: checked against the inputs before the work starts, and written with their record."""
 
 import json
 import os
@@ -16,22 +16,22 @@ from jpst.pyramid import Progress
 from jpst.recipe import Recipe
 from jpst.segment import Segmentation
 
-RECORD_BYTES = 1 << 30  # no record is longer
+RECORD_BYTES = 1 << 30  # maximum size of a record
 
 
 class OutputError(JpstError):
-    """A file that cannot be written, or that would replace another; the text says which, and what to do."""
+    """A file cannot be written or would replace another; the message says which, and what to do."""
 
 
 def check_transfer(picture: Path, inputs: Sequence[Path], recipe: Recipe, previews: bool) -> None:
-    """Raises now what would go wrong, or get lost, when a transfer writes `picture`, its record and its previews.
+    """Checks that a transfer can write `picture`, its record and its previews without overwriting other files.
 
     Args:
-      inputs: content and style; the masks given.
+      inputs: content, style and, if given, their masks.
 
     Raises:
-      JpstError: one of them cannot be written, is an input or another output, or is too large for its format; or the
-        record would replace another file than that picture's own record.
+      JpstError: an output cannot be written, is an input or another output, or is too large for its format; or the
+        record would replace a file that is not the record of the same picture.
     """
     _check_picture(picture, result_size(inputs[0], recipe))
     written = [picture, record_of(picture)]
@@ -43,7 +43,7 @@ def check_transfer(picture: Path, inputs: Sequence[Path], recipe: Recipe, previe
 
 
 def check_segmentation(labels: Path, overlay: Path | None, photograph: Path) -> None:
-    """Raises now what would go wrong, or get lost, when the regions of a photograph are written."""
+    """Checks that the label map and overlay of a photograph can be written; raises `JpstError`."""
     if labels.suffix.lower() != ".png":
         raise OutputError(f"{labels}: label maps are indexed PNG files. Use the suffix .png.")
     written = [labels, *([overlay] if overlay else [])]
@@ -53,17 +53,17 @@ def check_segmentation(labels: Path, overlay: Path | None, photograph: Path) -> 
 
 
 def check_conversion(converted: Path, source: Path) -> None:
-    """Raises now what would go wrong, or get lost, when a checkpoint is written anew."""
+    """Checks that a converted checkpoint can be written; raises `JpstError`."""
     if converted.suffix.lower() != ".npz":
         raise OutputError(f"{converted}: converted checkpoints are .npz files. Use the suffix .npz.")
     check([converted], readers.files(source))
 
 
 def check(written: Iterable[Path], read: Iterable[Path]) -> None:
-    """Raises `OutputError` unless every output can be written, and is no input and no other output.
+    """Raises `OutputError` unless every output can be written and is neither an input nor another output.
 
-    Two paths are the same where they lead to one file: by links, hard links, or on a file system that does not tell
-    upper from lower case. What is not there yet is compared by its path without links.
+    Two paths are equal if they lead to the same file: by symbolic links, hard links, or on a case-insensitive file
+    system. Files that do not exist yet are compared by their path with links resolved.
     """
     inputs = {_identity(path): path for path in read}
     outputs: dict[Any, Path] = {}
@@ -73,36 +73,36 @@ def check(written: Iterable[Path], read: Iterable[Path]) -> None:
         if identity in inputs:
             raise OutputError(f"{path}: this would overwrite an input, {inputs[identity]}. Choose another output.")
         if identity in outputs:
-            raise OutputError(f"{path}: this is the output {outputs[identity]}, too. Give each a file of its own.")
+            raise OutputError(f"{path}: this is also the output {outputs[identity]}. Give each output its own file.")
         outputs[identity] = path
 
 
 def checkpoints(named: str = "auto") -> list[Path]:
-    """The files of the registered checkpoints that are here, and of the one named, if it is a file."""
+    """The existing files of registered checkpoints, and of `named` if it is a file."""
     names = [name for each in REGISTRY.values() for name in (each.filename, f"{each.name}.npz")]
     paths = [fetch.directory() / name for name in names] + [Path(named)]
     return [file for path in paths for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file()]
 
 
 def result_size(content: Path, recipe: Recipe) -> tuple[int, int]:
-    """(height, width) of what a transfer will write; only the photograph's header is read."""
+    """(height, width) of the result of a transfer; reads only the header of the photograph."""
     return pyramid.output_size(image.size(content), recipe)
 
 
 def record_of(picture: Path) -> Path:
-    """Where the record of a picture lies: its name with .json."""
+    """The path of a picture's record: its name with .json."""
     return picture.with_suffix(".json")
 
 
 def preview_of(picture: Path, step: int) -> Path:
-    """Where the picture after so many steps lies: OUT-stepN."""
+    """The path of the picture after `step` steps: OUT-stepN."""
     return picture.with_name(f"{picture.stem}-step{step:04d}{picture.suffix}")
 
 
 def write_result(picture: Path, run: pipeline.Run) -> dict[str, Any]:
-    """Writes a finished transfer, and then its record, each whole or not at all. Returns the record.
+    """Writes a finished transfer and then its record, each atomically. Returns the record.
 
-    The record names its picture, so that the next run knows whose it is.
+    The record names its picture, so that a later run can tell to which picture it belongs.
     """
     record = {"output": picture.name, **run.record}
     text = streams.as_json(record)
@@ -113,9 +113,9 @@ def write_result(picture: Path, run: pipeline.Run) -> dict[str, Any]:
 
 
 def write_preview(picture: Path, now: Progress, every: int, photograph: tuple[int, int]) -> None:
-    """Writes the picture so far, where a multiple of so many steps was reached since the last report (0: never).
+    """Writes the best result so far if a multiple of `every` steps was reached since the last report (0: never).
 
-    It has about as many pixels as the working picture, and the shape of the photograph of (height, width).
+    It has about as many pixels as the working image, and the aspect ratio of the photograph of (height, width).
     """
     if every and now.step // every > (now.step - now.chunk) // every:
         size = pixels.working_size(*photograph, max(now.level.content))
@@ -123,7 +123,7 @@ def write_preview(picture: Path, now: Progress, every: int, photograph: tuple[in
 
 
 def write_segmentation(labels: Path, overlay: Path | None, photograph: np.ndarray, found: Segmentation) -> None:
-    """Writes a photograph's label map and, where asked for, the photograph with its regions coloured in."""
+    """Writes the label map of a photograph and, unless `overlay` is None, the photograph with coloured regions."""
     image.write_labels(labels, found.labels, palette())
     if overlay:
         image.write(overlay, (photograph + palette()[found.labels] / np.float32(255)) / 2)
@@ -135,17 +135,17 @@ def palette() -> np.ndarray:
 
 
 class Share(NamedTuple):
-    """A region of one photograph for a reader."""
+    """A region of one photograph, for display."""
 
     label: int
     name: str
     percent: float
     confidence: float | None
-    """mean probability of the label over its pixels; None where nothing told it"""
+    """mean probability of the label over its pixels; None if it is not known"""
 
 
 def region_shares(found: Segmentation) -> list[Share]:
-    """Every region with pixels, the largest first."""
+    """All regions that have pixels, the largest first."""
     counts = np.bincount(found.labels.ravel(), minlength=len(found.names))
     shares = 100 * counts / found.labels.size
     sure = None
@@ -159,7 +159,7 @@ def region_shares(found: Segmentation) -> list[Share]:
 
 
 def _identity(path: Path) -> tuple[int, int] | str:
-    """What two paths of one file have in common, as `os.path.samefile` sees it; nothing is opened."""
+    """A key that is equal for two paths of the same file, as in `os.path.samefile`; opens nothing."""
     try:
         found = os.stat(path)
         return found.st_dev, found.st_ino
@@ -180,21 +180,21 @@ def _exists(path: Path) -> bool:
 
 
 def _check_place(path: Path) -> None:
-    """That a file can be put there, or in place of the one that is there."""
-    target, there = Path(os.path.realpath(path)), _exists(path)
+    """Raises `OutputError` unless a file can be created or replaced at `path`."""
+    target, exists = Path(os.path.realpath(path)), _exists(path)
     if target.is_dir():
-        raise OutputError(f"{path}: is a folder, and a file is to be written there. Move it, or choose another name.")
-    if there and not target.is_file():
-        raise OutputError(f"{path}: is a device or a pipe, and a file is to be written there. Choose another name.")
-    if there and not os.access(target, os.W_OK):
-        raise OutputError(f"{path}: is there already and may not be written to. Choose another name.")
+        raise OutputError(f"{path}: expected a file name, got a folder. Move it, or choose another name.")
+    if exists and not target.is_file():
+        raise OutputError(f"{path}: expected a file name, got a device or a pipe. Choose another name.")
+    if exists and not os.access(target, os.W_OK):
+        raise OutputError(f"{path}: the file exists and is not writable. Choose another name.")
     folder = next(parent for parent in target.parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{path}: {folder} is no folder that may be written to. Choose another.")
+        raise OutputError(f"{path}: {folder} is not a writable folder. Choose another.")
 
 
 def _previews(picture: Path, steps: int) -> list[Path]:
-    """The previews of a run of so many steps that are there already, and the one with the longest name."""
+    """The existing previews of a run of `steps` steps, and the one with the longest name."""
     prefix = f"{picture.stem}-step".lower()
     ends = [path.stem[len(prefix) :] for path in picture.parent.iterdir() if path.stem.lower().startswith(prefix)]
     numbers = {int(end) for end in ends if end.isascii() and end.isdigit() and len(end) < 10}
@@ -203,25 +203,25 @@ def _previews(picture: Path, steps: int) -> list[Path]:
 
 
 def _check_record(picture: Path) -> None:
-    """That the record replaces none but the same picture's."""
+    """Raises `OutputError` if the record would replace a file that is not the record of the same picture."""
     record = record_of(picture)
     if not record.exists():
         return
-    told = _told_by(record)
-    if told == picture.name or (told and _identity(record.with_name(told)) == _identity(picture)):
+    named = _told_by(record)
+    if named == picture.name or (named and _identity(record.with_name(named)) == _identity(picture)):
         return
-    found = f"is the record of {told}" if told else f"is there already, and is not jpst's record of {picture.name}"
-    raise OutputError(f"{record}: {found}; the new one would replace it. Choose another OUT, or move it.")
+    found = f"is the record of {named}" if named else f"is not jpst's record of {picture.name}"
+    raise OutputError(f"{record}: {found}; the new record would replace it. Choose another OUT, or move it.")
 
 
 def _told_by(record: Path) -> str | None:
-    """The file name of the picture that a record is of; None if it is no record."""
+    """The file name of the picture to which a record belongs; None if the file is not a record."""
     if record.stat().st_size > RECORD_BYTES:
         return None
     try:
-        told = json.loads(record.read_bytes())
+        content = json.loads(record.read_bytes())
     except (ValueError, RecursionError):
         return None
-    ours = isinstance(told, dict) and isinstance(told.get("versions"), dict) and "jpst" in told["versions"]
-    name = told.get("output") if ours else None
+    ours = isinstance(content, dict) and isinstance(content.get("versions"), dict) and "jpst" in content["versions"]
+    name = content.get("output") if ours else None
     return name if isinstance(name, str) and name and Path(name).name == name and "\0" not in name else None

@@ -1,4 +1,4 @@
-"""The chunks of a PNG around its pixels: what is damaged or absurd in them must not cost the photograph."""
+"""The chunks of a PNG other than its pixels: damaged or absurd ones must not make the image unreadable."""
 
 import os
 import struct
@@ -15,14 +15,15 @@ _SHORTEST = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9, b"cICP": 4, b"acTL
 _PROFILE_LIMIT = 2**26
 _PILLOWS_PROFILE_LIMIT = 2**20
 _MOST_TEXTS = 100  # of half a megabyte each; Pillow refuses the file at 64 megabytes
-_PILLOWS_WORDS = frozenset(  # what Pillow keeps in one dictionary with the texts, by these names
+_PILLOWS_WORDS = frozenset(  # Pillow stores these in the same dictionary as the texts
     b"aspect bbox blend chromaticity default_image disposal dpi duration gamma icc_profile interlace loop srgb".split()
 ) | {b"timestamp", b"transparency"}
 _BLOCK = 2**20
 
 
 class Chunk(NamedTuple):
-    """One chunk; `data` is there where it is ancillary and no longer than `_PROFILE_LIMIT`."""
+    """One chunk; `data` is empty unless it is ancillary and at most `_PROFILE_LIMIT` long. `sound`: the checksum is
+    right."""
 
     name: bytes
     start: int
@@ -32,21 +33,21 @@ class Chunk(NamedTuple):
 
 
 class Chunks(NamedTuple):
-    """What Pillow is to read in place of the file, and what it does not tell."""
+    """The input for Pillow in place of the file, and what Pillow does not report."""
 
     file: str | BytesIO
     cicp: bytes | None
-    """four bytes: primaries, curve, matrix and range, by ITU-T H.273"""
+    """four bytes: primaries, curve, matrix and range, as in ITU-T H.273"""
     profile: bytes | None
-    """the ICC profile; b"" if there is one that cannot be unpacked"""
+    """the ICC profile; b"" if it cannot be unpacked"""
     notes: list[str]
 
 
 def checked(path: str) -> Chunks:
-    """The PNG at `path`, or in memory what is left of it without the ancillary chunks that Pillow would refuse it for.
+    """The PNG at `path`, or a copy in memory without the ancillary chunks for which Pillow would refuse the file.
 
-    Those are the ones with a wrong checksum, too short for what they say, or with megabytes of text. Whether the
-    chunks that make the picture are whole is left to the decoder.
+    These are chunks with a wrong checksum, too short for their kind, or with megabytes of text. The chunks of the
+    pixels are left for the decoder to check.
     """
     with open(path, "rb") as file:
         chunks = list(_chunks(file))
@@ -56,21 +57,21 @@ def checked(path: str) -> Chunks:
         unfit.update(texts[_MOST_TEXTS:], animation if unfit.intersection(animation) else ())
         used = {chunk.name: chunk.data for chunk in chunks if chunk.sound}
         damaged = sorted({chunk.name.decode("latin-1") for chunk in chunks if not chunk.sound})
-        notes = [f"Damaged data beside the pixels are left out ({', '.join(damaged)})."] if damaged else []
+        notes = [f"Damaged chunks other than the pixels are ignored ({', '.join(damaged)})."] if damaged else []
         cicp = used.get(b"cICP", b"")[:4]
         found = path if not unfit else _without(file, chunks, unfit)
     return Chunks(found, cicp if len(cicp) == 4 else None, _profile(chunks), notes)
 
 
 def _chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """All chunks up to the end of the picture, or of the file."""
+    """All chunks up to the end of the image, or of the file."""
     end, at = file.seek(0, os.SEEK_END), len(SIGNATURE)
     while at + 12 <= end:
         file.seek(at)
         length, name = struct.unpack(">I4s", file.read(8))
         if at + 12 + length > end:
             return
-        passed = name[:1].isupper() or name == b"fdAT"  # pixels, or those of later frames
+        passed = name[:1].isupper() or name == b"fdAT"  # pixels, also of later frames, are not examined
         sound, data = (True, b"") if passed else _examined(file, name, length)
         yield Chunk(name, at, length, sound, data)
         if name == b"IEND":
@@ -79,18 +80,18 @@ def _chunks(file: BinaryIO) -> Iterator[Chunk]:
 
 
 def _examined(file: BinaryIO, name: bytes, length: int) -> tuple[bool, bytes]:
-    """Whether the checksum is right, and the data where they are of use."""
-    kept, checksum, left = [], zlib.crc32(name), length
+    """Whether the checksum is right, and the data if they are at most `_PROFILE_LIMIT` long."""
+    blocks, checksum, left = [], zlib.crc32(name), length
     while left:
         block = file.read(min(_BLOCK, left))
         checksum, left = zlib.crc32(block, checksum), left - len(block)
         if length <= _PROFILE_LIMIT:
-            kept.append(block)
-    return checksum == int.from_bytes(file.read(4), "big"), b"".join(kept)
+            blocks.append(block)
+    return checksum == int.from_bytes(file.read(4), "big"), b"".join(blocks)
 
 
 def _fit(chunk: Chunk) -> bool:
-    """Whether Pillow may see it."""
+    """Whether Pillow accepts the chunk."""
     if chunk.name[:1].isupper():
         return True
     if not chunk.sound or chunk.length < _SHORTEST.get(chunk.name, 0):
@@ -101,7 +102,7 @@ def _fit(chunk: Chunk) -> bool:
 
 
 def _small_text(chunk: Chunk) -> bool:
-    """Whether text is small, packed as the standard says, and named unlike what Pillow keeps beside it."""
+    """Whether a text chunk is small, compressed as the standard says, and does not use a name reserved by Pillow."""
     keyword, _, text = chunk.data.partition(b"\0")
     if not 0 < len(keyword) < 80 or chunk.length > _TEXT_LIMIT or keyword in _PILLOWS_WORDS:
         return False
@@ -114,7 +115,7 @@ def _small_text(chunk: Chunk) -> bool:
 
 
 def _unpacked(data: bytes, limit: int) -> bytes | None:
-    """What zlib unpacks, None where that is damaged or more than `limit` bytes."""
+    """Decompresses with zlib; None if the data are damaged or give more than `limit` bytes."""
     stream = zlib.decompressobj()
     try:
         found = stream.decompress(data, limit)
@@ -134,15 +135,15 @@ def _unpacked_profile(chunk: Chunk, limit: int) -> bytes | None:
 
 
 def _without(file: BinaryIO, chunks: list[Chunk], unfit: set[int]) -> BytesIO:
-    """The file in memory without some chunks; what follows the last whole one stays."""
-    kept = BytesIO()
+    """A copy of the file in memory without the chunks in `unfit`; bytes after the last complete chunk are copied."""
+    copy = BytesIO()
     file.seek(0)
-    kept.write(file.read(len(SIGNATURE)))
+    copy.write(file.read(len(SIGNATURE)))
     for chunk in chunks:
         file.seek(chunk.start)
         if chunk.start not in unfit:
-            kept.write(file.read(12 + chunk.length))
+            copy.write(file.read(12 + chunk.length))
     file.seek(chunks[-1].start + 12 + chunks[-1].length)
-    kept.write(file.read())
-    kept.seek(0)
-    return kept
+    copy.write(file.read())
+    copy.seek(0)
+    return copy

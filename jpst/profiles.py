@@ -1,4 +1,4 @@
-"""Colour profiles made from numbers that files declare in place of an ICC profile: of PNG (third edition), of EXIF."""
+"""ICC profiles made from colour declarations in PNG (third edition) and EXIF, for files without an ICC profile."""
 
 import struct
 
@@ -13,7 +13,7 @@ Chromaticities = tuple[tuple[float, float], ...]
 
 BT709: Chromaticities = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), D65)
 ADOBE: Chromaticities = ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06), D65)
-# By the code points of ITU-T H.273, tables 2 and 3.
+# Keys are the code points of ITU-T H.273, tables 2 and 3.
 _PRIMARIES: dict[int, Chromaticities] = {
     1: BT709,
     4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08), (0.310, 0.316)),
@@ -28,7 +28,7 @@ _PRIMARIES: dict[int, Chromaticities] = {
 }
 HDR = {16: "PQ", 18: "HLG"}
 _NEARLY_SRGB = (0.45, 0.46)
-"""PNG files of sRGB colours declare the gamma 1/2.2, which is the nearest that a power comes to sRGB's curve."""
+"""PNG files of sRGB colours declare the gamma 1/2.2, the power law nearest to sRGB's curve."""
 
 
 def _curve(kind: int, *values: float) -> bytes:
@@ -43,9 +43,9 @@ _CURVES |= {13: SRGB_CURVE, 14: _BT709_CURVE, 15: _BT709_CURVE}
 
 
 def made(chromaticities: Chromaticities, curve: bytes) -> bytes:
-    """The ICC profile (as much of one as `icc.to_srgb` reads) of three primaries, a white and one curve.
+    """An ICC profile (the parts that `icc.to_srgb` reads) of three primaries, a white point and one curve.
 
-    Raises `ValueError` where the numbers are no colours.
+    Raises `ValueError` if the numbers are not colours.
     """
     columns = {
         name: _xyz(values) for name, values in zip((b"rXYZ", b"gXYZ", b"bXYZ"), _matrix(chromaticities).T, strict=True)
@@ -59,14 +59,14 @@ def made(chromaticities: Chromaticities, curve: bytes) -> bytes:
 
 
 def adobe_rgb() -> bytes:
-    """Adobe RGB (1998), section 4.3."""
+    """The profile of Adobe RGB (1998), section 4.3."""
     return made(ADOBE, _curve(0, 563 / 256))
 
 
 def of_code_points(cicp: bytes) -> bytes | None:
-    """Of a PNG's cICP chunk, None if it says nothing that applies to RGB pictures of full range.
+    """The profile of a PNG's cICP chunk; None if the chunk does not describe full-range RGB.
 
-    HDR curves, of which a picture in [0, 1] is no more than a part, are `HDR` by their number (the second byte).
+    HDR curves, which do not fit into [0, 1], are listed in `HDR` by their number (the second byte).
     """
     primaries, curve, matrix, full_range = cicp
     if primaries not in _PRIMARIES or curve not in _CURVES or matrix or full_range != 1:
@@ -75,9 +75,9 @@ def of_code_points(cicp: bytes) -> bytes | None:
 
 
 def of_gamma(gamma: float | None, chromaticities: Chromaticities | None) -> bytes:
-    """Of a PNG's gAMA (the encoding exponent, 1/2.2 for example) and cHRM chunks; what is not given is sRGB's.
+    """The profile of a PNG's gAMA (the encoding exponent, for example 1/2.2) and cHRM chunks; None stands for sRGB's.
 
-    Raises `ValueError` where the numbers are no colours.
+    Raises `ValueError` if the numbers are not colours.
     """
     if gamma is not None and not 0.1 <= gamma <= 10:
         raise ValueError(f"a gamma of {gamma:g}")
@@ -87,7 +87,7 @@ def of_gamma(gamma: float | None, chromaticities: Chromaticities | None) -> byte
 
 
 def _matrix(chromaticities: Chromaticities) -> np.ndarray:
-    """XYZ (for the white D50) of red, green and blue, one a column."""
+    """XYZ (white point D50) of red, green and blue, one per column."""
     xy = np.array(chromaticities, float)
     if xy.min() < 0 or xy[:, 1].min() < 1e-3:
         raise ValueError("chromaticities that are no colours")

@@ -1,4 +1,4 @@
-"""The numbers that make sense, and the sentence that refuses all others."""
+"""Allowed ranges of numbers, and the error for a value outside."""
 
 from numbers import Integral, Real
 from typing import Any, NamedTuple, NoReturn
@@ -7,17 +7,17 @@ from jpst.errors import JpstError
 
 
 class Range(NamedTuple):
-    """From the least to the most, both included."""
+    """The numbers from `least` to `most`, both included."""
 
     least: float
     most: float
     whole: bool = False
-    """whether only whole numbers count"""
+    """whether only whole numbers are allowed"""
     or_zero: bool = False
-    """whether 0 counts too"""
+    """whether 0 is allowed too"""
 
     def holds(self, value: Any) -> bool:
-        """Whether it is a number of this range."""
+        """Whether `value` is a number in this range."""
         kind = Integral if self.whole else Real
         return isinstance(value, kind) and not isinstance(value, bool) and self._reaches(value)
 
@@ -30,13 +30,13 @@ class Range(NamedTuple):
 
 
 def check(name: str, value: Any, allowed: Range) -> None:
-    """Raises `JpstError` naming the field, its value, its option and its range, unless the value lies in that."""
+    """Raises `JpstError` unless the value is in the range; the message names the field, value, option and range."""
     if not allowed.holds(value):
         refuse(name, value, str(allowed))
 
 
 def refuse(name: str, value: Any, needed: str) -> NoReturn:
-    """Raises the `JpstError` of a field whose value cannot be used; `needed` says what can."""
+    """Raises the `JpstError` for a value that a field does not allow; `needed` says what it allows."""
     raise JpstError(f"{name} is {_short(value)}. Give --{name.replace('_', '-')} {needed}.")
 
 
@@ -45,7 +45,7 @@ def _plain(bound: float) -> str:
 
 
 def _short(value: Any) -> str:
-    """A number of a thousand digits shall not make a page of a sentence."""
+    """The value as text, shortened so that a number of a thousand digits does not fill a page."""
     if isinstance(value, int) and value.bit_length() > 256:
         return f"a {'negative ' * (value < 0)}number of more than 70 digits"
     text = str(value)

@@ -1,4 +1,4 @@
-"""What `OUT.json` tells of a transfer: what was asked for and found, how it went, what is wrong with the result."""
+"""The record of a transfer, `OUT.json`: settings, regions, losses, and faults of the result."""
 
 import dataclasses
 import datetime
@@ -19,16 +19,16 @@ from jpst.regions import Found, Source
 
 BLACK_AND_WHITE = "The style is black and white, so the result is, too."
 _SAID = {
-    "edges_lost": "{:.0%} of the photograph's outlines are lost",
-    "spread": "places of one colour have come apart",
-    "halo": "there is a glow or a ghost beside outlines",
-    "new_edges": "{:.0%} of its even places have outlines that were not there",
-    "banding": "{:.0%} of its smooth places are broken into bands",
+    "edges_lost": "{:.0%} of the photograph's edges are lost",
+    "spread": "areas of one colour have drifted apart",
+    "halo": "there are halos or ghost edges",
+    "new_edges": "{:.0%} of its flat areas have new edges",
+    "banding": "{:.0%} of its smooth areas show banding",
 }
 
 
 def settings(job: Job, recipe: Recipe, hyper: Hyperparameters, seed: int) -> dict[str, Any]:
-    """What was asked for, and with what software."""
+    """The settings of a transfer and the software versions."""
     packages = ("jpst", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
     return {
         **describe(job),
@@ -41,7 +41,7 @@ def settings(job: Job, recipe: Recipe, hyper: Hyperparameters, seed: int) -> dic
 
 
 def describe(job: Job) -> dict[str, Any]:
-    """A job for the record: photographs, regions, working sizes (sizes as width, height)."""
+    """The job: photographs, regions, working sizes (sizes as width, height)."""
     return {
         "content": _photograph(job.content_source, job.content),
         "style": _photograph(job.style_source, job.style),
@@ -53,10 +53,10 @@ def describe(job: Job) -> dict[str, Any]:
 
 
 def notes(job: Job) -> list[str]:
-    """What to know of the regions, the two files and the result, a sentence or two each."""
+    """Notes on the regions, the two files and the result, a sentence or two each."""
     photographs = {"content": job.content, "style": job.style}
-    told = [f"{name}: {note}" for name, each in photographs.items() for note in each.notes]
-    return [job.found.note, *told, *([BLACK_AND_WHITE] if job.neutral else [])]
+    on_files = [f"{name}: {note}" for name, each in photographs.items() for note in each.notes]
+    return [job.found.note, *on_files, *([BLACK_AND_WHITE] if job.neutral else [])]
 
 
 def _photograph(source: Source, photograph: Photograph) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _photograph(source: Source, photograph: Photograph) -> dict[str, Any]:
 
 
 def story(climbed: list[Climbed]) -> dict[str, Any]:
-    """How the optimisation went: losses of every step, level by level."""
+    """The course of the optimisation: the losses of every step, level by level."""
     return {
         "levels": [
             {
@@ -85,21 +85,21 @@ def story(climbed: list[Climbed]) -> dict[str, Any]:
 
 
 def warnings(found: Faults, regions: Found, strength: float) -> list[str]:
-    """A sentence on what is beyond `faults.BOUNDS` in the picture of this strength, and what to try; else nothing."""
+    """A sentence with the faults beyond `faults.BOUNDS` at this strength and what to try; an empty list without any."""
     beyond = faults.beyond(found)
     if not beyond:
         return []
-    told = ", ".join(_SAID[name].format(value) for name, value in beyond.items())
+    seen = ", ".join(_SAID[name].format(value) for name, value in beyond.items())
     advice = ["another style", f"--strength {0.7 * strength:.2g}"]
     if len(regions.regions.names) > 1:
         advice.append("--segmenter none")
     if regions.segmenter != "masks":
         advice.append("painted masks (--content-seg, --style-seg)")
-    return [f"The picture may look broken: {told}. Try {', '.join(advice[:-1])} or {advice[-1]}."]
+    return [f"The picture may look broken: {seen}. Try {', '.join(advice[:-1])} or {advice[-1]}."]
 
 
 def peak_memory() -> int | None:
-    """The process's largest resident size in bytes, where the system tells."""
+    """The process's peak resident memory in bytes; None if the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""One image, or one pair of painted masks, to label maps with names; masks to the image's edges."""
+"""Converts painted masks to label maps with names, and aligns soft masks with the edges of an image."""
 
 from functools import partial
 from pathlib import Path
@@ -17,15 +17,15 @@ from jpst.mask_colours import USUAL_COLOURS as USUAL_COLOURS
 
 WHOLE = "whole image"
 
-PURE_SHARE = 0.7  # of flat pixels that have a main colour: 85 % and more in masks, half or less in most photographs
+PURE_SHARE = 0.7  # of flat pixels with a main colour: 85 % and more in masks, half or less in most photographs
 
-FLAT_RANGE = 32  # levels over 3 x 3 pixels; an edge between two regions spans far more
-NEAR_SHARE = 0.01  # of a mask, for a colour near another one to be a region and no noise
-MINIMUM_REGION_SHARE = 5e-4  # of solid pixels on one side; a quarter of the smallest region in use (0.2 %)
+FLAT_RANGE = 32  # levels within 3 x 3 pixels; an edge between two regions spans far more
+NEAR_SHARE = 0.01  # of a mask, for a colour near another one to count as a region and not as noise
+MINIMUM_REGION_SHARE = 5e-4  # of solid pixels in one mask; a quarter of the smallest region seen in use (0.2 %)
 
 ASPECT_TOLERANCE = 0.03
 
-TRACE_OF_REGION = 0.01  # less of a region at a pixel is none
+TRACE_OF_REGION = 0.01  # smaller mask values count as 0
 
 _ADVICE = (
     "Paint each region in one flat colour, the same one in both masks, and save them as PNG; or leave both masks out."
@@ -33,13 +33,13 @@ _ADVICE = (
 
 
 class MaskError(JpstError):
-    """A mask that cannot be used: not painted in flat colours, or of another shape than its photograph."""
+    """A mask cannot be used: it is not painted in flat colours, or its aspect ratio is not that of its photograph."""
 
 
 class Segmentation(NamedTuple):
-    """Which region each pixel belongs to: `labels` int32 [H, W], values in 0..len(names)-1.
+    """The region of each pixel: `labels` int32 [H, W], values in 0..len(names)-1.
 
-    `confidence`, float32 [H, W], is the probability of each pixel's label, where a network told it.
+    `confidence`, float32 [H, W], is the probability of each pixel's label, if a network predicted it.
     """
 
     labels: np.ndarray
@@ -48,26 +48,26 @@ class Segmentation(NamedTuple):
 
 
 def whole(height: int, width: int) -> Segmentation:
-    """The segmentation of a picture without masks: one region."""
+    """A segmentation with a single region."""
     return Segmentation(np.zeros((height, width), np.int32), (WHOLE,))
 
 
 def beside(path: str | Path) -> Path | None:
-    """The painted mask of a photograph, `<stem>_seg.png` in the same folder, or None."""
+    """The painted mask beside a photograph, `<stem>_seg.png` in the same folder; None without one."""
     path = Path(path)
     mask = path.with_name(f"{path.stem}_seg.png")
     return mask if mask.is_file() else None
 
 
 def from_painted(content_colours: np.ndarray, style_colours: np.ndarray) -> tuple[Segmentation, Segmentation]:
-    """Two painted masks, uint8 [H, W, 3] each, as segmentations that share one sorted tuple of names.
+    """Converts two painted masks, uint8 [H, W, 3] each, to segmentations with the same sorted tuple of names.
 
-    Where there are few colours, each covering solid ground, the masks are exact, and each colour is a region however
-    near to another one: label maps are such. Otherwise a region is a colour, with those around it, that covers solid
-    ground (blocks of 3 x 3 pixels) in at least one of the masks. What else is in the files - antialiased edges, JPEG
-    noise, lines one or two pixels wide - belongs to the region of the nearest solid pixel, whatever its colour: the
-    edge between black and white passes through grey.
-    A name may have no pixels on one side; `semantics.match` deals with that.
+    Masks with few colours that all cover solid areas (blocks of 3 x 3 pixels) are exact: each colour is a region, even
+    if it is close to another one. Label maps are of this kind. Otherwise a region is a colour, together with colours
+    near it, that covers a solid area in at least one of the masks. All other pixels (antialiased edges, JPEG noise,
+    lines one or two pixels wide) get the region of the nearest solid pixel, whatever their colour: the edge between
+    black and white contains grey.
+    A name may have no pixels in one of the masks; `semantics.match` handles that.
     """
     images = {"content": content_colours, "style": style_colours}
     for side, image in images.items():
@@ -79,22 +79,22 @@ def from_painted(content_colours: np.ndarray, style_colours: np.ndarray) -> tupl
     centres, regions = mask_colours.main(colours, np.sum(shares, axis=0))
     labels, pure = mask_colours.regions_of(colours, centres, regions)
     solids = [_solid(labels[index]) for index in indices]
-    kept = _regions_kept(solids, len(centres))
+    present = _regions_kept(solids, len(centres))
     for side, share, solid in zip(images, shares, solids, strict=True):
         _check_painted(share, pure, side)
-        _check_thick(np.isin(solid, kept), side)
-    _check_count(len(kept))
-    return _segmentations(solids, kept, mask_colours.names_of(centres[kept]), len(centres))
+        _check_thick(np.isin(solid, present), side)
+    _check_count(len(present))
+    return _segmentations(solids, present, mask_colours.names_of(centres[present]), len(centres))
 
 
 def from_indexed(
     content: tuple[np.ndarray, np.ndarray], style: tuple[np.ndarray, np.ndarray]
 ) -> tuple[Segmentation, Segmentation] | None:
-    """Two indexed masks (indices [H, W], palette uint8 [N, 3]), each colour in use a region, however near to another.
+    """Converts two indexed masks (indices [H, W], palette uint8 [N, 3]); each colour in use is a region.
 
-    Where a palette gives several indices in use one colour, each index is a region ("label 3"). None where they are
-    rather paintings than label maps: of many colours, mostly without solid ground, or with colours that differ a
-    little between the two; `from_painted` is for those.
+    If a palette has the same colour for several indices in use, each index is a region ("label 3"). Returns None for
+    paintings rather than label maps: many colours, mostly without solid areas, or colours that differ slightly between
+    the masks. `from_painted` is for those.
     """
     by_index = _share_a_colour(content, style)
     images = [
@@ -111,9 +111,9 @@ def from_indexed(
 
 
 def _share_a_colour(*masks: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Whether indices in use have one colour: in one of the masks, or over both where their palettes agree."""
+    """Whether several indices in use have the same colour: within a mask, or across both if their palettes agree."""
     used = [np.unique(indices) for indices, _ in masks]
-    colours = [palette[own] for own, (_, palette) in zip(used, masks, strict=True)]
+    colours = [palette[each] for each, (_, palette) in zip(used, masks, strict=True)]
     together = np.union1d(*used)
     known = [palette[together[together < len(palette)]] for _, palette in masks]
     if np.array_equal(known[0], known[1]):
@@ -122,10 +122,10 @@ def _share_a_colour(*masks: tuple[np.ndarray, np.ndarray]) -> bool:
 
 
 def fit(labels: np.ndarray, height: int, width: int, *, source: str | Path) -> np.ndarray:
-    """A label map at its photograph's size, by the nearest neighbour with half-pixel centres.
+    """Resizes a label map to the size of its photograph, by nearest neighbour with half-pixel centres.
 
-    Masks are often a pixel off or drawn at another scale. `source` names the mask in the error that another
-    aspect ratio raises: stretching such a mask would put its regions in the wrong places.
+    Masks are often a pixel off or painted at another scale. Another aspect ratio raises `MaskError`, which names
+    `source`: stretching such a mask would put its regions in the wrong places.
     """
     rows, columns = labels.shape
     off_by_one = abs(rows - height) <= 1 and abs(columns - width) <= 1
@@ -134,13 +134,13 @@ def fit(labels: np.ndarray, height: int, width: int, *, source: str | Path) -> n
         raise MaskError(
             f"{source}: the mask is {columns} x {rows} pixels, but its photograph is {width} x {height}, "
             f"which is another aspect ratio (more than {ASPECT_TOLERANCE:.0%} apart). Paint the mask over "
-            "the photograph itself, uncropped and turned the same way; its scale does not matter."
+            "the photograph, uncropped and with the same orientation; its scale does not matter."
         )
     return resized(labels, height, width)
 
 
 def resized(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A label map [H, W] at another size, by the nearest neighbour with half-pixel centres."""
+    """Resizes a label map [H, W] by nearest neighbour with half-pixel centres."""
     rows, columns = labels.shape
     return labels[np.ix_(_nearest(rows, height), _nearest(columns, width))]
 
@@ -149,19 +149,19 @@ def resized(labels: np.ndarray, height: int, width: int) -> np.ndarray:
 def refine(
     masks: Float[Array, "r h w"], image: Float[Array, "h w 3"], radius: int, epsilon: float | Float[Array, ""]
 ) -> Float[Array, "r h w"]:
-    """Masks that follow the image's edges, by the guided filter with the image (RGB in [0, 1]) as guide.
+    """Aligns masks with the image's edges, by the guided filter with the image (RGB in [0, 1]) as guide.
 
-    They stay non-negative, sum to one over R as before, and are what they were further than twice `radius` pixels from
-    their edges. A contrast below `epsilon` (a variance) counts as no edge.
+    The masks stay non-negative and sum to one over R. They change only within twice `radius` pixels of their edges. A
+    contrast below `epsilon` (a variance) does not count as an edge.
     """
     values = jnp.moveaxis(masks, 0, -1)
     maps = pixels.affine_maps(image, values, radius, epsilon, jnp.zeros((3, len(masks))))
     filtered = jnp.einsum("hwa,hwar->rhw", image, maps[..., :3, :], precision="highest") + jnp.moveaxis(
         maps[..., 3, :], -1, 0
     )
-    # what the filter leaves beside 0 and 1 far from any edge is rounding, and would count as a trace of a region
-    kept = jnp.where(filtered < TRACE_OF_REGION, 0.0, jnp.minimum(filtered, 1.0))
-    return kept / jnp.maximum(kept.sum(0, keepdims=True), 1e-6)
+    # far from edges the filter's rounding errors would count as traces of a region
+    cleaned = jnp.where(filtered < TRACE_OF_REGION, 0.0, jnp.minimum(filtered, 1.0))
+    return cleaned / jnp.maximum(cleaned.sum(0, keepdims=True), 1e-6)
 
 
 def _nearest(source: int, target: int) -> np.ndarray:
@@ -171,8 +171,8 @@ def _nearest(source: int, target: int) -> np.ndarray:
 def _check_array(image: np.ndarray, side: str) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or image.size == 0:
         raise MaskError(
-            f"The {side} mask is an array of {image.dtype} {list(image.shape)}. "
-            "Needed is uint8 [height, width, 3] (red, green, blue): convert it first."
+            f"The {side} mask: expected uint8 [height, width, 3] (red, green, blue), got {image.dtype} "
+            f"{list(image.shape)}. Convert it first."
         )
 
 
@@ -180,8 +180,8 @@ def _check_painted(flat_shares: np.ndarray, pure: np.ndarray, side: str) -> None
     share = flat_shares[pure].sum() / max(flat_shares.sum(), np.finfo(float).tiny)
     if share < PURE_SHARE:
         raise MaskError(
-            f"The {side} mask looks like a photograph and not like a painted mask: away from edges only "
-            f"{share:.0%} of its pixels have one of its main flat colours, {PURE_SHARE:.0%} are needed. "
+            f"The {side} mask looks like a photograph, not like a painted mask: away from edges only "
+            f"{share:.0%} of its pixels have one of its main flat colours, expected {PURE_SHARE:.0%} or more. "
             f"{_ADVICE}"
         )
 
@@ -192,9 +192,9 @@ def _check_thick(has_region: np.ndarray, side: str) -> None:
 
 
 def _are_exact(colours: np.ndarray, indices: list[np.ndarray]) -> bool:
-    """Whether masks have no noise: few colours, all on solid ground, near ones on much, alike on both sides.
+    """Whether masks have no noise: few colours, all with solid areas, the same in both masks.
 
-    Antialiased edges that were enlarged lie on solid ground too, but on little.
+    Colours near each other must cover large areas: enlarged antialiased edges have solid areas too, but small ones.
     """
     if len(colours) > MAXIMUM_REGIONS:
         return False
@@ -205,14 +205,14 @@ def _are_exact(colours: np.ndarray, indices: list[np.ndarray]) -> bool:
 
 
 def _within(colours: np.ndarray, radius: float) -> np.ndarray:
-    """Which colours [K, 3] are so near to which, themselves included: [K, K]."""
+    """Which pairs of the colours [K, 3] are within `radius` of each other, including each with itself: [K, K]."""
     return np.square(colours[:, None] - colours).sum(axis=-1) <= radius**2
 
 
 def _differ_a_little(colours: np.ndarray, indices: list[np.ndarray]) -> bool:
-    """Whether one mask has a colour, and the other in its place one that is near.
+    """Whether a colour of one mask is missing in the other, which has a colour near it instead.
 
-    Not where all colours are near each other, as the first whole numbers are: one colour would be left.
+    Not if all colours are near each other, as in label maps of small integers: only one colour would be left.
     """
     near = _within(colours, COLOUR_RADIUS)
     first, second = (np.isin(np.arange(len(colours)), index) for index in indices)
@@ -220,25 +220,25 @@ def _differ_a_little(colours: np.ndarray, indices: list[np.ndarray]) -> bool:
 
 
 def _by_value(indices: list[np.ndarray], names: list[str]) -> tuple[Segmentation, Segmentation]:
-    """Exact masks: each value that covers solid ground a region, specks and slivers to what is nearest."""
+    """Segments exact masks: each value with a solid area is a region; specks and slivers get the nearest region."""
     solids = [_solid(index) for index in indices]
-    kept = _regions_kept(solids, len(names))
+    present = _regions_kept(solids, len(names))
     for side, solid in zip(("content", "style"), solids, strict=True):
-        _check_thick(np.isin(solid, kept), side)
-    return _segmentations(solids, kept, [names[number] for number in kept], len(names))
+        _check_thick(np.isin(solid, present), side)
+    return _segmentations(solids, present, [names[number] for number in present], len(names))
 
 
 def _segmentations(
-    solids: list[np.ndarray], kept: np.ndarray, names: list[str], count: int
+    solids: list[np.ndarray], present: np.ndarray, names: list[str], count: int
 ) -> tuple[Segmentation, Segmentation]:
-    """Of `count` values on solid ground those `kept`, in the order of their `names`, spread over the rest."""
-    renumber = _renumbering(kept, names, count)
+    """Segmentations from solid areas with the values `present` of `count`, called `names`, spread over all pixels."""
+    renumber = _renumbering(present, names, count)
     content, style = (Segmentation(_spread(renumber[solid]), tuple(sorted(names))) for solid in solids)
     return content, style
 
 
 def _flat_shares(image: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
-    """For each distinct colour the share of the image that it covers away from edges."""
+    """For each distinct colour, the share of the image that it covers away from edges."""
     size = (3, 3, 1)
     spread = ndimage.maximum_filter(image, size) - ndimage.minimum_filter(image, size)
     flat = (spread <= FLAT_RANGE).all(axis=-1)
@@ -246,9 +246,9 @@ def _flat_shares(image: np.ndarray, index: np.ndarray, count: int) -> np.ndarray
 
 
 def _solid(labels: np.ndarray) -> np.ndarray:
-    """The labels where a block of 3 x 3 pixels with one label covers the pixel, -1 elsewhere.
+    """The labels of pixels that are covered by a block of 3 x 3 pixels with one label; -1 elsewhere.
 
-    That is a morphological opening of all regions at once. An axis of less than 3 pixels makes no demand.
+    This is a morphological opening of all regions at once. An axis shorter than 3 pixels is ignored.
     """
     size = tuple(3 if length >= 3 else 1 for length in labels.shape)
     highest = ndimage.maximum_filter(labels, size, mode="constant", cval=-1)
@@ -264,19 +264,19 @@ def _regions_kept(solids: list[np.ndarray], count: int) -> np.ndarray:
 def _check_count(count: int) -> None:
     if count > MAXIMUM_REGIONS:
         raise MaskError(
-            f"The masks have at least {count} colours that cover solid ground, and {MAXIMUM_REGIONS} is "
-            f"the most allowed: this looks like a photograph and not like a painted mask. {_ADVICE}"
+            f"The masks have at least {count} colours with solid areas, expected {MAXIMUM_REGIONS} at most: "
+            f"this looks like a photograph, not like a painted mask. {_ADVICE}"
         )
 
 
-def _renumbering(kept: np.ndarray, names: list[str], count: int) -> np.ndarray:
-    """From the number of a main colour to that of its name in sorted order; -1 as an index gives -1."""
+def _renumbering(present: np.ndarray, names: list[str], count: int) -> np.ndarray:
+    """Maps the number of a main colour to the position of its name in sorted order; index -1 maps to -1."""
     renumber = np.full(count + 1, -1, np.int32)
-    renumber[kept] = np.argsort(np.argsort(names))
+    renumber[present] = np.argsort(np.argsort(names))
     return renumber
 
 
 def _spread(labels: np.ndarray) -> np.ndarray:
-    """Every pixel without a label (-1) takes that of the nearest pixel with one."""
+    """Gives each pixel without a label (-1) the label of the nearest pixel that has one."""
     nearest = ndimage.distance_transform_edt(labels < 0, return_distances=False, return_indices=True)
     return labels[tuple(np.asarray(nearest))]

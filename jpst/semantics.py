@@ -1,4 +1,4 @@
-"""Two segmentations to one set of regions that both pictures have, and from those to masks. Host code."""
+"""Matches two segmentations to one set of shared regions, and converts label maps to masks. Host code."""
 
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -13,28 +13,28 @@ from jpst.segment import WHOLE, MaskError, Segmentation
 
 Side = Literal["content", "style"]
 Similarity = Callable[[Side, str, str], float]
-"""(side, orphan, candidate) -> how alike two regions are, higher is more; both are names.
+"""(side, orphan, candidate) -> similarity of two regions, given by name; higher is more similar.
 
-The orphan is a region of `side` that needs a new home, the candidate a region that both sides have. Word
-similarity ignores the side; `appearance_similarity` looks at that side's photograph.
+The orphan is a region of `side` without a counterpart, the candidate a region that content and style share. Word
+similarity ignores the side; `appearance_similarity` compares within that side's photograph.
 """
 WordSimilarity = Callable[[str, str], float]
-"""How alike two names are, higher is more: `wordnet.by_name(...)`. Names are given in alphabetical order."""
+"""Similarity of two names, higher is more similar: `wordnet.by_name(...)`. Names are given in alphabetical order."""
 
-Renaming = dict[str, tuple[str, str]]  # of one step on one side: label -> its new label, and why
-Shares = dict[Side, dict[str, float]]  # the fraction of its side's picture, by name
+Renaming = dict[str, tuple[str, str]]  # one step on one side: label -> (new label, reason)
+Shares = dict[Side, dict[str, float]]  # share of the image, by name
 
-# One cell of VGG19's conv5_1 (1/16 of the picture's size) at 512 x 512 is 0.1 % of the picture: the Gram
-# matrix of a smaller region has less than one sample there, and its style is noise.
+# One cell of VGG19's conv5_1 (1/16 of the image's size) at 512 x 512 is 0.1 % of the image: the Gram matrix of a
+# smaller region has less than one sample there, and its style is noise.
 MINIMUM_SHARE = 0.001
 
 REST = "everything else"
-"""the region of what `trust.trusted` pairs with nothing: it takes its look from the whole style photograph"""
-BLOCK_ROWS = 256  # of a photograph worked on at a time, in float64
+"""the region of everything that `trust.trusted` leaves unpaired: it takes its look from the whole style photograph"""
+BLOCK_ROWS = 256  # rows of a photograph processed at a time, in float64
 
 
 class Move(NamedTuple):
-    """A region that lost its own name: where its pixels ended, and why. `share` is of its side's picture."""
+    """A region that was merged into `target`, and why. `share` is its share of the content or style image."""
 
     name: str
     side: Side
@@ -44,8 +44,8 @@ class Move(NamedTuple):
 
 
 class Regions(NamedTuple):
-    """What both pictures have: `names` (R, sorted), label maps into them, int32 [H, W] and [h, w], the
-    fraction of each picture that a region covers, and the moves that led there."""
+    """The shared regions: `names` (R, sorted), label maps with indices into them, int32 [H, W] and [h, w], the share of
+    each image that a region covers, and the merges that led to them."""
 
     names: tuple[str, ...]
     content: np.ndarray
@@ -56,12 +56,12 @@ class Regions(NamedTuple):
 
     @property
     def whole(self) -> int | None:
-        """The index of the region of all that has no counterpart of its own, beside others that have."""
+        """The index of `REST`, the region without a counterpart; None if there is none."""
         return self.names.index(REST) if REST in self.names else None
 
 
 class Row(NamedTuple):
-    """A region for a reader: shares in percent of the content and of the style picture."""
+    """A region for display: shares in percent of the content and of the style image."""
 
     name: str
     content: float
@@ -76,10 +76,10 @@ def match(
     *,
     minimum_share: float = MINIMUM_SHARE,
 ) -> Regions:
-    """The regions that have a name and at least `minimum_share` of the pixels in common.
+    """Keeps the regions whose name has at least `minimum_share` of the pixels in both images.
 
-    Every other region is merged into the most similar one of these, by name where two are equally similar.
-    Nothing in common: the whole image is the one region. The order of names and labels has no influence.
+    Every other region is merged into the most similar of these; of equally similar ones the first by name. If there is
+    no shared region, the whole image is one region. The order of names and labels has no influence.
     """
     sides: dict[Side, Segmentation] = {"content": content, "style": style}
     shares: Shares = {side: shares_by_name(segmentation) for side, segmentation in sides.items()}
@@ -102,20 +102,20 @@ def group(
     threshold: float = 0.8,
     minimum_share: float = MINIMUM_SHARE,
 ) -> Regions:
-    """The regions of two labelled photographs, by what their labels mean.
+    """Groups the labels of two photographs into shared regions, by the meaning of the labels.
 
-    First, on each side, a label with less than `minimum_share` of the pixels becomes the most similar of the
-    others. Then, as in the reference (arXiv 1901.03915):
-      1. a label that only the style has becomes the most similar one of the content;
-      2. a label that only the content has becomes the most similar one that the style now has;
-      3. labels at least `threshold` alike become one region, whose name joins theirs with " + "; likeness is
-         passed on, so that a region may have two labels that are less alike.
+    First, in each image, a label with less than `minimum_share` of the pixels becomes the most similar of the other
+    labels. Then, as in the reference (arXiv 1901.03915):
+      1. a label that only the style has becomes the most similar label of the content;
+      2. a label that only the content has becomes the most similar label that the style now has;
+      3. labels with a similarity of at least `threshold` become one region, whose name joins theirs with " + ". This is
+         transitive, so a region may contain two labels that are less similar.
 
-    With `minimum_share=0` this is the reference's grouping, but for its choice between equals, which depends on
-    the order of a set: here it is the first name. (Where a synonym belongs to two classes the reference may
-    also rename to the wrong one of them, and stop.) No label in common is no failure: by step 1 the style takes the
-    content's. If a side has no pixels or no labels (`segment.whole`), the whole image is one region. Every label
-    that is not a region's own name is in `moves`.
+    With `minimum_share=0` this is the reference's grouping, except between equally similar labels: the reference's
+    choice depends on the order of a set, this function takes the first name. (If a synonym belongs to two classes, the
+    reference may also rename to the wrong class and stop.) Without a common label, step 1 gives the style the content's
+    labels. If an image has no pixels or no labels (`segment.whole`), the whole image is one region. Every label that is
+    not the name of a region is in `moves`.
     """
     sides: dict[Side, Segmentation] = {"content": content, "style": style}
     shares: Shares = {side: shares_by_name(segmentation) for side, segmentation in sides.items()}
@@ -145,11 +145,11 @@ def group(
 def appearance_similarity(
     content_photo: np.ndarray, content: Segmentation, style_photo: np.ndarray, style: Segmentation
 ) -> Similarity:
-    """Likeness of two regions of one photograph (float [H, W, 3], sRGB in 0..1, same size as its labels).
+    """Similarity of two regions of one photograph (float [H, W, 3], sRGB in 0..1, same size as its labels).
 
-    With e the CIELAB distance of the regions' mean colours over 100 (black to white) and y the difference of
-    their mean heights over the photograph's height it is 1 / (1 + sqrt(e^2 + y^2)): 1 for the same colour at
-    the same height. Both count: in the dark, sky and ground have one colour, but not one height.
+    It is 1 / (1 + sqrt(e^2 + y^2)), with e the CIELAB distance of the regions' mean colours divided by 100 (black to
+    white), and y the difference of their mean vertical positions divided by the photograph's height. It is 1 for the
+    same colour at the same height. Position counts because at night sky and ground have the same colour.
     """
     photos: dict[Side, tuple[np.ndarray, Segmentation]] = {
         "content": (content_photo, content),
@@ -158,11 +158,11 @@ def appearance_similarity(
     for side, (photo, segmentation) in photos.items():
         if photo.shape[:2] != segmentation.labels.shape:
             raise MaskError(
-                f"The {side} photograph is {list(photo.shape[:2])} but its label map "
-                f"{list(segmentation.labels.shape)} [height, width]: bring it to that size with segment.fit."
+                f"The {side} label map: expected {list(photo.shape[:2])} [height, width] as its photograph, got "
+                f"{list(segmentation.labels.shape)}. Resize it with segment.fit."
             )
 
-    @cache  # most pairs of masks have no orphans, and then nothing is measured
+    @cache  # computed on demand: most pairs of masks have no orphans
     def features(side: Side) -> dict[str, np.ndarray]:
         return _appearance(*photos[side])
 
@@ -174,12 +174,12 @@ def appearance_similarity(
 
 
 def masks(labels: np.ndarray, count: int, height: int, width: int) -> np.ndarray:
-    """Soft masks float32 [count, height, width] of a label map of any size: non-negative, their sum is 1.
+    """Soft masks float32 [count, height, width] of a label map of any size: non-negative, with a sum of 1.
 
-    Exact area average of the one-hot maps: a mask's value is the part of the pixel's area that the region
-    covers. Enlarging with it is the nearest neighbour, but for pixels that an old border cuts.
+    The exact area average of the one-hot maps: a value is the share of the pixel's area that the region covers. For
+    enlarging this is nearest neighbour, except for pixels that cross a border between old pixels.
     """
-    rows = csr_array(area_weights(labels.shape[0], height))  # a row of pixels reaches two at most
+    rows = csr_array(area_weights(labels.shape[0], height))  # sparse: each output row overlaps few input rows
     columns = csr_array(area_weights(labels.shape[1], width))
     soft = np.zeros((count, height, width))
     for top in range(0, len(labels), BLOCK_ROWS):
@@ -191,12 +191,15 @@ def masks(labels: np.ndarray, count: int, height: int, width: int) -> np.ndarray
 
 
 def table(regions: Regions) -> list[Row]:
-    """One row a region, the largest of the content first. The remark tells what was merged into it and why, and
-    warns of a region with less than `MINIMUM_SHARE` of a picture, but for `REST`, whose look is that of the whole."""
+    """One row per region, the largest of the content first.
+
+    The remark lists what was merged into the region and why. It warns of a region with less than `MINIMUM_SHARE` of an
+    image, except `REST`, which takes its look from the whole image.
+    """
     rows = []
     for name, content, style in zip(regions.names, regions.content_share, regions.style_share, strict=True):
         small = [
-            f"only {100 * share:.2g} % of the {side}: too small for a look of its own"
+            f"only {100 * share:.2g} % of the {side}: too small for a style of its own"
             for side, share in (("content", content), ("style", style))
             if share < MINIMUM_SHARE and name != REST
         ]
@@ -206,7 +209,7 @@ def table(regions: Regions) -> list[Row]:
 
 
 def _describe(moves: Iterable[Move]) -> list[str]:
-    """A sentence for each; one for both sides where a name moved on both for the same reason."""
+    """A sentence for each move; a single one if a name moved in both images for the same reason."""
     shares: dict[tuple[str, str], list[str]] = {}
     for move in moves:
         shares.setdefault((move.name, move.reason), []).append(f"{100 * move.share:.2f} % of the {move.side}")
@@ -216,8 +219,8 @@ def _describe(moves: Iterable[Move]) -> list[str]:
 def relabelled(sides: dict[Side, Segmentation], names: tuple[str, ...], moves: list[Move]) -> Regions:
     labels = [_relabel(segmentation, side, names, moves) for side, segmentation in sides.items()]
     fractions = [tuple(_fractions(label, len(names)).tolist()) for label in labels]
-    kept = tuple(move for move in moves if move.name != move.target)
-    return Regions(names, labels[0], labels[1], fractions[0], fractions[1], kept)
+    merged = tuple(move for move in moves if move.name != move.target)
+    return Regions(names, labels[0], labels[1], fractions[0], fractions[1], merged)
 
 
 def _absorb_small(side: Side, shares: dict[str, float], similarity: WordSimilarity, minimum_share: float) -> Renaming:
@@ -231,13 +234,13 @@ def _absorb_small(side: Side, shares: dict[str, float], similarity: WordSimilari
     }
 
 
-def _adopt(side: Side, own: set[str], others: set[str], similarity: WordSimilarity) -> Renaming:
-    """New names, of the other side's, for the labels that only this side has."""
-    return {name: _most_like(name, others, similarity, f"only in the {side}") for name in own - others}
+def _adopt(side: Side, labels: set[str], counterparts: set[str], similarity: WordSimilarity) -> Renaming:
+    """Renames the labels that only `side` has to labels of the counterpart image."""
+    return {name: _most_like(name, counterparts, similarity, f"only in the {side}") for name in labels - counterparts}
 
 
 def merge_alike(labels: set[str], similarity: WordSimilarity, threshold: float) -> Renaming:
-    """Joins the labels of each connected component of the graph of labels that are at least that alike."""
+    """Joins labels with a similarity of at least `threshold`: connected components of the graph of such pairs."""
     components = {label: {label} for label in labels}
     for a, b in combinations(sorted(labels), 2):
         if components[a] is not components[b] and similarity(a, b) >= threshold:
@@ -263,7 +266,7 @@ def _nearest(name: str, candidates: set[str], similarity: WordSimilarity) -> tup
 
 
 def _trace(name: str, side: Side, share: float, steps: list[Renaming]) -> Move:
-    """From a label's first name to its last, with the reasons on the way."""
+    """Follows a label through all renamings and joins their reasons."""
     label, reasons = name, []
     for step in steps:
         if label in step:
@@ -280,7 +283,7 @@ def _fractions(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def shares_by_name(segmentation: Segmentation) -> dict[str, float]:
-    """The fraction of every name that has pixels; labels of the same name count together."""
+    """The share of each name that has pixels; labels with the same name are added up."""
     shares: dict[str, float] = {}
     fractions = _fractions(segmentation.labels, len(segmentation.names)).tolist()
     for name, fraction in sorted(zip(segmentation.names, fractions, strict=True)):
@@ -300,9 +303,9 @@ def _move(
     share = shares[side][name]
     cause = _cause(name, side, shares, minimum_share)
     if not shared:
-        return Move(name, side, share, WHOLE, f"{cause}, and no region is on both sides")
+        return Move(name, side, share, WHOLE, f"{cause}, and there is no shared region")
     alike = {candidate: similarity(side, name, candidate) for candidate in shared}
-    target = max(shared, key=lambda candidate: alike[candidate])  # of equals the first, and shared is sorted
+    target = max(shared, key=lambda candidate: alike[candidate])  # the first of equals, as `shared` is sorted
     return Move(name, side, share, target, f"{cause}, and most like {target} ({alike[target]:.2f})")
 
 
@@ -317,13 +320,13 @@ def _cause(name: str, side: Side, shares: Shares, minimum_share: float) -> str:
 def _relabel(segmentation: Segmentation, side: Side, names: tuple[str, ...], moves: list[Move]) -> np.ndarray:
     targets = {move.name: move.target for move in moves if move.side == side}
     homes = [targets.get(name, name) for name in segmentation.names]
-    # A name without pixels has no home, and no label that would ask for it.
+    # A name without pixels has no target, and no pixel looks it up.
     lookup = np.array([names.index(home) if home in names else 0 for home in homes], np.int32)
     return lookup[segmentation.labels] if segmentation.labels.size else segmentation.labels.astype(np.int32)
 
 
 def _appearance(photo: np.ndarray, segmentation: Segmentation) -> dict[str, np.ndarray]:
-    """For each name with pixels (L, a, b) / 100 and height (0 top, 1 bottom), mean over its pixels."""
+    """For each name with pixels the mean of (L, a, b) / 100 and of the vertical position (0 top, 1 bottom)."""
     from skimage.color import rgb2lab
 
     names = sorted(set(segmentation.names))

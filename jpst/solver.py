@@ -1,12 +1,11 @@
-"""How the image is changed: Adam, or L-BFGS at one evaluation a step.
+"""The optimisers: Adam, and L-BFGS with one evaluation per step.
 
-Both are drivers of the same loop: they are given the total and its gradient at an image, and answer with the image that
-is to be evaluated next. Nothing here loops around the objective, as a line search would: XLA runs convolutions inside a
-loop on one thread of a CPU.
+Both have the same interface: they get the total and its gradient at an image, and return the image to evaluate next.
+Neither loops around the objective, as a line search would: XLA runs convolutions inside a loop on one thread of a CPU.
 
-L-BFGS moves the image's cosine coefficients (DCT-II), each scaled by the curvature to be expected at its frequency:
-measured with noise of one octave at a time, the objective bends hundreds of times as much along detail as along what
-is smooth. In these coordinates the paper's objective falls in half the steps.
+L-BFGS optimises the image's cosine coefficients (DCT-II), each scaled by the expected curvature at its frequency.
+Measured with noise of one octave at a time, the curvature of the objective is hundreds of times larger along fine
+detail than along smooth changes. In these coordinates the paper's objective falls in half the steps.
 """
 
 from functools import partial
@@ -21,22 +20,22 @@ from jaxtyping import Array, Float
 from jpst.caching import cached
 from jpst.recipe import Hyperparameters
 
-LEVEL = 1 / 255  # one 8-bit level in our [0, 1] units
-MEMORY = 20  # pairs of differences from which L-BFGS knows the curvature; 40 measure no better
-FIRST_CHANGE = 5 * LEVEL  # largest change of a pixel in a step that knows no curvature yet
-SUFFICIENT = 1e-4  # part of the decrease that the slope promises which a step must reach (Armijo)
+LEVEL = 1 / 255  # one 8-bit level in [0, 1] units
+MEMORY = 20  # pairs of differences in L-BFGS's memory; 40 measured no better
+FIRST_CHANGE = 5 * LEVEL  # largest change of a pixel in a step without curvature information
+SUFFICIENT = 1e-4  # share of the decrease predicted by the slope that a step must reach (Armijo)
 ROUNDING = 1e-6  # relative error of a total in float32
-SHORTEST = 1e-3  # of a direction: a shorter step means that the direction is of no use
-CORNER = 0.12  # cycles per pixel, from where on the curvature no longer grows with the frequency
-LEAST_CURVATURE = 0.04  # of it, that of the mean colour; with 0.01 the paper's objective falls sooner and ends higher
+SHORTEST = 1e-3  # step length, relative to the direction, below which the direction is given up
+CORNER = 0.12  # cycles per pixel above which the curvature no longer grows with the frequency
+LEAST_CURVATURE = 0.04  # relative, at the mean colour; with 0.01 the paper's objective falls faster but ends higher
 
 _lbfgs = optax.scale_by_lbfgs(MEMORY)
 
 
 class Search(NamedTuple):
-    """L-BFGS (Nocedal and Wright, Numerical Optimization, algorithm 7.4) waiting for an evaluation.
+    """The state of L-BFGS (Nocedal and Wright, Numerical Optimization, algorithm 7.4) between evaluations.
 
-    What is evaluated is the image of `base + length * direction`, or the very first image where `value` is infinite.
+    The next evaluation is at the image of `base + length * direction`, or at the first image while `value` is infinite.
     All vectors are coefficients, see `_coefficients`.
     """
 
@@ -44,7 +43,7 @@ class Search(NamedTuple):
     value: Float[Array, ""]
     """the total at `base`"""
     slope: Float[Array, ""]
-    """derivative of the total along `direction` there"""
+    """derivative of the total along `direction` at `base`"""
     direction: Float[Array, "h w 3"]
     length: Float[Array, ""]
     pairs: Any
@@ -53,13 +52,13 @@ class Search(NamedTuple):
 
 @partial(cached, static_argnums=(1,))
 def start(image: Float[Array, "h w 3"], optimiser: str) -> Any:
-    """The optimiser's state before the first evaluation, which is to be at `image`.
+    """The optimiser's state before the first evaluation, at `image`.
 
-    Each size of a picture begins anew: bringing Adam's moments, or L-BFGS's memory, from half the size measured worse
-    than that, or no better.
+    Each level starts with a new state: carrying over Adam's moments or L-BFGS's memory from half the size measured no
+    better, or worse.
     """
     if optimiser == "adam":
-        return adam(Hyperparameters()).init(image)  # it depends on none of the numbers
+        return adam(Hyperparameters()).init(image)  # the state does not depend on the hyperparameters
     zero, base = jnp.float32(0), _coefficients(image)
     return Search(base, jnp.float32(jnp.inf), zero, jnp.zeros_like(base), zero, _lbfgs.init(base))
 
@@ -71,7 +70,7 @@ def advance(
     state: Any,
     hyper: Hyperparameters,
 ) -> tuple[Float[Array, "h w 3"], Any, Float[Array, "h w 3"]]:
-    """The image to evaluate after this one, the state that goes with it, and the change between the two."""
+    """Returns the next image to evaluate, the state for it, and the change from `image`."""
     if isinstance(state, Search):
         state = _search(_coefficients(image), total, _coefficients(gradient, of_gradient=True), state)
         following = _image(state.base + state.length * state.direction)
@@ -81,31 +80,31 @@ def advance(
 
 
 def adam(hyper: Hyperparameters) -> optax.GradientTransformation:
-    """Adam in our [0, 1] units; learning rate and epsilon come in the reference's, of 8-bit levels."""
+    """Adam in [0, 1] units; learning rate and epsilon are given in 8-bit levels, as in the reference."""
     return optax.adam(hyper.learning_rate * LEVEL, b1=hyper.beta1, b2=hyper.beta2, eps=hyper.epsilon / LEVEL)
 
 
 def _coefficients(image: Float[Array, "h w 3"], of_gradient: bool = False) -> Float[Array, "h w 3"]:
-    """The scaled coefficients of an image, or the gradient by them from the gradient by the image."""
+    """The scaled coefficients of an image; for a gradient by the image, the gradient by the coefficients."""
     coefficients = dctn(image, axes=(0, 1), norm="ortho")
     scale = _scale(*image.shape[:2])
     return coefficients * scale if of_gradient else coefficients / scale
 
 
 def _image(coefficients: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
-    """The image that has these scaled coefficients."""
+    """The image with these scaled coefficients."""
     return idctn(coefficients * _scale(*coefficients.shape[:2]), axes=(0, 1), norm="ortho")
 
 
 def _scale(height: int, width: int) -> Float[Array, "h w 1"]:
-    """What a unit of each coefficient changes: one over the root of the curvature expected there."""
+    """The scale of each coefficient: one over the square root of its expected curvature."""
     down, across = jnp.arange(height)[:, None, None] / (2 * height), jnp.arange(width)[None, :, None] / (2 * width)
     squared = down**2 + across**2
     return jax.lax.rsqrt(LEAST_CURVATURE + squared / (squared + CORNER**2))
 
 
 def _search(point: Array, total: Array, gradient: Array, search: Search) -> Search:
-    """Takes the evaluated step if the total fell enough and turns to a new direction; else tries a shorter one."""
+    """Accepts the evaluated step and computes a new direction if the total fell enough; else tries a shorter step."""
     promised = SUFFICIENT * search.length * search.slope
     taken = total <= search.value + promised + ROUNDING * jnp.abs(search.value)
     shorter = search._replace(length=search.length * _shortening(total, search))
@@ -117,15 +116,15 @@ def _search(point: Array, total: Array, gradient: Array, search: Search) -> Sear
 
 
 def _shortening(total: Array, search: Search) -> Array:
-    """The minimum of the parabola through value, slope and the total found, as a share of the length tried."""
+    """The minimum of the parabola through value, slope and the new total, as a share of the length tried."""
     bend = total - search.value - search.length * search.slope
     return jnp.clip(-search.length * search.slope / (2 * bend), 0.1, 0.5)
 
 
 def _turn(base: Array, value: Array, gradient: Array, search: Search, forget: Array) -> Search:
-    """The search along the L-BFGS direction at `base`, from the memory with the step that led there.
+    """A search along the L-BFGS direction at `base`, after adding the last step to the memory.
 
-    The memory is dropped where that step found no positive curvature, as the direction would no longer lead down.
+    The memory is cleared if that step had no positive curvature: the direction might not be a descent direction.
     """
     pairs = search.pairs
     curvature = jnp.vdot(base - pairs.params, gradient - pairs.updates)

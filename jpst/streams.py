@@ -1,4 +1,4 @@
-"""What commands say, as text or strict JSON: an encoding that lacks a letter, or a reader who has left, ends no job."""
+"""Output of the commands, as text or strict JSON. Letters missing in the encoding and broken pipes never end a job."""
 
 import functools
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def forgiving(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with streams that write what their encoding lacks as escapes, and that may lose their reader."""
+    """Wraps a command: letters missing in the encoding are escaped, and broken pipes are ignored."""
 
     @functools.wraps(command)
     def run(*arguments: object) -> None:
@@ -28,7 +28,7 @@ def forgiving(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """What is written inside gets lost, as does all after it, where nobody reads any more (`| head`)."""
+    """Ignores a broken pipe (`| head`) inside the block; later output is discarded, too."""
     try:
         yield
     except BrokenPipeError:
@@ -36,8 +36,8 @@ def reader_may_leave() -> Iterator[None]:
 
 
 def drop_unread() -> None:
-    """Flushes both streams; one without a reader writes to nowhere from here on."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # a process may have been started without them
+    """Flushes both streams; a stream with a broken pipe is redirected to nowhere."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # a process may be started without them
         try:
             stream.flush()
         except BrokenPipeError:
@@ -47,24 +47,24 @@ def drop_unread() -> None:
 
 
 def say(text: object) -> None:
-    """Prints to standard output, where a reader who has left is no failure."""
+    """Prints to standard output; a broken pipe is not an error."""
     with reader_may_leave():
         print(text, flush=True)
 
 
-def say_json(told: Any) -> None:
+def say_json(value: Any) -> None:
     """Prints one JSON value, as `as_json` writes it."""
-    say(as_json(told))
+    say(as_json(value))
 
 
-def as_json(told: Any) -> str:
-    """Strict JSON in ASCII letters: numbers that are not finite, which it has no word for, are null."""
-    return json.dumps(_finite(told), indent=1, allow_nan=False)
+def as_json(value: Any) -> str:
+    """Strict JSON in ASCII; numbers that are not finite, which JSON does not have, become null."""
+    return json.dumps(_finite(value), indent=1, allow_nan=False)
 
 
-def _finite(told: Any) -> Any:
-    if isinstance(told, dict):
-        return {name: _finite(value) for name, value in told.items()}
-    if isinstance(told, list | tuple):
-        return [_finite(value) for value in told]
-    return None if isinstance(told, float) and not math.isfinite(told) else told
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: tables, progress bars, closing lines."""
+"""Terminal output: tables, progress bars, closing lines."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -29,25 +29,26 @@ from jpst.outputs import Share
 
 
 class _Patient(Console):
-    """Goes on where nobody reads any more; rich would end the job."""
+    """A console that ignores broken pipes; rich would end the job."""
 
     def on_broken_pipe(self) -> None:
         streams.drop_unread()
 
 
 def console(quiet: bool = False) -> Console:
-    """Where people read: standard output, or standard error where that carries JSON. All text is shown as it is."""
+    """A console on standard output, or on standard error if `quiet` (standard output has JSON). Text is not parsed as
+    markup."""
     return _Patient(stderr=quiet, markup=False, emoji=False)
 
 
 def show_job(job: pipeline.Job, absent: dict[str, str], console: Console) -> None:
-    """Sizes, regions and remarks, before the work."""
+    """Prints sizes, regions and notes before the work starts."""
     for name, photograph in (("content", job.content), ("style", job.style)):
         height, width = photograph.pixels.shape[:2]
         console.print(f"{name}: {width} x {height}, {photograph.bit_depth} bit")
     sizes = ", ".join(f"{width} x {height} ({steps} steps)" for (height, width), _, steps in job.levels)
     console.print(f"working sizes: {sizes}")
-    for note in (*record.notes(job), *(f"The {term} term is absent: {why}." for term, why in absent.items())):
+    for note in (*record.notes(job), *(f"The {term} term is missing: {why}." for term, why in absent.items())):
         console.print(note, soft_wrap=True)
     if len(job.found.regions.names) > 1 or job.found.regions.moves:
         console.print(_regions(job.found.regions))
@@ -61,7 +62,7 @@ def _regions(regions: semantics.Regions) -> Table:
 
 
 def show_segments(segmenter: str, rows: list[Share], palette: np.ndarray, console: Console) -> None:
-    """What a photograph was segmented with, and its regions with the colours of the map."""
+    """Prints the segmenter and the regions of a photograph, with the colours of the label map."""
     console.print(f"segmenter: {segmenter}")
     shown = Table("", "label", "region", "share", "confidence", box=None, pad_edge=False)
     for label, name, percent, confidence in rows:
@@ -72,16 +73,16 @@ def show_segments(segmenter: str, rows: list[Share], palette: np.ndarray, consol
 
 
 def show_estimate(estimate: Estimate, console: Console) -> None:
-    """What a dry run tells beyond the job itself."""
+    """Prints the estimate of a dry run."""
     console.print(
         f"estimated: {estimate.memory_bytes / 2**30:.1f} GiB of memory and {_duration(estimate.seconds)} on this "
-        f"machine, and {_duration(estimate.compile_seconds)} more the first time, to compile for these sizes",
+        f"machine, plus {_duration(estimate.compile_seconds)} the first time, to compile for these sizes",
         soft_wrap=True,
     )
 
 
 def show_run(run: pipeline.Run, output: Path, console: Console) -> None:
-    """The closing lines."""
+    """Prints the closing lines: status, warnings, notes, and the file written."""
     if run.interrupted:
         console.print("Interrupted: this is the best picture so far.")
     elif run.record["status"] != Status.FINE.sentence:
@@ -104,10 +105,10 @@ def _duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def steps_bar(levels: tuple[pyramid.Level, ...], console: Console) -> Iterator[Callable[[pyramid.Progress], None]]:
-    """Two live lines: step, bar and time left; each loss. Yields the function to call after each step."""
+    """Shows two live lines: step, bar and time left; all losses. Yields the function to call after each step."""
     columns = (TextColumn("step {task.fields[step]}"), BarColumn(None), TimeElapsedColumn(), TextColumn("left"))
     bar, losses = Progress(*columns, TimeRemainingColumn()), Text("preparing and compiling", no_wrap=True)
-    work = sum(level.steps * level.content[0] * level.content[1] for level in levels)  # time goes with the pixels
+    work = sum(level.steps * level.content[0] * level.content[1] for level in levels)  # time grows with the pixels
     steps = sum(level.steps for level in levels)
     task = bar.add_task("", total=work, step=f"0/{steps}")
     if not steps:
@@ -120,12 +121,12 @@ def steps_bar(levels: tuple[pyramid.Level, ...], console: Console) -> Iterator[C
 
     with Live(Group(bar, losses), console=console):
         yield advance
-    if not console.is_terminal:  # there the last state is printed once, and its line not ended
+    if not console.is_terminal:  # rich prints the last state once, without a line end
         console.line()
 
 
 def show_scores(scores: list[tuple[Path, Score]], console: Console) -> None:
-    """One picture with its distribution as bars; several as a table, best first."""
+    """Prints one score with its distribution as bars, or several as a table, best first."""
     if len(scores) == 1:
         ((path, score),) = scores
         console.print(f"{path}: {score.mean:.2f} +- {score.deviation:.2f}", soft_wrap=True)
@@ -139,7 +140,7 @@ def show_scores(scores: list[tuple[Path, Score]], console: Console) -> None:
 
 
 def _letters(console: Console) -> str:
-    """From nothing to a full block, where the terminal's encoding has blocks."""
+    """Characters from empty to full: blocks if the terminal's encoding has them."""
     return " .:-=+*%#" if console.options.ascii_only else " ▁▂▃▄▅▆▇█"
 
 
@@ -161,14 +162,14 @@ _BAR_WIDTH = 40
 
 
 def fetch_if_missing(network: str, console: Console) -> None:
-    """Sees to it that a network's weights are here before a transfer starts."""
+    """Downloads a network's weights if they are missing."""
     if weights.find(network) is None:
-        console.print(f"The {network} weights are not here yet; they are fetched once.")
+        console.print(f"The {network} weights are missing; downloading them once.")
         fetch(network, console)
 
 
 def fetch(name: str, console: Console) -> Path:
-    """Fetches a checkpoint with its licence told first and a progress bar."""
+    """Prints the licence of a checkpoint, then downloads it with a progress bar."""
     for line in registry.licences(name):
         console.print(line, soft_wrap=True)
     with Progress(
@@ -179,16 +180,16 @@ def fetch(name: str, console: Console) -> Path:
 
 
 def show_checkpoints(rows: list[dict[str, Any]], folder: Path, console: Console) -> None:
-    """The registry, one paragraph a checkpoint: a table would be wider than a terminal."""
+    """Prints the registry, one paragraph per checkpoint: a table would be wider than a terminal."""
     for row in rows:
-        found = f" ({row['network']}): {row['path'] or 'not here'}"
+        found = f" ({row['network']}): {row['path'] or 'missing'}"
         console.print(Text.assemble((row["name"], "bold"), found), soft_wrap=True)
         console.print(f"  {row['source']}\n  {row['licence']}", soft_wrap=True)
     console.print(f"folder: {folder}", soft_wrap=True)
 
 
 def show_cache(info: caching.Info, console: Console) -> None:
-    """Where compiled programs are, and how much room they take."""
+    """Prints the folder, number and size of the compiled programs."""
     console.print(f"folder: {info.folder}", soft_wrap=True)
     used, limit = info.bytes / 1e6, info.limit / 1e6
     console.print(f"{info.programs} compiled programs, {used:.1f} MB of at most {limit:.0f} MB")

@@ -1,5 +1,5 @@
-"""TIFF pages decoded by what they declare, for all that Pillow reads wrongly or not at all: floats, signed, packed and
-separate samples, grey with alpha, CIELAB."""
+"""Decodes TIFF pages that Pillow reads wrongly or not at all: floats, signed, packed and separate samples, grey with
+alpha, CIELAB."""
 
 import os
 import struct
@@ -17,9 +17,10 @@ from jpst.tiff_pages import Page
 
 
 def read(page: Page) -> tuple[np.ndarray, list[str]]:
-    """uint8 or uint16 [H, W, C] (C as in `image`), not yet turned, and what to know about it. Raises `Refused`.
+    """Decodes a page to uint8 or uint16 [H, W, C] (C as in `image`), orientation not applied, with notes.
 
-    Floats in [0, 1] become 16 bits, as do 9 to 64 bits; values that signed samples have below 0 become 0.
+    Floats in [0, 1] and samples of 9 to 64 bits become 16 bits. Negative values of signed samples become 0. Raises
+    `Refused`.
     """
     tiff_pages.check_storage(page)
     stored, notes = _stored(page), []
@@ -32,7 +33,7 @@ def read(page: Page) -> tuple[np.ndarray, list[str]]:
     if page.photometric == tiff_pages.WHITE_IS_ZERO:
         colours = np.iinfo(colours.dtype).max - colours
     if page.samples > base + (alpha is not None):
-        notes.append("Channels beside its colours are left out.")
+        notes.append("Channels other than colours and alpha are ignored.")
     if alpha is None:
         return colours, notes
     opacity, _ = _unsigned(stored[..., alpha : alpha + 1], page)
@@ -43,7 +44,7 @@ def read(page: Page) -> tuple[np.ndarray, list[str]]:
 
 
 def divide_by_alpha(samples: np.ndarray) -> None:
-    """Colours that came multiplied by alpha, the last channel, made straight; in place."""
+    """Divides colours by alpha, the last channel, in place."""
     top = np.iinfo(samples.dtype).max
     for rows in icc.row_blocks(samples.shape):
         colours = samples[rows, :, :-1] / np.maximum(samples[rows, :, -1:], np.float32(1))
@@ -51,7 +52,7 @@ def divide_by_alpha(samples: np.ndarray) -> None:
 
 
 def _alpha_channel(page: Page, base: int) -> int | None:
-    """Which channel is alpha: as declared, or the fourth of RGB of which nothing is declared."""
+    """The index of the alpha channel: as declared, or the fourth of RGB if nothing is declared; None without one."""
     if page.extra is None:
         return 3 if base == 3 and page.samples == 4 else None
     known = (kind in (tiff_pages.ASSOCIATED, tiff_pages.UNASSOCIATED) for kind in page.extra[: page.samples - base])
@@ -59,7 +60,7 @@ def _alpha_channel(page: Page, base: int) -> int | None:
 
 
 def _unsigned(stored: np.ndarray, page: Page) -> tuple[np.ndarray, list[str]]:
-    """uint8 or uint16 from black to white."""
+    """Scales samples to uint8 or uint16 from black to white, with notes."""
     kind, bits = page.formats[0], page.bits[0]
     if kind == tiff_pages.FLOAT:
         return _of_floats(stored)
@@ -84,9 +85,9 @@ def _scaled(stored: np.ndarray, white: int, top: int) -> np.ndarray:
 def _of_floats(stored: np.ndarray) -> tuple[np.ndarray, list[str]]:
     low, high = float(stored.min()), float(stored.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise Refused("has floating-point samples that are NaN or infinite. Mend them, or export it as 16-bit TIFF.")
+        raise Refused("has floating-point samples that are NaN or infinite. Fix them, or export it as 16-bit TIFF.")
     if high > 1 and _counts(stored):
-        found = f"has floating-point samples from {low:g} to {high:g}, and needed are samples in [0, 1]"
+        found = f"expected floating-point samples in [0, 1], got {low:g} to {high:g}"
         divisor = "255" if high <= 255.5 else "65535" if high <= 65535.5 else "their white"
         raise Refused(f"{found}. Divide them by {divisor}, or export it as 16-bit TIFF.")
     notes = []
@@ -100,13 +101,14 @@ def _of_floats(stored: np.ndarray) -> tuple[np.ndarray, list[str]]:
 
 
 def _counts(stored: np.ndarray) -> bool:
-    """Whether samples that exceed 1 are levels rather than light: whole numbers, or most of what is not black."""
+    """Whether samples above 1 are integer levels rather than bright light: all are whole numbers, or most are above
+    1."""
     above = np.count_nonzero(stored > 1)
     return bool(above > np.count_nonzero(stored > 0) / 2 or not np.any(stored % 1))
 
 
 def _stored(page: Page) -> np.ndarray:
-    """[H, W, samples] as stored: unsigned (more than 16 bits cut to 16), signed or float32."""
+    """Reads [H, W, samples] as stored: unsigned (more than 16 bits are cut to the high 16), signed or float32."""
     dtype = _stored_type(page)
     out = np.empty((page.height, page.width, page.samples), dtype)
     high, wide = page.segment
@@ -128,7 +130,7 @@ def _stored_type(page: Page) -> np.dtype:
 
 
 def _places(page: Page) -> Iterator[tuple[int, int, int]]:
-    """Row, column and first channel of each strip or tile, in their order."""
+    """Row, column and first channel of each strip or tile, in file order."""
     high, wide = page.segment
     if not 0 < high * wide <= max(4 * page.width * page.height, 2**24):
         raise OSError(f"strips or tiles of {wide} x {high} pixels")
@@ -139,12 +141,12 @@ def _places(page: Page) -> Iterator[tuple[int, int, int]]:
 
 
 def _row_bytes(page: Page) -> int:
-    """Of a strip or tile; rows begin at whole bytes."""
+    """Bytes per row of a strip or tile; rows begin at whole bytes."""
     return -(-page.segment[1] * (1 if page.separate else page.samples) * page.bits[0] // 8)
 
 
 def _bytes_of(file: BinaryIO, page: Page, place: int, rows: int, row_bytes: int) -> np.ndarray:
-    """uint8 [rows, row_bytes] of one strip or tile, unpacked."""
+    """Reads one strip or tile, decompressed: uint8 [rows, row_bytes]."""
     if place >= len(page.offsets) or place >= len(page.lengths):
         raise OSError("strips or tiles are missing")
     file.seek(page.offsets[place])
@@ -164,7 +166,7 @@ _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
 def _decompressed(data: bytes, compression: int, rows: int, row_bytes: int) -> np.ndarray:
-    """By libtiff, to which Pillow hands the packed bytes as an 8-bit grey TIFF of one strip."""
+    """Decompresses with libtiff: Pillow passes it the bytes as an 8-bit grey TIFF of one strip."""
     tags = {256: row_bytes, 257: rows, 258: 8, 259: compression, 262: 1, 273: 8, 277: 1, 278: rows, 279: len(data)}
     packed = data + b"\0" * (len(data) % 2)
     directory = b"".join(struct.pack("<HHII", code, 4, 1, value) for code, value in tags.items())
@@ -174,12 +176,12 @@ def _decompressed(data: bytes, compression: int, rows: int, row_bytes: int) -> n
 
 
 def _values(data: np.ndarray, page: Page, shape: tuple[int, int, int]) -> np.ndarray:
-    """[rows, columns, channels] of the type that is stored, of bytes [rows, row_bytes]."""
+    """Converts bytes [rows, row_bytes] to [rows, columns, channels] of the stored type."""
     bits, rows = page.bits[0], shape[0]
     order = page.byte_order
     if page.predictor == 3:
         summed = np.cumsum(data.reshape(rows, -1, shape[2]), axis=1, dtype=np.uint8)
-        planes = summed.reshape(rows, bits // 8, -1)  # the high byte of all samples of a row, then the next
+        planes = summed.reshape(rows, bits // 8, -1)  # the high byte of all samples of a row, then the next byte
         return planes.swapaxes(1, 2).copy().view(f">f{bits // 8}").reshape(shape)
     if bits == 24:
         three = data.reshape(*shape, 3)
@@ -196,7 +198,7 @@ def _values(data: np.ndarray, page: Page, shape: tuple[int, int, int]) -> np.nda
 
 
 def _unpacked(data: np.ndarray, bits: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """Whole numbers of any width, the high bit first, as TIFF packs them in either byte order."""
+    """Unpacks integers of any bit width, the high bit first, as TIFF packs them in either byte order."""
     out = np.empty(shape, np.uint16)
     count = shape[1] * shape[2]
     weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.uint16)
@@ -207,7 +209,7 @@ def _unpacked(data: np.ndarray, bits: int, shape: tuple[int, int, int]) -> np.nd
 
 
 def _cut(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The high 16 bits of wider whole numbers; floats as they are."""
+    """Cuts wider integers to their high 16 bits; floats are unchanged."""
     excess = 8 * (values.dtype.itemsize - dtype.itemsize)
     if values.dtype.kind == "f" or excess <= 0 or values.dtype.itemsize == 2:
         return values
@@ -216,17 +218,17 @@ def _cut(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 @contextmanager
 def silent_libtiff() -> Iterator[None]:
-    """Standard error closed to libtiff, which writes its complaints there past Python."""
-    kept = None
-    with suppress(OSError):  # there may be none
-        kept = os.dup(2)
+    """Redirects standard error to nowhere: libtiff writes its messages there, bypassing Python."""
+    saved = None
+    with suppress(OSError):  # the process may have no standard error
+        saved = os.dup(2)
     try:
-        if kept is not None:
+        if saved is not None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, 2)
             os.close(nowhere)
         yield
     finally:
-        if kept is not None:
-            os.dup2(kept, 2)
-            os.close(kept)
+        if saved is not None:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,4 +1,4 @@
-"""TIFF pages: which one of a file is its picture, what it declares (TIFF 6.0 and its supplements), who can read it."""
+"""TIFF headers: finds the page with the image, parses it (TIFF 6.0 and supplements), and selects a decoder."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ from jpst.image_errors import Refused
 
 PREFIXES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
-BELOW = -1  # in place of a page's number
+BELOW = -1  # in place of a page number: a directory below a page
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
 _COLOURS = {
@@ -33,13 +33,13 @@ _EXPORT = "Export it as TIFF of 8 or 16 bits, RGB, uncompressed or with LZW or D
 
 
 class Page(NamedTuple):
-    """The header of the first page that is a full picture."""
+    """The header of the first page with a full image."""
 
     path: str
     number: int
-    """from 0, or `BELOW`: not among the pages, but in a directory below one"""
+    """from 0, or `BELOW`: not a page, but in a directory below one"""
     pictures: int
-    """how many pages of the file are full pictures, neither reduced copies nor masks"""
+    """the number of pages with full images, neither reduced copies nor masks"""
     width: int
     height: int
     orientation: int
@@ -62,22 +62,22 @@ class Page(NamedTuple):
     lengths: tuple[int, ...]
     profile: bytes | None
     tags: frozenset[int]
-    """the tags that there are"""
+    """all tags of the page"""
 
 
 def first_picture(path: str) -> Page | None:
-    """The first page that is neither a reduced copy nor a mask (else the first), None if tifffile finds no sense."""
+    """The first page that is neither a reduced copy nor a mask, or else the first page; None if tifffile fails."""
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as file:
             pages = list(enumerate(file.pages))
             full = [each for each in pages if _is_full(each[1])]
-            if not full:  # then it may be in a directory below that of its thumbnail
+            if not full:  # the image may be in a directory below that of its thumbnail
                 full = [(BELOW, sub) for _, page in pages for sub in page.pages or () if _is_full(sub)]
             number, page = (full or pages)[0]
             return _header(path, number, len(full), page, file.byteorder)
-    except Exception:  # at damaged headers it raises nearly anything; Pillow, asked next, says what it finds
+    except Exception:  # many kinds of errors for damaged headers; Pillow, which is tried next, reports the problem
         return None
 
 
@@ -127,21 +127,21 @@ def _header(path: str, number: int, pictures: int, page: Any, byte_order: str) -
 
 
 def pillow_reads(page: Page) -> bool:
-    """Whether the page is of a kind that Pillow reads, and reads right.
+    """Whether Pillow reads the page correctly.
 
-    Raises `Refused` for what neither reads.
+    Raises `Refused` for pages that neither Pillow nor `tiff_decoding` reads.
     """
     by_libtiff = page.compression in (*_JPEG, *_FAX)
     if not by_libtiff and page.compression not in (NONE, *_LOSSLESS):
-        raise Refused(f"is compressed as {page.compression_name}, which is not read in TIFF. {_EXPORT}.")
+        raise Refused(f"is compressed as {page.compression_name}, which is not supported in TIFF. {_EXPORT}.")
     if page.photometric in _COLOURS or page.photometric > 10:
         found = _COLOURS.get(page.photometric, f"colours of an unknown kind ({page.photometric})")
-        raise Refused(f"holds {found}, a kind that is not read. {_EXPORT}.")
+        raise Refused(f"has {found}, which is not supported. {_EXPORT}.")
     if by_libtiff or page.photometric in _DEPTHS:
         _check_for_pillow(page, by_libtiff)
         return True
     plain = set(page.formats) == {UNSIGNED} and not page.separate and page.fill_order == 1 and page.number == 0
-    if page.predictor != 1 and page.compression in _UNPREDICTED:  # libtiff would pass over what the page declares
+    if page.predictor != 1 and page.compression in _UNPREDICTED:  # libtiff would ignore the predictor
         return False
     if page.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO):
         known = page.byte_order == "<" or page.photometric == BLACK_IS_ZERO
@@ -150,7 +150,7 @@ def pillow_reads(page: Page) -> bool:
 
 
 def _check_for_pillow(page: Page, by_libtiff: bool) -> None:
-    """Refuses what only Pillow could read, and does not."""
+    """Raises `Refused` for storage that only Pillow could read, but does not."""
     kind, depths = _DEPTHS.get(page.photometric, ("its samples", set()))
     fits = set(page.formats) == {UNSIGNED} and not page.separate and depths >= set(page.bits)
     if by_libtiff:
@@ -160,11 +160,11 @@ def _check_for_pillow(page: Page, by_libtiff: bool) -> None:
         fits = fits and (page.compression != NONE or set(page.subsampling) == {1})
     if not fits or page.number == BELOW:
         where = ", below its thumbnail" if page.number == BELOW else ""
-        raise Refused(f"stores {kind} in a way that is not read ({layout(page)}{where}). {_EXPORT}.")
+        raise Refused(f"stores {kind} in an unsupported way ({layout(page)}{where}). {_EXPORT}.")
 
 
 def layout(page: Page) -> str:
-    """The storage in words, for messages."""
+    """The layout of the samples in words, for messages."""
     kind = {UNSIGNED: "unsigned", SIGNED: "signed", FLOAT: "floating-point"}
     formats = " and ".join(kind.get(each, _FORMATS.get(each, "unknown")) for each in sorted(set(page.formats)))
     bits = ", ".join(map(str, page.bits if len(set(page.bits)) > 1 else page.bits[:1]))
@@ -172,7 +172,7 @@ def layout(page: Page) -> str:
 
 
 def check_storage(page: Page) -> None:
-    """Refuses the storage that `tiff_decoding` cannot undo."""
+    """Raises `Refused` for storage that `tiff_decoding` cannot read."""
     lab = page.photometric == CIELAB
     kind = page.formats[0]
     bits = page.bits[0]
@@ -182,6 +182,6 @@ def check_storage(page: Page) -> None:
     base = 1 if page.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) else 3
     fits = base <= page.samples <= 16 and len(page.bits) in (1, page.samples)
     if mixed or bits not in depths or not fits or (lab and bits not in (8, 16)):
-        raise Refused(f"stores its samples in a way that is not read ({layout(page)}). {_EXPORT}.")
+        raise Refused(f"stores its samples in an unsupported way ({layout(page)}). {_EXPORT}.")
     if not predicted:
-        raise Refused(f"uses a predictor ({page.predictor}) that is not read with {layout(page)}. {_EXPORT}.")
+        raise Refused(f"uses a predictor ({page.predictor}) that is not supported for {layout(page)}. {_EXPORT}.")

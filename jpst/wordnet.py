@@ -1,8 +1,8 @@
-"""How alike two words are, by the noun taxonomy of WordNet 3.0.
+"""Similarity of two words in the noun taxonomy of WordNet 3.0.
 
-With path the number of steps between two nouns over a common hypernym, depth(n) the longest way from the root
-to n, lcs the deepest common hypernym and ic the information content, the measures are those of sematch, the library
-that the reference uses:
+The measures are those of sematch, the library that the reference uses. In these formulas path is the number of steps
+between two nouns through a common hypernym, depth(n) the longest path from the root to n, lcs the deepest common
+hypernym, and ic the information content:
 
     li     exp(-0.2 path) tanh(0.6 depth(lcs))                     Li, Bandar and McLean 2003
     wup    2 d / (path(a, lcs) + path(b, lcs) + 2 d)               Wu and Palmer 1994; d = depth + 1
@@ -12,18 +12,17 @@ that the reference uses:
     jcn    1 / (1 + ic(a) + ic(b) - 2 ic(lcs))                     Jiang and Conrath 1997
     wpath  1 / (1 + 0.8^ic(lcs) path)                              Zhu and Iglesias 2017
 
-For wup, lcs is the common hypernym whose *shortest* way from the root is longest, as in NLTK. All are symmetric, all
-but res lie in 0..1, and nothing is more like a noun than itself.
+For wup, lcs is the common hypernym whose *shortest* path from the root is longest, as in NLTK. All measures are
+symmetric, all except res are in 0..1, and no noun is more similar to another than to itself.
 
-A word has many senses. "fixed" takes one: of an ADE20K class the noun in `ade20k.CLASSES`, of any other word its
-most frequent sense. "all" takes the largest value over all senses and all synonyms of a class, as the reference
-does, and so finds that a toilet is like grass (pot) and a house like a signboard (of the zodiac). The reference looks
-compounds such as "swimming pool" up with their spaces and finds nothing; here they are found.
+A word has many senses. "fixed" uses one: for an ADE20K class the noun in `ade20k.CLASSES`, for any other word its most
+frequent sense. "all" uses the largest value over all senses and all synonyms of a class, as the reference does. It
+therefore finds a toilet similar to grass (pot), and a house similar to a signboard (of the zodiac). Differs from the
+reference in compounds such as "swimming pool", which it looks up with their spaces and does not find.
 
-Information content is measured in nats. "seco" takes it from the taxonomy itself: ln N - ln(hyponyms + 1), which
-is Seco, Veale and Hayes' value (2004) times ln N, so that it is on the scale of corpus counts. "brown" is -ln p in the
-Brown corpus, which the reference uses, and needs NLTK's corpus `wordnet_ic`; a noun that Brown does not have counts as
-seen once.
+Information content is in nats. "seco" is computed from the taxonomy: ln N - ln(hyponyms + 1), which is Seco, Veale and
+Hayes' value (2004) times ln N, on the scale of corpus counts. "brown", which the reference uses, is -ln p in the Brown
+corpus and needs NLTK's corpus `wordnet_ic`; a noun that is not in Brown counts as seen once.
 """
 
 import math
@@ -43,15 +42,15 @@ InformationContent = Literal["seco", "brown"]
 
 MEASURES: tuple[Measure, ...] = ("li", "wup", "path", "res", "lin", "jcn", "wpath")
 ROOT = "entity.n.01"  # of all nouns
-FAR = 1000  # steps, where there is no way up; the longest is 19
+FAR = 1000  # steps if there is no path up; the longest path is 19
 
 
 class WordNetError(JpstError):
-    """A word that is no noun of WordNet, or data of NLTK that are not installed."""
+    """A word is not a noun of WordNet, or data of NLTK are not installed."""
 
 
 class Noun(NamedTuple):
-    """One synset: its place in WordNet's file, how many are below it, and the names of those right above it."""
+    """One synset: its offset in WordNet's file, its number of hyponyms, and the names of its direct hypernyms."""
 
     offset: int
     hyponyms: int
@@ -59,10 +58,10 @@ class Noun(NamedTuple):
 
 
 class _Lines(NamedTuple):
-    """The taxonomy above some nouns, as arrays over `names`, which are sorted.
+    """The taxonomy above some nouns, as arrays over the sorted `names`.
 
-    `up[a, b]` are the fewest steps up from a to b, FAR if b is not above a; `longest` and `shortest` the ways
-    from the root.
+    `up[a, b]` is the smallest number of steps up from a to b, FAR if b is not above a. `longest` and `shortest` are the
+    lengths of the paths from the root.
     """
 
     names: list[str]
@@ -75,7 +74,7 @@ class _Lines(NamedTuple):
 def class_similarity(
     measure: Measure = "li", senses: Senses = "fixed", information_content: InformationContent = "seco"
 ) -> np.ndarray:
-    """Every ADE20K class against every other: float64 [150, 150] in the order of `ade20k.CLASSES`, read-only."""
+    """Similarity of all pairs of ADE20K classes: float64 [150, 150] in the order of `ade20k.CLASSES`, read-only."""
     choices = [_class_senses(entry, senses) for entry in ade20k.CLASSES]
     table = _best(choices, _excerpt()[0], measure, information_content)
     table.flags.writeable = False
@@ -90,12 +89,12 @@ def similarity(
     senses: Senses = "fixed",
     information_content: InformationContent = "seco",
 ) -> float:
-    """How alike two words are; higher is more. Names of ADE20K classes (any synonym) stand for their class.
+    """Similarity of two words; higher is more similar. A name of an ADE20K class (any synonym) stands for its class.
 
-    Other words are looked up in the few that this package brings along and then in NLTK's WordNet.
+    Other words are looked up in the excerpt that ships with jpst, then in NLTK's WordNet.
 
     Raises:
-      WordNetError: a word is no noun that is known, or an information content is not installed.
+      WordNetError: a word is not a known noun, or an information content is not installed.
     """
     entries = ade20k.find(a), ade20k.find(b)
     if entries[0] and entries[1]:
@@ -106,7 +105,7 @@ def similarity(
 def by_name(
     measure: Measure = "li", senses: Senses = "fixed", information_content: InformationContent = "seco"
 ) -> Callable[[str, str], float]:
-    """`similarity` with its options chosen: what `semantics.group` asks for."""
+    """`similarity` with fixed options, as a function of two names for `semantics.group`."""
 
     def alike(a: str, b: str) -> float:
         return similarity(a, b, measure=measure, senses=senses, information_content=information_content)
@@ -149,7 +148,7 @@ def _class_senses(entry: ade20k.Class, senses: Senses) -> tuple[str, ...]:
 
 
 def _word_senses(word: str, senses: Senses, nouns: dict[str, Noun]) -> tuple[str, ...]:
-    """Its senses, most frequent first; those that only NLTK knows are added to `nouns` with all above them."""
+    """The senses of a word, most frequent first. Senses from NLTK are added to `nouns` with all their hypernyms."""
     entry = ade20k.find(word)
     if entry:
         return _class_senses(entry, senses)
@@ -164,14 +163,14 @@ def _from_nltk(word: str, nouns: dict[str, Noun]) -> tuple[str, ...]:
         found: list[Any] = wordnet.synsets(word.replace(" ", "_"), "n")
     except LookupError:
         raise WordNetError(
-            f"The similarity of '{word}' is asked for. It is neither an ADE20K class nor one of the few other words "
-            "that jpst brings along, and NLTK's WordNet is not installed. Install it with: python -m nltk.downloader "
-            "wordnet; or call the region by the name of an ADE20K class."
+            f"There is no similarity for '{word}': it is neither an ADE20K class nor one of the few other words that "
+            "ship with jpst, and NLTK's WordNet is not installed. Install it with: python -m nltk.downloader wordnet; "
+            "or name the region after an ADE20K class."
         ) from None
     if not found:
         raise WordNetError(
-            f"'{word}' is no noun of WordNet, so its similarity to other words is unknown. Call the region by a common "
-            "English noun, best by the name of an ADE20K class, such as sky, tree, building or person."
+            f"'{word}' is not a noun of WordNet, so its similarity to other words is unknown. Name the region by a "
+            "common English noun, preferably an ADE20K class, such as sky, tree, building or person."
         )
     waiting = list(found)
     while waiting:
@@ -201,7 +200,7 @@ def _best(
     measure: Measure,
     information_content: InformationContent,
 ) -> np.ndarray:
-    """For each pair of lists of nouns the largest similarity between a noun of one and one of the other."""
+    """For each pair of lists of nouns, the largest similarity of a noun of one with a noun of the other."""
     every = sorted({noun for choice in choices for noun in choice})
     number = {noun: index for index, noun in enumerate(every)}
     flat = [number[noun] for choice in choices for noun in choice]
@@ -215,13 +214,13 @@ def _table(
 ) -> np.ndarray:
     """Similarity of all pairs of some nouns, float64 [n, n]."""
     if measure not in MEASURES:
-        raise WordNetError(f"There is no measure '{measure}' of similarity: take one of {', '.join(MEASURES)}.")
+        raise WordNetError(f"There is no similarity measure '{measure}'. Use one of {', '.join(MEASURES)}.")
     lines = _lines(chosen, nouns)
-    own = np.array([lines.names.index(noun) for noun in chosen])
+    rows = np.array([lines.names.index(noun) for noun in chosen])
     if measure == "wup":
-        return _wup(lines, own)
-    path = _paths(lines)[np.ix_(own, own)]
-    lowest = _highest_ranked(lines, own, lines.longest)
+        return _wup(lines, rows)
+    path = _paths(lines)[np.ix_(rows, rows)]
+    lowest = _highest_ranked(lines, rows, lines.longest)
     if measure == "li":
         return np.exp(-0.2 * path) * np.tanh(0.6 * lines.longest[lowest])
     if measure == "path":
@@ -229,29 +228,31 @@ def _table(
     ic = _information_content(lines.names, nouns, information_content)
     if measure == "wpath":
         return 1 / (1 + path * 0.8 ** ic[lowest])
-    both = ic[own][:, None] + ic[own][None, :]
+    both = ic[rows][:, None] + ic[rows][None, :]
     if measure == "jcn":
-        # Rounding may take a hair below zero what is zero for equal nouns.
+        # For equal nouns this is zero, but rounding may make it slightly negative.
         return 1 / (1 + np.maximum(both - 2 * ic[lowest], 0))
-    informative = ic[_highest_ranked(lines, own, ic)]
+    informative = ic[_highest_ranked(lines, rows, ic)]
     if measure == "res":
         return informative
-    # The root against itself: no information on either side, and yet the same.
+    # The root has no information, so its similarity to itself, 1, is set explicitly.
     return np.where(both > 0, 2 * informative / np.where(both > 0, both, 1), 1.0)
 
 
-def _wup(lines: _Lines, own: np.ndarray) -> np.ndarray:
-    """As NLTK computes it: of common hypernyms as deep as each other the first by name, but before all one of the two
-    nouns itself. (NLTK prefers only the first of the two, so that a few of its values depend on their order; this
-    is its value with the upper noun first.)"""
+def _wup(lines: _Lines, rows: np.ndarray) -> np.ndarray:
+    """Wu and Palmer's measure as in NLTK: of equally deep common hypernyms one of the two nouns, else the first.
+
+    Differs from NLTK, which prefers only the first of the two nouns, so that a few of its values depend on their order:
+    this is its value with the upper noun first.
+    """
     path = _paths(lines)
-    lowest = _highest_ranked(lines, own, lines.shortest)
-    above = lines.up[np.ix_(own, own)].T < FAR  # the row's noun is above the column's, or the same
-    as_deep = lines.shortest[own][:, None] == lines.shortest[lowest]
-    lowest = np.where(above & as_deep, own[:, None], lowest)
-    lowest = np.where(above.T & as_deep.T, own[None, :], lowest)
+    lowest = _highest_ranked(lines, rows, lines.shortest)
+    above = lines.up[np.ix_(rows, rows)].T < FAR  # the row's noun is above the column's, or equal
+    as_deep = lines.shortest[rows][:, None] == lines.shortest[lowest]
+    lowest = np.where(above & as_deep, rows[:, None], lowest)
+    lowest = np.where(above.T & as_deep.T, rows[None, :], lowest)
     depth = lines.longest[lowest] + 1.0
-    ways = path[own[:, None], lowest] + path[own[None, :], lowest]
+    ways = path[rows[:, None], lowest] + path[rows[None, :], lowest]
     return 2 * depth / (ways + 2 * depth)
 
 
@@ -278,7 +279,7 @@ def _lines(chosen: Iterable[str], nouns: Mapping[str, Noun]) -> _Lines:
 
 
 def _from_the_root(names: Iterable[str], nouns: Mapping[str, Noun]) -> list[str]:
-    """Every noun after all that are above it."""
+    """The nouns in topological order: each one after all its hypernyms."""
     ordered: dict[str, None] = {}
 
     def add(noun: str) -> None:
@@ -293,7 +294,7 @@ def _from_the_root(names: Iterable[str], nouns: Mapping[str, Noun]) -> list[str]
 
 
 def _paths(lines: _Lines) -> np.ndarray:
-    """The fewest steps between any two nouns: over the common hypernym where that is shortest."""
+    """The smallest number of steps between any two nouns, through the best common hypernym."""
     path = np.full(lines.up.shape, FAR, np.int16)
     for steps in lines.up.T:
         below = np.flatnonzero(steps < FAR)
@@ -302,11 +303,11 @@ def _paths(lines: _Lines) -> np.ndarray:
     return path
 
 
-def _highest_ranked(lines: _Lines, own: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """Of each pair's common hypernyms the one of highest rank, of equals the first by name: int [n, n]."""
-    lowest = np.zeros((len(own), len(own)), int)
-    for upper in sorted(range(len(rank)), key=lambda index: (rank[index], -index)):  # the last to write stays
-        below = np.flatnonzero(lines.up[own, upper] < FAR)
+def _highest_ranked(lines: _Lines, rows: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    """The common hypernym of highest rank for each pair, of equals the first by name: int [n, n]."""
+    lowest = np.zeros((len(rows), len(rows)), int)
+    for upper in sorted(range(len(rank)), key=lambda index: (rank[index], -index)):  # the last one written wins
+        below = np.flatnonzero(lines.up[rows, upper] < FAR)
         lowest[np.ix_(below, below)] = upper
     return lowest
 
@@ -322,14 +323,14 @@ def _information_content(names: Iterable[str], nouns: Mapping[str, Noun], source
 
 @cache
 def _brown_counts() -> Mapping[int, float]:
-    """How often each noun, or one below it, is in the Brown corpus, by offset; under 0 their sum."""
+    """Counts of each noun and its hyponyms in the Brown corpus, by offset; key 0 is the total."""
     from nltk.corpus import wordnet_ic
 
     try:
         return dict(wordnet_ic.ic("ic-brown.dat")["n"])
     except LookupError:
         raise WordNetError(
-            "The information content of the Brown corpus is asked for, and NLTK's corpus wordnet_ic is not installed. "
-            'Install it with: python -m nltk.downloader wordnet_ic; or take information_content="seco", which needs '
+            "The information content of the Brown corpus needs NLTK's corpus wordnet_ic, which is not installed. "
+            'Install it with: python -m nltk.downloader wordnet_ic; or use information_content="seco", which needs '
             "no corpus."
         ) from None

@@ -91,7 +91,7 @@ def test_files_of_other_networks_are_refused_and_the_head_as_nima(head, tmp_path
     aesthetic_head.save(tmp_path / "head.npz", head)
     with pytest.raises(CheckpointError, match="found weights of aesthetic-head; needed are weights of nima"):
         aesthetics.load(tmp_path / "head.npz")
-    with pytest.raises(CheckpointError, match="the aesthetic term is NIMA's"):
+    with pytest.raises(CheckpointError, match="the aesthetic term needs NIMA"):
         aesthetics.load("aesthetic-head")
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(CheckpointError, match="does not fit"):

@@ -94,7 +94,7 @@ def test_a_photograph_is_segmented_into_a_label_map_and_a_table(jpst, folder, se
     assert new == {"labels.png", "seen.jpg"}
     labels = image.read_labels(folder / "labels.png")
     assert labels.shape == (60, 80)
-    assert ("DeepLab is not here, and JPST_OFFLINE is set." in text) == (segmenter == "auto")
+    assert ("DeepLab is missing, and JPST_OFFLINE is set." in text) == (segmenter == "auto")
     (heads,) = [line for line in text.splitlines() if "region" in line and "share" in line]
     assert "confidence" in heads
     rows = text.splitlines()[text.splitlines().index(heads) + 1 :]
@@ -174,7 +174,7 @@ def test_numbers_of_adam_are_refused_without_it(jpst):
 def test_other_presets_say_that_the_aesthetic_term_is_absent(jpst, folder):
     status, text, _ = transfer(jpst, "--nima-weight", "2")
     assert status == 0, text
-    assert "The aesthetics term is absent: no NIMA network is loaded; nima_weight 2 has no effect" in text
+    assert "The aesthetics term is missing: no NIMA network is loaded; nima_weight 2 has no effect" in text
     assert "aesthetics" in json.loads((folder / "out.json").read_text())["terms_absent"]
 
 
@@ -226,7 +226,7 @@ def test_without_nima_our_own_head_scores_and_says_so_in_one_line(jpst, own_head
     status, text, _ = jpst("score", "content.png", "style.jpg", "--size", "32", *asked)
     assert status == 0, text
     first, *others = text.splitlines()
-    assert first.startswith("aesthetic-head: our own, distilled" if asked else "No NIMA network is here; used is ")
+    assert first.startswith("aesthetic-head: made by jpst, distilled" if asked else "There is no NIMA network; using ")
     assert "for research use" in first and "content.png" in text
     assert not any("aesthetic-head" in line for line in others)
 
@@ -252,10 +252,10 @@ def test_our_own_head_refuses_the_features_of_another_vgg19(jpst, own_head, vgg1
 def test_our_own_head_never_stands_in_for_nima_in_the_papers_objective(jpst, own_head, preset):
     status, text, new = transfer(jpst, "--preset", preset)
     assert (status, new) == (1, set())
-    assert "without NIMA it would not be the paper's objective" in text
+    assert "without NIMA it is not the paper's objective" in text
     status, text, new = transfer(jpst, "--preset", preset, "--nima-checkpoint", "aesthetic-head")
     assert (status, new) == (1, set())
-    assert "aesthetic-head rates photographs (`jpst score`); the aesthetic term is NIMA's" in text
+    assert "aesthetic-head is for scoring photographs (`jpst score`); the aesthetic term needs NIMA" in text
 
 
 def test_one_seed_gives_one_picture_and_is_recorded(jpst, folder):

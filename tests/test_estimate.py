@@ -36,8 +36,8 @@ def test_the_refusal_proposes_the_largest_size_that_fits():
     error = estimate.shortage(*PHOTOGRAPHS, LARGE, room)
     assert isinstance(error, ShortMemoryError)
     found = re.fullmatch(
-        r"The transfer at size 2048 needs about [\d.]+ GiB of memory, and 4\.0 GiB are available: it would be ended "
-        r"half-way\. Use --size (\d+), the largest that fits\.",
+        r"The transfer at size 2048 needs about [\d.]+ GiB of memory, but 4\.0 GiB are available: the system "
+        r"would stop it half-way\. Use --size (\d+), the largest that fits\.",
         str(error),
     )
     assert found

@@ -145,7 +145,7 @@ def test_first_frame_of_many(tmp_path):
         np.testing.assert_array_equal(read_colours(tmp_path / name), expected)
         np.testing.assert_array_equal(np.rint(read(tmp_path / name).pixels * 255), expected)
         kind = "page" if name == "a.tif" else "frame"
-        assert read(tmp_path / name).notes == (f"The first of its 3 {kind}s is taken; the others are left out.",)
+        assert read(tmp_path / name).notes == (f"The first of its 3 {kind}s is used; the others are ignored.",)
     np.testing.assert_array_equal(read_colours(tmp_path / "a.tif"), scene(seed=0))
 
 
@@ -157,7 +157,7 @@ def test_damaged_later_frames_do_not_cost_the_first(tmp_path):
     (tmp_path / "a.gif").write_bytes(whole[: len(whole) // 2])
     photo = read(tmp_path / "a.gif")
     np.testing.assert_array_equal(np.rint(photo.pixels * 255), expected)
-    assert "others are left out" in photo.notes[0]
+    assert "others are ignored" in photo.notes[0]
 
 
 def test_camera_jpeg_with_a_second_picture_gives_the_first(tmp_path):
@@ -543,7 +543,7 @@ def test_colours_outside_srgb_are_told(tmp_path):
     samples = np.full((10, 10, 3), 128, np.uint8)
     samples[:3] = (0, 255, 0)
     photo = read(save(tmp_path / "a.png", samples, icc_profile=matrix_profile()))
-    assert photo.notes == ("Colours outside sRGB were cut, in 30% of the pixels.",)
+    assert photo.notes == ("Colours outside sRGB were clipped, in 30% of the pixels.",)
     samples[:3] = (120, 140, 120)
     assert read(save(tmp_path / "a.png", samples, icc_profile=matrix_profile())).notes == ()
 
@@ -552,9 +552,7 @@ def test_metadata_that_is_not_kept_is_told_where_asked(tmp_path):
     exif = Image.Exif()
     exif[0x0132], exif[0x010F], exif[0x8298] = "2001:02:03 04:05:06", "Camera", "nobody"
     exif.get_ifd(0x8825)[2] = (1.0, 2.0, 3.0)
-    told = (
-        "Its metadata (EXIF date, EXIF camera, EXIF GPS position, EXIF copyright, XMP) is not kept in the result yet."
-    )
+    told = "Its metadata (EXIF date, EXIF camera, EXIF GPS position, EXIF copyright, XMP) is not written to the result."
     for name in ("a.jpg", "a.webp", "a.png"):
         save(tmp_path / name, scene(), exif=exif, xmp=b"<x:xmpmeta/>")
         assert read(tmp_path / name).notes == ()
@@ -567,7 +565,7 @@ def test_metadata_that_is_not_kept_is_told_where_asked(tmp_path):
     for number, samples in enumerate((scene(), scene() / np.float32(255))):
         form = {"photometric": "rgb", "metadata": None, "software": False}
         tifffile.imwrite(tmp_path / f"{number}.tif", samples, extratags=tags, **form)
-        told = "Its metadata (EXIF date, XMP) is not kept in the result yet."
+        told = "Its metadata (EXIF date, XMP) is not written to the result."
         assert read(tmp_path / f"{number}.tif", metadata=True).notes == (told,)
 
 
@@ -577,7 +575,7 @@ def test_pipes_are_refused_as_such(tmp_path):
     reading, writing = os.pipe()
     for path in (tmp_path / "a.jpg", f"/dev/fd/{reading}", "/dev/null"):
         for call in (read, read_colours, size, read_labels):
-            fails("is a pipe or a device.*Save it in a file", call, path)
+            fails("got a pipe or a device.*Save it in a file", call, path)
     os.close(reading)
     os.close(writing)
 
@@ -601,7 +599,7 @@ def test_pipes_are_refused_as_such(tmp_path):
 def test_a_broken_or_foreign_profile_counts_as_srgb(tmp_path, profile):
     path = save(tmp_path / "a.png", scene(), icc_profile=profile)
     np.testing.assert_array_equal(np.rint(read(path).pixels * 255), scene())
-    assert read(path).notes == ("Its colour profile is broken, or for another kind of picture; sRGB is assumed.",)
+    assert read(path).notes == ("Its colour profile is damaged, or for another kind of image; sRGB is assumed.",)
 
 
 def profile_name(opened):
@@ -670,7 +668,7 @@ def test_jpeg_shows_what_is_transparent_on_white(tmp_path):
     expected = np.asarray(Image.alpha_composite(white, Image.fromarray(samples)).convert("RGB"))
     assert distance(photo.pixels * 255, expected) < 3
     transparent, opaque = Photograph(samples[..., :3] / 255, samples[..., 3] / 255, 8), Photograph(*photo[:3])
-    assert image.left_out("a.jpg", transparent) == ("JPEG holds no transparency: the picture is laid on white.",)
+    assert image.left_out("a.jpg", transparent) == ("JPEG has no transparency: the picture is placed on white.",)
     assert image.left_out("a.png", transparent) == image.left_out("a.jpg", opaque) == ()
     assert image.left_out("a.jpg", opaque._replace(alpha=np.ones((16, 48)))) == ()
     assert "8 bits" in image.left_out("a.webp", opaque._replace(bit_depth=16))[0]
@@ -780,14 +778,14 @@ def test_paths_that_cannot_be_written(tmp_path, monkeypatch):
         r"suffix \.xyz.*\.jpg": "a.xyz",
         "no suffix": "picture",
         r"missing does not exist": "missing/a.png",
-        "is a folder": "folder.png",
+        "expected a file name, got a folder": "folder.png",
     }
     for words, name in cases.items():
         assert name in fails(words, check_writable, tmp_path / name)
         fails(words, write, tmp_path / name, np.zeros((2, 2, 3)))
     check_writable(tmp_path / "a.png")
     monkeypatch.setattr(os, "access", lambda *args: False)  # root may write everywhere
-    fails("may not be written to", check_writable, tmp_path / "a.png")
+    fails("is not writable", check_writable, tmp_path / "a.png")
     assert os.listdir(tmp_path) == ["folder.png"]
 
 
@@ -941,7 +939,7 @@ def test_truncated_16_bit_files_are_refused(tmp_path, capfd, compression):
         whole = (tmp_path / name).read_bytes()
         for kept in (0.97, 0.5):
             (tmp_path / name).write_bytes(whole[: int(len(whole) * kept)])
-            fails("cut short or damaged.*Copy", read, tmp_path / name)
+            fails("truncated or damaged.*Copy", read, tmp_path / name)
     assert capfd.readouterr() == ("", "")
 
 
@@ -950,12 +948,12 @@ def test_a_damaged_png(tmp_path):
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 0xFF
     path.write_bytes(raw)
-    fails("cut short or damaged", read, path)
+    fails("truncated or damaged", read, path)
 
 
 def test_images_without_pixels(tmp_path):
-    fails("not an image, damaged, or of a kind", read, png16(tmp_path / "a.png", scene16(), size=(0, 1)))
-    fails("not an image, damaged, or of a kind", size, png16(tmp_path / "a.png", scene16(), size=(1, 0)))
+    fails("not an image, damaged, or of an unsupported kind", read, png16(tmp_path / "a.png", scene16(), size=(0, 1)))
+    fails("not an image, damaged, or of an unsupported kind", size, png16(tmp_path / "a.png", scene16(), size=(1, 0)))
     fails("0 x 5 pixels", read, Image.new("RGB", (0, 5)))
 
 
@@ -991,7 +989,7 @@ def test_truncation_is_noticed_even_where_the_process_allows_it(tmp_path, monkey
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     whole = save(tmp_path / "a.jpg", scene(80, 120)).read_bytes()
     (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
-    fails("cut short", read, tmp_path / "a.jpg")
+    fails("truncated", read, tmp_path / "a.jpg")
     assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 

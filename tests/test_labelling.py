@@ -81,7 +81,7 @@ def test_the_scene_head_labels_photographs_of_any_shape(photograph, vgg19_tiny, 
 
 def test_features_of_another_vgg19_are_refused(photograph, vgg19_tiny, narrow_scene_head):
     preprocessing = jax.tree.map(lambda x: x / 60, vgg19_tiny["preprocessing"])
-    with pytest.raises(labelling.FeaturesError, match="needed is Oxford's"):
+    with pytest.raises(labelling.FeaturesError, match="expected Oxford's"):
         labelling.label(photograph(48, 64), "scene", {**vgg19_tiny, "preprocessing": preprocessing})
 
 
@@ -118,7 +118,7 @@ def fetching(monkeypatch):
 
 def test_nothing_is_fetched_in_tests_or_where_a_user_says_so(fetching, monkeypatch):
     monkeypatch.setenv(labelling.OFFLINE, "1")
-    assert labelling.fetch_deeplab() == "DeepLab is not here, and JPST_OFFLINE is set."
+    assert labelling.fetch_deeplab() == "DeepLab is missing, and JPST_OFFLINE is set."
     assert fetching.tried == 0
 
 
@@ -135,7 +135,7 @@ def test_a_fetch_that_fails_is_told_and_not_tried_again(fetching):
     assert first == second == "deeplab could not be fetched (github.com did not answer)."
     assert fetching.tried == 1
     (line,) = lines
-    assert line.startswith("Fetching DeepLab (2.9 MB)") and "Apache-2.0" in line and "deeplab-mobilenet" in line
+    assert line.startswith("Downloading DeepLab (2.9 MB)") and "Apache-2.0" in line and "deeplab-mobilenet" in line
 
 
 def test_a_fetch_that_works_brings_deeplab_once(fetching):

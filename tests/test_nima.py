@@ -279,7 +279,7 @@ def test_without_a_network_the_error_tells_how_to_fetch_each_and_its_licence():
     assert "nima-vgg16-pyiqa  (CC-BY-NC-SA-4.0: non-commercial use only)" in str(error.value)
     with pytest.raises(CheckpointError, match=r"fetch it with `jpst weights fetch nima-vgg16-pyiqa`.*non-commercial"):
         aesthetics.load("nima-vgg16-pyiqa")
-    with pytest.raises(CheckpointError, match="found weights of vgg19"):
+    with pytest.raises(CheckpointError, match="expected weights of nima, got weights of vgg19"):
         aesthetics.load("vgg19-keras")
     assert "non-commercial" in registry.licences("nima-inception-resnet-v2-pyiqa")[0]
 

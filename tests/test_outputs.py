@@ -109,23 +109,23 @@ def test_two_outputs_are_two_files(jpst, folder, command):
     (folder / "c-step0001.png").symlink_to("c.json")
     status, text, new = jpst(*command)
     assert (status, new) == (1, set())
-    assert "Give each a file of its own" in text
+    assert "Give each output its own file" in text
 
 
 def a_folder(path):
     path.mkdir()
-    return "is a folder"
+    return "got a folder"
 
 
 def a_pipe(path):
     os.mkfifo(path)
-    return "is a device or a pipe"
+    return "got a device or a pipe"
 
 
 def protected(path):
     path.write_bytes(b"{}")
     path.chmod(0o400)
-    return "may not be written to"
+    return "is not writable"
 
 
 @pytest.mark.parametrize("spoil", [a_folder, a_pipe, protected])

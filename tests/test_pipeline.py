@@ -126,9 +126,9 @@ def test_notes_on_the_files_are_recorded_and_shown_one_a_line(told_of, tmp_path)
     notes = record.describe(job)["notes"]
     assert notes[0] == f"Regions from the masks {tmp_path / 'a [red]_seg.png'} and {tmp_path / 'b [red]_seg.png'}."
     assert notes[1:] == [
-        "content: The first of its 2 frames is taken; the others are left out.",
-        "content: Its metadata (EXIF camera) is not kept in the result yet.",
-        "style: The first of its 2 frames is taken; the others are left out.",
+        "content: The first of its 2 frames is used; the others are ignored.",
+        "content: Its metadata (EXIF camera) is not written to the result.",
+        "style: The first of its 2 frames is used; the others are ignored.",
     ]
     assert set(notes) <= set(shown), "unbroken, and brackets as they are"
 
@@ -137,7 +137,7 @@ def test_a_picture_with_alpha_written_as_jpeg_is_told(stylize, arrays, tmp_path)
     run = stylize(np.dstack([arrays[0], np.full((60, 80), 0.5, np.float32)]), arrays[1])
     shown = io.StringIO()
     terminal.show_run(run, tmp_path / "out.jpg", rich.console.Console(file=shown, width=40))
-    assert "JPEG holds no transparency: the picture is laid on white.\n" in shown.getvalue()
+    assert "JPEG has no transparency: the picture is placed on white.\n" in shown.getvalue()
 
 
 @pytest.mark.parametrize("which", ["content", "style"])

@@ -77,7 +77,7 @@ def test_what_lies_beside_the_pixels_does_not_cost_them(tmp_path, name, where):
     np.testing.assert_array_equal(read_colours(path), scene())
     assert size(path) == (24, 36)
     told = "checksum" in name
-    assert [note.startswith("Damaged data beside the pixels") for note in read(path).notes] == [True] * told
+    assert [note.startswith("Damaged chunks other than the pixels") for note in read(path).notes] == [True] * told
 
 
 def test_many_texts_do_not_cost_the_pixels(tmp_path):
@@ -117,13 +117,13 @@ def test_sizes_are_limited_where_chunks_are_left_out(tmp_path):
 def test_the_first_frame_survives_damage_of_the_animation(tmp_path):
     frames = [Image.fromarray(scene(seed=seed)) for seed in range(3)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
-    assert read(tmp_path / "a.png").notes == ("The first of its 3 frames is taken; the others are left out.",)
+    assert read(tmp_path / "a.png").notes == ("The first of its 3 frames is used; the others are ignored.",)
     whole = bytearray((tmp_path / "a.png").read_bytes())
     whole[whole.index(b"fcTL", whole.index(b"IDAT")) + 8] ^= 1
     (tmp_path / "a.png").write_bytes(whole)
     photo = read(tmp_path / "a.png")
     np.testing.assert_array_equal(np.rint(photo.pixels * 255), scene())
-    assert photo.notes == ("Damaged data beside the pixels are left out (fcTL).",)
+    assert photo.notes == ("Damaged chunks other than the pixels are ignored (fcTL).",)
 
 
 def icc_chunk(profile, packed=None):
@@ -242,7 +242,7 @@ def test_numbers_that_are_no_colours_are_told(tmp_path, chunks, words):
 @pytest.mark.parametrize(("curve", "name"), [(16, "PQ"), (18, "HLG")])
 def test_hdr_is_refused(tmp_path, curve, name):
     path = with_chunks(tmp_path / "a.png", (b"cICP", bytes([9, curve, 0, 1])))
-    fails(f"HDR colours .{name}.*Export it for SDR", read, path)
+    fails(f"HDR colours .{name}.*Export it as SDR", read, path)
 
 
 def test_small_sound_texts_stay_with_pillow(tmp_path):
@@ -250,5 +250,5 @@ def test_small_sound_texts_stay_with_pillow(tmp_path):
     info = PngImagePlugin.PngInfo()
     info.add_text("Author", "nobody")
     save(tmp_path / "a.png", scene(), pnginfo=info)
-    assert read(tmp_path / "a.png", metadata=True).notes == ("Its metadata (comments) is not kept in the result yet.",)
+    assert read(tmp_path / "a.png", metadata=True).notes == ("Its metadata (comments) is not written to the result.",)
     np.testing.assert_array_equal(np.rint(read(tmp_path / "a.png").pixels * 255), as_pillow_reads(tmp_path / "a.png"))

@@ -28,11 +28,11 @@ def test_nothing_is_said_of_a_picture_without_faults():
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        ({"edges_lost": 0.124}, "12% of the photograph's outlines are lost"),
-        ({"spread": 12.0}, "places of one colour have come apart"),
-        ({"halo": 1.5}, "there is a glow or a ghost beside outlines"),
-        ({"new_edges": 0.05}, "5% of its even places have outlines that were not there"),
-        ({"banding": 0.5}, "50% of its smooth places are broken into bands"),
+        ({"edges_lost": 0.124}, "12% of the photograph's edges are lost"),
+        ({"spread": 12.0}, "areas of one colour have drifted apart"),
+        ({"halo": 1.5}, "there are halos or ghost edges"),
+        ({"new_edges": 0.05}, "5% of its flat areas have new edges"),
+        ({"banding": 0.5}, "50% of its smooth areas show banding"),
     ],
 )
 def test_each_fault_has_its_words(broken, said):
@@ -43,7 +43,7 @@ def test_each_fault_has_its_words(broken, said):
 def test_what_to_try_depends_on_what_was_done():
     worse = FAULTLESS._replace(edges_lost=0.2, spread=20.0)
     (whole,) = record.warnings(worse, found("whole image"), 1.0)
-    assert "are lost, places of one colour have come apart. Try another style, --strength 0.7 or painted" in whole
+    assert "are lost, areas of one colour have drifted apart. Try another style, --strength 0.7 or painted" in whole
     assert "--segmenter none" not in whole
     (named,) = record.warnings(worse, found("sky", "tree", segmenter="deeplab"), 1.0)
     assert "--segmenter none or painted masks (--content-seg, --style-seg)." in named
@@ -94,7 +94,7 @@ def test_a_broken_picture_is_told_in_one_line_and_in_the_record(jpst, folder, br
     (line,) = [line for line in text.splitlines() if "broken" in line]
     (warning,) = told(folder)["warnings"]
     assert line == f"Note: {warning}"
-    assert "outlines are lost" in warning and "--strength 0.7" in warning
+    assert "edges are lost" in warning and "--strength 0.7" in warning
     assert told(folder)["faults"]["edges_lost"] > 0.5
 
 

@@ -57,7 +57,7 @@ def test_our_own_head_says_so_and_what_keeps_deeplab_away(photographs, no_scene_
     found = regions.find(photographs, None, Recipe())
     assert found.segmenter == "scene" and found.checkpoint is not None
     assert found.note == (
-        "Regions from the scene head that comes with jpst (tiny-scene-head). DeepLab is not here, and JPST_OFFLINE is "
+        "Regions from the scene head that comes with jpst (tiny-scene-head). DeepLab is missing, and JPST_OFFLINE is "
         "set."
     )
     asked = regions.find(photographs, None, Recipe(segmenter="scene"))
@@ -68,7 +68,7 @@ def test_features_of_another_vgg19_are_one_region_or_an_error(photographs, no_sc
     other = {**vgg19_tiny, "preprocessing": {"scale": np.full(3, 4.4, np.float32), "offset": np.zeros(3, np.float32)}}
     found = regions.find(photographs, None, Recipe(), other)
     assert (found.segmenter, found.checkpoint) == ("none", None)
-    assert found.note.startswith("Each photograph is one region. scene-head: found a VGG19 trained by others")
+    assert found.note.startswith("Each photograph is one region. scene-head: expected Oxford's VGG19")
     with pytest.raises(labelling.FeaturesError, match="jpst weights fetch vgg19"):
         regions.find(photographs, None, Recipe(segmenter="scene"), other)
 

@@ -136,7 +136,7 @@ def test_nothing_in_common_is_one_region():
     assert regions.names == ("whole image",)
     assert regions.content_share == regions.style_share == (1.0,)
     assert {move.name for move in regions.moves} == {"sky", "sea", "wall", "floor"}
-    assert all("no region is on both sides" in move.reason for move in regions.moves)
+    assert all("there is no shared region" in move.reason for move in regions.moves)
     assert {move.target for move in regions.moves} == {"whole image"}
 
 
@@ -327,8 +327,8 @@ def test_the_table_warns_of_regions_too_small_for_a_look():
     regions = semantics.group(content, content, alike({}), minimum_share=0)
     assert [row.remark for row in semantics.table(regions)] == [
         "",
-        "only 0.05 % of the content: too small for a look of its own; "
-        "only 0.05 % of the style: too small for a look of its own",
+        "only 0.05 % of the content: too small for a style of its own; "
+        "only 0.05 % of the style: too small for a style of its own",
     ]
     assert semantics.group(content, content, alike({})).names == ("sky",)
 
@@ -467,7 +467,7 @@ def test_appearance_looks_at_the_photograph_of_the_orphan():
 
 def test_appearance_needs_photographs_of_the_size_of_the_labels():
     content = stripes(("sky", 10))
-    with pytest.raises(MaskError, match=r"style photograph is \[9, 20\].*\[10, 20\].*segment\.fit"):
+    with pytest.raises(MaskError, match=r"style label map: expected \[9, 20\].*got \[10, 20\].*segment\.fit"):
         semantics.appearance_similarity(np.ones((10, 20, 3)), content, np.ones((9, 20, 3)), content)
 
 

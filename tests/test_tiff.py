@@ -216,7 +216,7 @@ def test_channels_that_are_not_alpha_are_left_out(tmp_path, dtype):
     top = np.iinfo(dtype).max
     np.testing.assert_array_equal(np.rint(photo.pixels * top), samples[..., :3])
     np.testing.assert_array_equal(np.rint(photo.alpha * top), samples[..., 4])
-    assert photo.notes == ("Channels beside its colours are left out.",)
+    assert photo.notes == ("Channels other than colours and alpha are ignored.",)
 
 
 def as_lab(samples):
@@ -253,7 +253,7 @@ def test_cielab_beyond_srgb_is_told(tmp_path):
     lab = np.zeros((8, 8, 3), np.int8)
     lab[..., 0], lab[:4, :, 1] = 90, 127
     tifffile.imwrite(tmp_path / "a.tif", lab.view(np.uint8), photometric="cielab")
-    assert read(tmp_path / "a.tif").notes == ("Colours outside sRGB were cut, in 50% of the pixels.",)
+    assert read(tmp_path / "a.tif").notes == ("Colours outside sRGB were clipped, in 50% of the pixels.",)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint16"])
@@ -279,7 +279,7 @@ def test_values_beyond_the_range_are_clipped_and_told(tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "scale", "offset"),
-    [("from .* to 2.*Divide them by 255", 255, 0.3), ("Divide them by 65535", 65535, 0.3), ("white", 1e6, 0.3)],
+    [("got .* to 2.*Divide them by 255", 255, 0.3), ("Divide them by 65535", 65535, 0.3), ("white", 1e6, 0.3)],
 )
 def test_floats_that_count_levels_are_refused(tmp_path, words, scale, offset):
     tifffile.imwrite(tmp_path / "a.tif", (scene() / 255 * scale + offset).astype(np.float32), photometric="rgb")
@@ -327,7 +327,7 @@ def test_the_first_of_several_pages_is_taken_and_told(tmp_path):
         for seed, kind in enumerate((1, 0, 0, 1)):
             file.write(scene(seed=seed), photometric="rgb", subfiletype=kind)
     photo = assert_reads(tmp_path / "a.tif", scene(seed=1) / 255, depth=8)
-    assert photo.notes == ("The first of its 2 pages is taken; the others are left out.",)
+    assert photo.notes == ("The first of its 2 pages is used; the others are ignored.",)
 
 
 def test_a_file_of_thumbnails_only_gives_the_first(tmp_path):
@@ -372,7 +372,7 @@ def test_damaged_strips_are_refused_without_a_word_of_libtiff(tmp_path, capfd, d
     whole = (tmp_path / "a.tif").read_bytes()
     for broken in (whole[: start + 100] + b"x" * 50 + whole[start + 150 :], whole[: start + 200]):
         (tmp_path / "a.tif").write_bytes(broken)
-        fails("cut short or damaged", read, tmp_path / "a.tif")
+        fails("truncated or damaged", read, tmp_path / "a.tif")
     assert capfd.readouterr() == ("", "")
 
 
@@ -380,7 +380,7 @@ def test_damaged_strips_are_refused_without_a_word_of_libtiff(tmp_path, capfd, d
 def test_strips_that_are_too_short(tmp_path, bits):
     """For Pillow, which reads the 8 bits, the file ends too early; for us the strip does."""
     strip = bytes(9 * 13 * 3 * bits // 8 - 20)
-    fails("cut short or damaged", read, tiff(tmp_path / "a.tif", [strip], 13, 9, bits, tags=[(284, [2])]))
+    fails("truncated or damaged", read, tiff(tmp_path / "a.tif", [strip], 13, 9, bits, tags=[(284, [2])]))
 
 
 @pytest.mark.parametrize("bits", [12, 32])

@@ -243,7 +243,7 @@ def test_without_corpora_the_error_says_what_to_install(corpora, tmp_path):
 
 
 def test_an_unknown_measure_is_refused():
-    with pytest.raises(WordNetError, match=r"no measure 'cosine'.*li, wup, path"):
+    with pytest.raises(WordNetError, match=r"no similarity measure 'cosine'.*li, wup, path"):
         wordnet.class_similarity("cosine")
 
 
@@ -255,7 +255,7 @@ def test_nltks_wordnet_knows_further_words(corpora, reader, tmp_path):
         max(trombone.wup_similarity(sense) for sense in reader.synsets("house", "n"))
     )
     assert wordnet.similarity("trombone", "trombone", measure="jcn") == 1
-    with pytest.raises(WordNetError, match="'qwrtz' is no noun"):
+    with pytest.raises(WordNetError, match="'qwrtz' is not a noun"):
         wordnet.similarity("qwrtz", "sky")
 
 
