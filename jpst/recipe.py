@@ -114,7 +114,7 @@ class Recipe:
     matched_noise: float = 0.04
     """standard deviation, of 1, that the match of --start matched adds to both photographs' colours: it bounds how far
     flat colours are stretched"""
-    matched_gains: tuple[float, float, float] | None = (0.4, 2.0, 1.5)
+    matched_gains: tuple[float, float, float] | None = (0.5, 1.6, 1.5)
     """how far that match may shrink light and colour, stretch light, and stretch colour"""
     objective: Literal["relative", "paper"] = "relative"
     """relative: Grams divided by region area and every term relative to its target's size; paper: its own sums"""
