@@ -18,7 +18,7 @@ COMMON_RATIO = 1.5  # of the sides of most cameras' photographs, and of one comm
 NEUTRAL_MEAN, NEUTRAL_MOST, NEUTRAL_SHARE = 2 / 255, 12 / 255, 1e-3
 """of a black and white photograph: mean of max(R, G, B) - min(R, G, B), and the share of pixels where that is larger"""
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709, on the encoded values
-AXES = np.float32([LUMINANCE, np.array([1, -1, 0]) / np.sqrt(2), np.array([1, 1, -2]) / np.sqrt(6)])
+AXES = np.stack([LUMINANCE, np.array([1, -1, 0]) / np.sqrt(2), np.array([1, 1, -2]) / np.sqrt(6)]).astype(np.float32)
 """the luminance and two axes of colour, on which grey is zero"""
 
 

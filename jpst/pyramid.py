@@ -249,8 +249,8 @@ def _climb(
                 chunks, state.best_image, level, done, recipe.plateau_tolerance, on_step
             )
             if recipe.projection == "grid":
-                arrays = map(np.asarray, (own, image, targets.start, masks))
-                image = jnp.asarray(projection.project(*arrays, bounds))
+                arrays = [np.asarray(each) for each in (own, image, targets.start, masks)]
+                image = jnp.asarray(projection.project(*arrays, bounds=bounds))
             seconds = time.perf_counter() - started
             climbed.append(Climbed(level, own, image, losses, seconds, status, interrupted, plateau))
             if interrupted or status is not Status.FINE:

@@ -110,11 +110,13 @@ def _without(regions: Regions, name: str) -> Regions:
     names = tuple(other for other in regions.names if other != name)
     names = names if len(names) > 1 else (WHOLE,)
     home = names[-1]
-    numbers = np.int32([names.index(other) if other in names else len(names) - 1 for other in regions.names])
+    found = [names.index(other) if other in names else len(names) - 1 for other in regions.names]
+    numbers = np.array(found, np.int32)
     reason = "its look would turn light and dark round, or move apart what is alike"
     at = regions.names.index(name)
     moves = [move._replace(target=home) if move.target == REST else move for move in regions.moves]
-    for side, shares in (("content", regions.content_share), ("style", regions.style_share)):
+    sides: dict[Side, tuple[float, ...]] = {"content": regions.content_share, "style": regions.style_share}
+    for side, shares in sides.items():
         if not any(move.side == side and move.target == name for move in moves):
             moves.append(Move(name, side, shares[at], home, reason))
     moves = [move._replace(target=home, reason=reason) if move.target == name else move for move in moves]
