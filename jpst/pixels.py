@@ -249,14 +249,15 @@ def _luminance_first(covariance: Array, target: Array, gains: tuple[float, float
     for colour.
     """
     least, most, most_colour = gains
-    ours, theirs = (AXES @ each @ AXES.T for each in (covariance, target))
+    axes = jnp.asarray(AXES)
+    ours, theirs = (axes @ each @ axes.T for each in (covariance, target))
     (slope, rest), (target_slope, target_rest) = (_conditional(each) for each in (ours, theirs))
     gain = jnp.clip(jnp.sqrt(theirs[0, 0] / ours[0, 0]), least, most)
     values, vectors = jnp.linalg.eigh(_optimal(rest, target_rest))
     chroma = (vectors * jnp.clip(values, least, most_colour)[None]) @ vectors.T
     from_luminance = jnp.concatenate([gain[None], gain * target_slope - slope @ chroma])
     linear = jnp.concatenate([from_luminance[None], jnp.pad(chroma, ((0, 0), (1, 0)))])
-    return AXES.T @ linear @ np.linalg.inv(AXES).T
+    return axes.T @ linear @ jnp.asarray(np.linalg.inv(AXES).T)
 
 
 def _conditional(covariance: Float[Array, "3 3"]) -> tuple[Float[Array, "2"], Float[Array, "2 2"]]:
