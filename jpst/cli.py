@@ -86,7 +86,8 @@ class Transfer:
             estimate = pipeline.estimated(job, self.recipe)
             terminal.show_estimate(estimate, console)
             if short:
-                console.print(f"Warning: {short}", style="yellow", soft_wrap=True)
+                warning = ranges.as_options(f"Warning: {short}", _OPTIONS)
+                console.print(warning, style="yellow", soft_wrap=True)
             told = {**record.describe(job), **estimate._asdict()}
             return streams.say_json(told) if self.json else None
         terminal.fetch_if_missing("vgg19", console)
@@ -258,7 +259,7 @@ def main(arguments: list[str] | None = None) -> None:
         command = _parse(arguments)
         _run(command)
     except (JpstError, OSError) as error:  # such as a full disk
-        sys.exit(f"jpst: {error}")
+        sys.exit(f"jpst: {ranges.as_options(str(error), _OPTIONS)}")
     except KeyboardInterrupt:
         print("jpst: interrupted, nothing was written.", file=sys.stderr)
         sys.exit(130)
@@ -294,6 +295,8 @@ def _parse(arguments: list[str]) -> Any:
     sys.exit(0)
 
 
+_FIELDS = [field.name for each in (Transfer, Recipe) for field in dataclasses.fields(each)] + [*Hyperparameters._fields]
+_OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _FIELDS} | {"name": "--preset"}
 _NAMES = (OmitArgPrefixes, OmitSubcommandPrefixes)  # plain: no --recipe.size, no `weights action:list`
 _DESCRIPTION = "Photo style transfer: give one photograph the light, weather, season or colour grade of another."
 

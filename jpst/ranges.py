@@ -1,5 +1,12 @@
-"""The numbers that make sense, and the sentence that refuses all others."""
+"""The numbers and words that make sense, and the sentence that refuses all others.
 
+Sentences name what Python calls a field or an argument, in backquotes: `size`, `segmenter="none"`. The command line
+tells them with its options (`as_options`).
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple, NoReturn
 
@@ -30,14 +37,42 @@ class Range(NamedTuple):
 
 
 def check(name: str, value: Any, allowed: Range) -> None:
-    """Raises `JpstError` naming the field, its value, its option and its range, unless the value lies in that."""
+    """Raises `JpstError` naming the field, its value and its range, unless the value lies in that."""
     if not allowed.holds(value):
         refuse(name, value, str(allowed))
 
 
-def refuse(name: str, value: Any, needed: str) -> NoReturn:
+def check_choice(name: str, value: Any, offered: Iterable[str]) -> None:
+    """Raises `JpstError` naming the field, its value and what is offered, unless the value is one of these words."""
+    offered = tuple(offered)
+    if not isinstance(value, str) or value not in offered:
+        refuse(name, value, f"one of {', '.join(offered)}", nearest(value, offered))
+
+
+def refuse(name: str, value: Any, needed: str, hint: str = "") -> NoReturn:
     """Raises the `JpstError` of a field whose value cannot be used; `needed` says what can."""
-    raise JpstError(f"{name} is {_short(value)}. Give --{name.replace('_', '-')} {needed}.")
+    raise JpstError(f"{name} is {_short(value)}. Give `{name}` {needed}.{hint}")
+
+
+def nearest(given: Any, offered: Iterable[str]) -> str:
+    """A question that follows a sentence: the word offered that is spelt most like the one given; else nothing."""
+    close = difflib.get_close_matches(given, list(offered), 1) if isinstance(given, str) else []
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def as_options(sentence: str, options: Mapping[str, str]) -> str:
+    """A sentence for the command line: `size` becomes --size, `segmenter="none"` --segmenter none.
+
+    `options` holds each field's option; other words in backquotes stay as they are.
+    """
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found["name"], found["value"]
+        if name not in options:
+            return found[0]
+        return options[name] if value is None else f"{options[name]} {value.strip(chr(34))}"
+
+    return re.sub(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`", option, sentence)
 
 
 def _plain(bound: float) -> str:
@@ -45,8 +80,11 @@ def _plain(bound: float) -> str:
 
 
 def _short(value: Any) -> str:
-    """A number of a thousand digits shall not make a page of a sentence."""
+    """Words in quotes, as 96 and "96" differ; a number of a thousand digits shall not make a page of a sentence."""
     if isinstance(value, int) and value.bit_length() > 256:
         return f"a {'negative ' * (value < 0)}number of more than 70 digits"
-    text = str(value)
+    try:
+        text = repr(value) if isinstance(value, str) else str(value)
+    except ValueError:  # such a number in a tuple
+        text = f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= 80 else f"{text[:70]}..."
