@@ -65,7 +65,7 @@ class Transfer:
         from jpst import labelling, loading, outputs, pipeline, record, regions, terminal
 
         console = terminal.console(quiet=self.json)
-        loading.check_numbers(self.recipe, self.hyper)
+        loading.check_numbers(self.recipe, self.hyper, unset=(Hyperparameters.preset(self.recipe.name),))
         inputs = [path for path in (self.content, self.style, self.content_seg, self.style_seg) if path]
         outputs.check_transfer(self.output, inputs, self.recipe, previews=self.save_every > 0)
         short = pipeline.memory_shortage(self.content, self.style, self.recipe)

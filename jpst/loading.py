@@ -5,11 +5,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jpst import aesthetics, ranges
+from jpst import aesthetics
+from jpst.arguments import check_ranges
 from jpst.errors import JpstError
 from jpst.models import vgg19, weights
 from jpst.optimise import Networks
-from jpst.recipe import ADAM_NUMBERS, NUMBERS, Hyperparameters, Recipe
+from jpst.recipe import ADAM_NUMBERS, Hyperparameters, Recipe, check_read
 
 
 def load_networks(recipe: Recipe | None = None, hyper: Hyperparameters | None = None) -> Networks:
@@ -48,33 +49,37 @@ def in_fastest_form(variables: vgg19.Variables, recipe: Recipe) -> vgg19.Variabl
     return variables
 
 
-def check_numbers(recipe: Recipe, hyper: Hyperparameters) -> None:
+def check_numbers(
+    recipe: Recipe,
+    hyper: Hyperparameters,
+    networks: Networks | None = None,
+    *,
+    unset: tuple[Hyperparameters, ...] = (),
+) -> None:
     """Raises JpstError where a number asked for is out of its range or would have no effect.
 
     The latter where it is Adam's and Adam is not used, or the weight of a term that would have to be left out of the
     paper's objective.
+
+    Args:
+      networks: those to be used, if not those that would be loaded.
+      unset: whose numbers nobody asked for; the preset's and those of `Hyperparameters()` unless given.
     """
     check_ranges(hyper)
-    ours = Hyperparameters.preset(recipe.name)
-    changed = [name for name in ADAM_NUMBERS if np.any(getattr(hyper, name) != getattr(ours, name))]
-    if changed and recipe.optimiser != "adam":
-        raise JpstError(
-            f"{', '.join(changed)}: Adam's, which the preset {recipe.name} does not use. Leave it out, or ask for "
-            "--optimiser adam, with about twice the --iterations."
-        )
-    if recipe.name in ("paper", "paper-fast") and absent_terms(recipe, hyper):
+    unset = unset or (Hyperparameters.preset(recipe.name), Hyperparameters())
+    check_read(recipe, [name for name in ADAM_NUMBERS if not any(_same(name, hyper, other) for other in unset)])
+    if recipe.name in ("paper", "paper-fast") and absent_terms(recipe, hyper, networks):
+        advice = "The networks given have none: pass load_networks(recipe, hyper). "
+        if weights.find("nima") is None:
+            advice = f"{aesthetics.absent()}\n"
         raise JpstError(
             f"The preset {recipe.name} weighs an aesthetic term; without NIMA it would not be the paper's objective. "
-            f"{aesthetics.absent()}\nOr leave the term out with --nima-weight 0."
+            f"{advice}Or leave the term out with `nima_weight=0`."
         )
 
 
-def check_ranges(hyper: Hyperparameters) -> None:
-    """Raises JpstError where a number, or one of a sweep, is out of its range (`recipe.NUMBERS`); traced ones have no
-    value to look at."""
-    for name, allowed in NUMBERS.items():
-        for number in np.ravel(getattr(hyper, name)).tolist():
-            ranges.check(name, number, allowed)
+def _same(name: str, hyper: Hyperparameters, other: Hyperparameters) -> bool:
+    return not np.any(getattr(hyper, name) != getattr(other, name))
 
 
 def absent_terms(recipe: Recipe, hyper: Hyperparameters, networks: Networks | None = None) -> dict[str, str]:
