@@ -242,16 +242,16 @@ def _ready(
     key: Array | None,
 ) -> _Ready:
     """All that a level needs but its first image."""
-    own, parts = _at_size(content, level.content, regions, recipe)
-    other, other_parts = _at_size(style, level.style, regions, recipe)
-    masks = _measured(parts, content.whole), _measured(other_parts, style.whole)
+    own, parts = at_size(content, level.content, regions, recipe)
+    other, other_parts = at_size(style, level.style, regions, recipe)
+    masks = measured(parts, content.whole), measured(other_parts, style.whole)
     targets = prepare(own, other, *masks, networks, recipe=recipe, content_parts=parts)
     state = init(targets, hyper, recipe=recipe, key=key)
     compile_transfer(state, targets, hyper, networks, recipe=recipe, steps=chunk_length(level.steps))
     return _Ready(own, parts, targets, state)
 
 
-def _at_size(picture: Picture, size: tuple[int, int], regions: int, recipe: Recipe) -> tuple[Array, Array]:
+def at_size(picture: Picture, size: tuple[int, int], regions: int, recipe: Recipe) -> tuple[Array, Array]:
     """A picture [h, w, 3] and its masks [R, h, w], which sum to its alpha, at a working size."""
     small = pixels.at_size(picture.pixels, size)
     masks = soft_masks(picture.labels, regions, small, recipe)
@@ -260,7 +260,7 @@ def _at_size(picture: Picture, size: tuple[int, int], regions: int, recipe: Reci
     return small, _filled_up(masks, recipe)
 
 
-def _measured(parts: Float[Array, "r h w"], whole: int | None) -> Float[Array, "r h w"]:
+def measured(parts: Float[Array, "r h w"], whole: int | None) -> Float[Array, "r h w"]:
     """Where each region's colours and features are measured: the region `whole` everywhere."""
     return parts if whole is None else parts.at[whole].set(parts.sum(0))
 

@@ -88,6 +88,7 @@ ORDER = (
     "estimate",
     "loading",
     "job",
+    "scene",
     "record",
     "pipeline",
     "outputs",

@@ -255,8 +255,8 @@ def test_every_level_is_projected_with_the_regions_it_has(climb, monkeypatch):
 
 def test_the_whole_is_measured_everywhere_and_what_is_transparent_nowhere():
     parts = jax.numpy.asarray(np.random.default_rng(0).uniform(0, 0.3, (3, 4, 5)), jax.numpy.float32)
-    assert pyramid._measured(parts, None) is parts
-    measured = pyramid._measured(parts, 1)
+    assert pyramid.measured(parts, None) is parts
+    measured = pyramid.measured(parts, 1)
     np.testing.assert_array_equal(measured[jax.numpy.array([0, 2])], parts[jax.numpy.array([0, 2])])
     np.testing.assert_allclose(measured[1], parts.sum(0))
 
