@@ -4,35 +4,60 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jpst.aesthetics import rater as rater
+    from jpst.aesthetics import score as score
     from jpst.blending import blend as blend
+    from jpst.caching import enable as enable_caches  # noqa: F401
     from jpst.errors import JpstError as JpstError
     from jpst.loading import load_networks as load_networks
+    from jpst.losses import Targets as Targets
     from jpst.optimise import Networks as Networks
     from jpst.optimise import Result as Result
     from jpst.optimise import State as State
     from jpst.optimise import Status as Status
     from jpst.optimise import init as init
+    from jpst.optimise import objective as objective
     from jpst.optimise import prepare as prepare
+    from jpst.optimise import step as step
     from jpst.optimise import transfer as transfer
     from jpst.pipeline import Run as Run
     from jpst.pipeline import stylize as stylize
     from jpst.recipe import Hyperparameters as Hyperparameters
     from jpst.recipe import Recipe as Recipe
+    from jpst.recipe import preset as preset
+    from jpst.scene import Scene as Scene
+    from jpst.scene import load_scene as load_scene
+    from jpst.stacking import stack as stack
+
+    __version__: str
 
 _HOMES = {
+    "aesthetics": ("rater", "score"),
     "blending": ("blend",),
     "errors": ("JpstError",),
     "losses": ("Targets",),
     "loading": ("load_networks",),
     "pipeline": ("Run", "stylize"),
-    "recipe": ("Hyperparameters", "Recipe"),
-    "optimise": ("Networks", "Result", "State", "Status", "init", "prepare", "transfer"),
+    "recipe": ("Hyperparameters", "Recipe", "preset"),
+    "optimise": ("Networks", "Result", "State", "Status", "init", "objective", "prepare", "step", "transfer"),
+    "scene": ("Scene", "load_scene"),
+    "stacking": ("stack",),
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+_HOME_OF = {name: (module, name) for module, names in _HOMES.items() for name in names}
+_HOME_OF["enable_caches"] = "caching", "enable"
 __all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:
-        return getattr(import_module(f"jpst.{_HOME_OF[name]}"), name)
+        module, attribute = _HOME_OF[name]
+        return getattr(import_module(f"jpst.{module}"), attribute)
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("jpst")
     raise AttributeError(f"module 'jpst' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

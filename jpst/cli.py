@@ -65,7 +65,7 @@ class Transfer:
         from jpst import labelling, loading, outputs, pipeline, record, regions, terminal
 
         console = terminal.console(quiet=self.json)
-        loading.check_numbers(self.recipe, self.hyper)
+        loading.check_numbers(self.recipe, self.hyper, unset=(Hyperparameters.preset(self.recipe.name),))
         inputs = [path for path in (self.content, self.style, self.content_seg, self.style_seg) if path]
         outputs.check_transfer(self.output, inputs, self.recipe, previews=self.save_every > 0)
         short = pipeline.memory_shortage(self.content, self.style, self.recipe)
@@ -86,7 +86,8 @@ class Transfer:
             estimate = pipeline.estimated(job, self.recipe)
             terminal.show_estimate(estimate, console)
             if short:
-                console.print(f"Warning: {short}", style="yellow", soft_wrap=True)
+                warning = ranges.as_options(f"Warning: {short}", _OPTIONS)
+                console.print(warning, style="yellow", soft_wrap=True)
             report = {**record.describe(job), **estimate._asdict()}
             return streams.say_json(report) if self.json else None
         if self.recipe.optimises:
@@ -259,7 +260,7 @@ def main(arguments: list[str] | None = None) -> None:
         command = _parse(arguments)
         _run(command)
     except (JpstError, OSError) as error:  # such as a full disk
-        sys.exit(f"jpst: {error}")
+        sys.exit(f"jpst: {ranges.as_options(str(error), _OPTIONS)}")
     except KeyboardInterrupt:
         print("jpst: interrupted, nothing was written.", file=sys.stderr)
         sys.exit(130)
@@ -295,6 +296,8 @@ def _parse(arguments: list[str]) -> Any:
     sys.exit(0)
 
 
+_FIELDS = [field.name for each in (Transfer, Recipe) for field in dataclasses.fields(each)] + [*Hyperparameters._fields]
+_OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _FIELDS} | {"name": "--preset"}
 _NAMES = (OmitArgPrefixes, OmitSubcommandPrefixes)  # plain: no --recipe.size, no `weights action:list`
 _DESCRIPTION = "Photo style transfer: give one photograph the light, weather, season or colour grade of another."
 

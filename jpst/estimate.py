@@ -80,9 +80,9 @@ def shortage(
     where = "memory" if room.device is None else "memory on host or accelerator"
     fitting = _largest(recipe, lambda smaller: _fits(content, style, smaller, room))
     advice = (
-        f"Use --size {fitting}, the largest that fits."
+        f"Use `size={fitting}`, the largest that fits."
         if fitting
-        else "No smaller --size fits either: end other programs, or make the photographs smaller."
+        else "No smaller `size` fits either: end other programs, or make the photographs smaller."
     )
     return ShortMemoryError(
         f"The transfer at size {recipe.size} needs about {_gib(needed)} of {where}, but {_gib(available)} are "

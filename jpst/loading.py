@@ -5,11 +5,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jpst import aesthetics, ranges
+from jpst import aesthetics
+from jpst.arguments import check_ranges
 from jpst.errors import JpstError
 from jpst.models import vgg19, weights
 from jpst.optimise import Networks
-from jpst.recipe import ADAM_NUMBERS, NUMBERS, Hyperparameters, Recipe
+from jpst.recipe import ADAM_NUMBERS, Hyperparameters, Recipe, check_read
 
 
 def load_networks(recipe: Recipe | None = None, hyper: Hyperparameters | None = None) -> Networks:
@@ -49,35 +50,37 @@ def in_fastest_form(variables: vgg19.Variables, recipe: Recipe) -> vgg19.Variabl
     return variables
 
 
-def check_numbers(recipe: Recipe, hyper: Hyperparameters) -> None:
-    """Raises JpstError if a number is out of its range or would have no effect.
+def check_numbers(
+    recipe: Recipe,
+    hyper: Hyperparameters,
+    networks: Networks | None = None,
+    *,
+    unset: tuple[Hyperparameters, ...] = (),
+) -> None:
+    """Raises JpstError if a number asked for is out of its range or would have no effect.
 
     A number has no effect if it belongs to Adam and another optimiser is used, or if it weights a term of the paper's
     objective whose network is missing.
+
+    Args:
+      networks: those to be used, if not those that would be loaded.
+      unset: whose numbers nobody asked for; the preset's and those of `Hyperparameters()` unless given.
     """
     check_ranges(hyper)
-    ours = Hyperparameters.preset(recipe.name)
-    changed = [name for name in ADAM_NUMBERS if np.any(getattr(hyper, name) != getattr(ours, name))]
-    if changed and recipe.optimiser != "adam":
-        raise JpstError(
-            f"{', '.join(changed)}: only for Adam, which the preset {recipe.name} does not use. Omit it, or use "
-            "--optimiser adam with about twice the --iterations."
-        )
-    if recipe.name in ("paper", "paper-fast") and absent_terms(recipe, hyper):
+    unset = unset or (Hyperparameters.preset(recipe.name), Hyperparameters())
+    check_read(recipe, [name for name in ADAM_NUMBERS if not any(_same(name, hyper, other) for other in unset)])
+    if recipe.name in ("paper", "paper-fast") and absent_terms(recipe, hyper, networks):
+        advice = "The networks given have none: pass load_networks(recipe, hyper). "
+        if weights.find("nima") is None:
+            advice = f"{aesthetics.absent()}\n"
         raise JpstError(
             f"The preset {recipe.name} weights the aesthetic term; without NIMA it is not the paper's objective. "
-            f"{aesthetics.absent()}\nOr drop the term with --nima-weight 0."
+            f"{advice}Or drop the term with `nima_weight=0`."
         )
 
 
-def check_ranges(hyper: Hyperparameters) -> None:
-    """Raises JpstError if a number, or one of a sweep, is out of its range (`recipe.NUMBERS`).
-
-    Traced values are not checked.
-    """
-    for name, allowed in NUMBERS.items():
-        for number in np.ravel(getattr(hyper, name)).tolist():
-            ranges.check(name, number, allowed)
+def _same(name: str, hyper: Hyperparameters, other: Hyperparameters) -> bool:
+    return not np.any(getattr(hyper, name) != getattr(other, name))
 
 
 def absent_terms(recipe: Recipe, hyper: Hyperparameters, networks: Networks | None = None) -> dict[str, str]:

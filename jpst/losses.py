@@ -48,13 +48,21 @@ class View(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """Everything that the losses compare the image with, computed once by `optimise.prepare`."""
+    """Everything that the losses compare the image with, computed once by `jpst.prepare`: a pytree.
+
+    For content photographs of [h, w, 3].
+    """
 
     content: dict[str, ContentTarget]
+    """by layer of VGG19: the content photograph's features"""
     style: dict[str, StyleTarget]
+    """by layer of VGG19: the style photograph's Grams, and the content's regions to compare them in"""
     laplacian: Laplacian
+    """the content photograph's matting Laplacian, [5, 5, h, w] or sparse [h w, h w]"""
     laplacian_weight: Float[Array, ""]
+    """what its energy is multiplied by: 1 for the paper's sum, 1 / (h w) for a mean over pixels"""
     start: Float[Array, "h w 3"]
+    """the first image, without the noise of a start from noise; it may leave [0, 1]"""
     edges: Float[Array, "h w"]
     """the content photograph's edges, for the edge loss"""
     coarse: tuple[Laplacian, ...] = ()

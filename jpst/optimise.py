@@ -1,4 +1,4 @@
-"""The transfer itself: `prepare` once, `init` a state, `transfer` it some steps. Pure functions on arrays.
+"""The transfer itself: `prepare` once, `init` a state, `step` or `transfer` it. Pure functions on arrays.
 
 Images are float32 [H, W, 3], sRGB-encoded RGB in [0, 1]; masks float32 [R, H, W], summing to one over R. Everything is
 written for one image and batched by `jax.vmap` from outside, for instance over `Hyperparameters`.
@@ -14,30 +14,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree
 
-from jpst import losses, matting, pixels, solver
+from jpst import arguments, losses, matting, pixels, ranges, solver
 from jpst.caching import cached
+from jpst.errors import JpstError
 from jpst.losses import Targets
 from jpst.models import nima, vgg19
-from jpst.recipe import Hyperparameters, Recipe
+from jpst.recipe import STEPS, Hyperparameters, Recipe
 
 
 class Networks(NamedTuple):
-    """Variables of the networks: pytrees, always passed as an argument, never closed over."""
+    """Variables of the networks: pytrees, always passed as an argument, never closed over. One serves any pairs."""
 
     vgg19: PyTree
+    """as `load_networks` gives them"""
     nima: PyTree | None = None
+    """of the aesthetic term, which is left out without"""
 
 
 class State(NamedTuple):
-    """A transfer between two steps. `image` is evaluated next; `best_loss` is the total of `best_image`."""
+    """A transfer between two steps. NumPy arrays, as a state that was saved may have them, will do."""
 
     image: Float[Array, "h w 3"]
+    """what is evaluated next; it may leave [0, 1]"""
     opt_state: Any
+    """of the optimiser that `init` was asked for: a pytree of arrays"""
     step: Int[Array, ""]
+    """updates made so far"""
     best_image: Float[Array, "h w 3"]
+    """the image evaluated so far that had the lowest total; it may leave [0, 1]"""
     best_loss: Float[Array, ""]
+    """the total of `best_image`; infinite before the first step"""
 
 
 class Status(enum.IntEnum):
@@ -52,39 +61,58 @@ class Status(enum.IntEnum):
             return "every step was finite"
         return (
             "a loss or gradient became infinite or not a number; the picture stopped changing there. "
-            "Try smaller weights or, with --optimiser adam, a smaller --learning-rate."
+            "Try smaller weights or, with the optimiser adam, a smaller learning rate."
         )
 
 
 class Result(NamedTuple):
-    """What `transfer` returns: `image` is the one of lowest total so far, `state` continues the run."""
+    """What `transfer` returns."""
 
     image: Float[Array, "h w 3"]
+    """the image of lowest total so far, that of earlier calls included, in sRGB. Steps are not bounded, so that it may
+    leave [0, 1]: clip it before it is shown or written."""
     state: State
+    """continues the run"""
     history: dict[str, Float[Array, " steps"]]
-    """each weighted term and their "total" before every update"""
+    """each weighted term and their "total" before every update of this call"""
     status: Int[Array, ""]
-    """a `Status`"""
+    """a `Status`: `Status(int(status)).sentence` tells it in words"""
 
 
 def prepare(
-    content: Float[Array, "h w 3"],
-    style: Float[Array, "h2 w2 3"],
-    content_masks: Float[Array, "r h w"],
-    style_masks: Float[Array, "r h2 w2"],
+    content: ArrayLike,
+    style: ArrayLike,
+    content_masks: ArrayLike,
+    style_masks: ArrayLike,
     networks: Networks,
     *,
     recipe: Recipe,
-    content_parts: Float[Array, "r h w"] | None = None,
+    content_parts: ArrayLike | None = None,
 ) -> Targets:
     """Everything that does not change while the image does: features, Grams, the matting Laplacian, the first image.
 
-    Content and style may differ in size. Pure, and usable under `jit` and `vmap` (the Laplacian's float64 assembly is
-    a host callback there; with `recipe.laplacian == "bcoo"`, whose size depends on the picture, call it outside).
+    Pure, and usable under `jit` and `vmap` (the Laplacian's float64 assembly is a host callback there; with
+    `recipe.laplacian == "bcoo"`, whose size depends on the picture, call it outside).
 
-    `content_parts`: where each region lies, if its colours and features are measured elsewhere, in `content_masks`:
-    what has no counterpart of its own is one region that is measured over the whole of both photographs.
+    Args:
+      content: the photograph to change, [h, w, 3], sRGB-encoded RGB in [0, 1], at working size.
+      style: the photograph whose look it gets, [h2, w2, 3]; its size may be another.
+      content_masks, style_masks: [R, h, w] and [R, h2, w2]: for each region the share of every pixel that is its,
+        summing to 1 over R (less where the photograph is transparent). Region r of one gets the look of region r of
+        the other; `jnp.ones((1, h, w))` makes the whole picture one region.
+      networks: as `load_networks` gives them.
+      recipe: layers, objective, start and forms; sizes and steps are not looked at.
+      content_parts: [R, h, w], where each region lies, if its colours and features are measured elsewhere, in
+        `content_masks`, which may then sum to more: what has no counterpart of its own is one region that is measured
+        over the whole of both photographs.
+
+    Raises:
+      JpstError: an argument of another shape, or with values that it cannot have; it says which.
     """
+    _check_networks(networks)
+    content, style, content_masks, style_masks, content_parts = arguments.scene(
+        content, style, content_masks, style_masks, content_parts
+    )
     laplacian, *coarse = (_laplacian(picture, recipe) for picture in _octaves(content, recipe.coherence_octaves))
     with _precision(recipe):
         layers = tuple(dict.fromkeys(recipe.content_layers + recipe.style_layers))
@@ -101,6 +129,11 @@ def prepare(
     return Targets(
         content_targets, style_targets, laplacian, jnp.float32(scale), start, _edges(content), tuple(coarse), view
     )
+
+
+def _check_networks(networks: Any) -> None:
+    if not isinstance(networks, Networks):
+        raise JpstError(f"networks is a {type(networks).__name__}: expected Networks, as load_networks gives them.")
 
 
 def first_image(
@@ -122,9 +155,10 @@ def first_image(
     return _first(content, style, *masks, preprocessing, recipe.start, *bounds)
 
 
-def _precision(recipe: Recipe) -> AbstractContextManager[None]:
+def _precision(recipe: Recipe | None) -> AbstractContextManager[None]:
     """Left to itself a GPU would round the factors of float32 convolutions to ten bits, a TPU to seven."""
-    return jax.default_matmul_precision(None if recipe.feature_precision == "bfloat16" else recipe.feature_precision)
+    precision = "float32" if recipe is None else recipe.feature_precision
+    return jax.default_matmul_precision(None if precision == "bfloat16" else precision)
 
 
 def _laplacian(picture: Float[Array, "h w 3"], recipe: Recipe) -> matting.Laplacian:
@@ -172,11 +206,22 @@ def _first(content, style, content_masks, style_masks, content_parts, preprocess
     return content
 
 
-def init(targets: Targets, hyper: Hyperparameters, *, recipe: Recipe, key: Array | None = None) -> State:
-    """The state before the first step. `key` is needed where `recipe.start == "noise"`: 1e-4 levels around
-    the mean colour that the network was trained with."""
-    del hyper  # no solver's first state depends on them
-    image = targets.start
+def init(targets: Targets, hyper: Hyperparameters | None = None, *, recipe: Recipe, key: Array | None = None) -> State:
+    """The state before the first step.
+
+    Args:
+      targets: as `prepare` gives them.
+      hyper: only checked: no optimiser's first state depends on the numbers.
+      recipe: the start and the optimiser.
+      key: needed where `recipe.start == "noise"`: 1e-4 levels around the mean colour that the network was trained with.
+
+    Raises:
+      JpstError: a number out of its range.
+      ValueError: there is no key, and one is needed.
+    """
+    if hyper is not None:
+        arguments.check_ranges(hyper)
+    image = jnp.asarray(targets.start)
     if recipe.start == "noise":
         if key is None:
             raise ValueError('recipe.start is "noise", which needs a random key: pass key=jax.random.key(seed).')
@@ -184,15 +229,53 @@ def init(targets: Targets, hyper: Hyperparameters, *, recipe: Recipe, key: Array
     return State(image, solver.start(image, recipe.optimiser), jnp.int32(0), image, jnp.float32(jnp.inf))
 
 
+def step(
+    state: State,
+    targets: Targets,
+    hyper: Hyperparameters,
+    networks: Networks,
+    *,
+    recipe: Recipe | None = None,
+) -> tuple[State, dict[str, Float[Array, ""]]]:
+    """One evaluation at `state.image` and the update that follows from it; `transfer` makes many.
+
+    Args as in `transfer`; of the recipe only `feature_precision` counts, float32 without one. The optimiser is the one
+    that `init` was asked for. The numbers may differ from step to step, which compiles nothing anew.
+
+    Returns:
+      The next state, and each weighted term and their "total" before the update. Where a loss or gradient is not
+      finite the image stays as it was.
+    """
+    state, targets, hyper, networks = _checked_step(state, targets, hyper, networks)
+    with _precision(recipe):
+        state, (terms, _) = _step(state, targets, hyper, networks)
+    return state, terms
+
+
 def transfer(
     state: State, targets: Targets, hyper: Hyperparameters, networks: Networks, *, recipe: Recipe, steps: int
 ) -> Result:
     """`steps` evaluations, each followed by an update of the image; n steps and then m more equal n + m.
 
+    This is the optimisation, named after what it does, as `jpst.optimise` is the module.
+
+    Args:
+      state: from `init`, from a call before, or such a state restored as NumPy arrays.
+      targets: as `prepare` gives them.
+      hyper: one number each, for this call. Several go through `jax.vmap`.
+      networks: as for `prepare`; without NIMA there is no aesthetic term, whatever its weight.
+      recipe: what `prepare` and `init` were given; only `feature_precision` counts here.
+      steps: a whole number; static.
+
     Under a caller's `jit` or `vmap`, and on accelerators, this is one `lax.scan`. Called with plain arrays on a CPU it
     drives the same jitted step from Python instead, because XLA runs a scan's convolutions there on one thread.
+
+    Raises:
+      JpstError: a number out of its range, or a state and targets of different pairs. What becomes infinite on the way
+        raises nothing: see `Result.status`.
     """
-    hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
+    ranges.check("steps", steps, STEPS)
+    state, targets, hyper, networks = _checked_step(state, targets, hyper, networks)
     with _precision(recipe):
         if _plain_on_cpu(state, targets, hyper, networks):
             records = []
@@ -205,6 +288,21 @@ def transfer(
             state, (history, finite) = _scan(state, targets, hyper, networks, steps)
     status = jnp.where(jnp.all(finite), jnp.int32(Status.FINE), jnp.int32(Status.NOT_FINITE))
     return Result(state.best_image, state, history, status)
+
+
+def _checked_step(
+    state: State, targets: Targets, hyper: Hyperparameters, networks: Networks
+) -> tuple[State, Targets, Hyperparameters, Networks]:
+    """The arguments of a step as JAX's arrays; JpstError unless they go together."""
+    _check_networks(networks)
+    arguments.check_one_each(hyper)
+    state, targets, networks = jax.tree.map(_as_jax, (state, targets, networks))
+    arguments.check_like("state.image", state.image, "targets.start", targets.start)
+    return state, targets, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper), networks
+
+
+def _as_jax(leaf: Any) -> Array:
+    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(np.asarray(leaf))
 
 
 def compile_transfer(
@@ -250,7 +348,15 @@ def _step(state: State, targets: Targets, hyper: Hyperparameters, networks: Netw
 def objective(
     image: Float[Array, "h w 3"], targets: Targets, hyper: Hyperparameters, networks: Networks
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """The total to be minimised, and its weighted terms by name."""
+    """The total to be minimised, and its weighted terms by name; `jax.grad(objective, has_aux=True)` differentiates it.
+
+    Args:
+      image: [h, w, 3], sRGB in [0, 1] or a little beyond, of the size of `targets.start`.
+      targets: as `prepare` gives them.
+      hyper, networks: as in `transfer`.
+
+    On GPU and TPU call it inside `jax.default_matmul_precision("float32")`, as `step` does, or factors are rounded.
+    """
     features = vgg19.features(networks.vgg19, image, (*targets.content, *targets.style))
     content = sum(losses.content_loss(features[name], target) for name, target in targets.content.items())
     style = sum(losses.style_loss(features[name], target) for name, target in targets.style.items())

@@ -1,6 +1,7 @@
 """From two photographs to a finished one: read, find regions, optimise coarse to fine, bring to full size, record."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +36,18 @@ class Run:
     record: dict[str, Any]
     """recipe, hyperparameters, versions, checkpoints, regions, losses of every step, faults, times: ready for JSON"""
 
+    def save(self, path: str | os.PathLike[str], quality: int = 95) -> None:
+        """Writes the picture, tagged as sRGB, with the content's alpha, and its 16 bits in PNG and TIFF.
+
+        Args:
+          path: its suffix names the format: .jpg .png .tif .webp, and .heic with pillow-heif.
+          quality: 1 to 100, of the lossy formats.
+
+        Raises:
+          JpstError: it cannot be written there; nothing is then left.
+        """
+        image.write(path, **self.photograph._asdict(), quality=quality)
+
 
 def stylize(
     content: Source,
@@ -54,7 +67,8 @@ def stylize(
     Args:
       content, style: paths, PIL images or arrays (as `image.read` takes them).
       recipe: the static choices; the preset "balanced" unless given.
-      hyper: the numbers; those of the recipe's preset unless given.
+      hyper: the numbers; those of the recipe's preset unless given. `jpst.preset` makes recipe and numbers that suit
+        each other; `Hyperparameters()` has the paper's.
       content_seg, style_seg: painted masks, one flat colour a region; both or neither.
       networks: networks loaded before, to spare loading them again; else VGG19 is loaded, and fetched at first use.
       seed: of the noise that a recipe may start from, 0 to 2**32 - 1; nothing else is random.
@@ -70,7 +84,7 @@ def stylize(
     """
     recipe = recipe or Recipe()
     hyper = hyper or Hyperparameters.preset(recipe.name)
-    _check_numbers(hyper, seed, strength)
+    _check_numbers(recipe, hyper, networks, seed, strength)
     if short := memory_shortage(content, style, recipe):
         raise short
     job = prepare_job(content, style, recipe, content_seg=content_seg, style_seg=style_seg, networks=networks)
@@ -90,7 +104,7 @@ def execute(
     """Optimises a job and brings its result to full size; arguments as in `stylize`."""
     started = time.perf_counter()
     hyper = hyper or Hyperparameters.preset(recipe.name)
-    _check_numbers(hyper, seed, strength)
+    _check_numbers(recipe, hyper, networks, seed, strength)
     networks, checkpoints = _networks(job, recipe, hyper, networks)
     content = pixels.neutral(job.content.pixels) if job.neutral else job.content.pixels
     climbed = pyramid.climb(
@@ -139,8 +153,10 @@ def _networks(job: Job, recipe: Recipe, hyper: Hyperparameters, given: Networks 
     return loading.load(recipe, hyper, job.vgg19) if recipe.optimises else (Networks(None), {})
 
 
-def _check_numbers(hyper: Hyperparameters, seed: int, strength: float) -> None:
-    loading.check_ranges(hyper)
+def _check_numbers(
+    recipe: Recipe, hyper: Hyperparameters, networks: Networks | None, seed: int, strength: float
+) -> None:
+    loading.check_numbers(recipe, hyper, networks)
     ranges.check("seed", seed, SEED)
     ranges.check("strength", strength, STRENGTH)
 

@@ -205,10 +205,9 @@ class _Scene(NamedTuple):
 
 
 def _scene(content: Picture, style: Picture, regions: int, level: Level, recipe: Recipe) -> _Scene:
-    small, parts = _at_size(content, level.content, regions, recipe)
-    small_style, style_parts = _at_size(style, level.style, regions, recipe)
-    measured = _measured(parts, content.whole), _measured(style_parts, style.whole)
-    return _Scene(small, small_style, parts, measured)
+    small, parts = at_size(content, level.content, regions, recipe)
+    small_style, style_parts = at_size(style, level.style, regions, recipe)
+    return _Scene(small, small_style, parts, (measured(parts, content.whole), measured(style_parts, style.whole)))
 
 
 class _Ready(NamedTuple):
@@ -279,7 +278,7 @@ def _ready(
     return _Ready(scene.content, scene.parts, targets, state)
 
 
-def _at_size(picture: Picture, size: tuple[int, int], regions: int, recipe: Recipe) -> tuple[Array, Array]:
+def at_size(picture: Picture, size: tuple[int, int], regions: int, recipe: Recipe) -> tuple[Array, Array]:
     """A picture [h, w, 3] and its masks [R, h, w], which sum to its alpha, at a working size."""
     small = pixels.at_size(picture.pixels, size)
     masks = soft_masks(picture.labels, regions, small, recipe)
@@ -288,7 +287,7 @@ def _at_size(picture: Picture, size: tuple[int, int], regions: int, recipe: Reci
     return small, _filled_up(masks, recipe)
 
 
-def _measured(parts: Float[Array, "r h w"], whole: int | None) -> Float[Array, "r h w"]:
+def measured(parts: Float[Array, "r h w"], whole: int | None) -> Float[Array, "r h w"]:
     """Where each region's colours and features are measured: the region `whole` everywhere."""
     return parts if whole is None else parts.at[whole].set(parts.sum(0))
 

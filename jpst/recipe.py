@@ -4,7 +4,9 @@ Nothing here imports JAX, so that the command line is built, and a call for help
 """
 
 import dataclasses
-from typing import Annotated, Literal, NamedTuple, get_args, get_origin
+from collections.abc import Collection
+from numbers import Real
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import tyro
 
@@ -19,7 +21,7 @@ class Hyperparameters(NamedTuple):
     """The numbers of a transfer: traced scalars and a pytree, so `vmap` sweeps them and new values never recompile.
 
     Names and defaults are the reference implementation's (arXiv 1901.03915), except the weights of coherence, edges and
-    clipping, which are ours.
+    clipping, which are ours. They suit the preset "paper"; for another one, `jpst.preset` changes some of its numbers.
     """
 
     content_weight: float = 1.0
@@ -48,7 +50,7 @@ class Hyperparameters(NamedTuple):
     @staticmethod
     def preset(name: str) -> "Hyperparameters":
         """The numbers of a preset; `JpstError` listing the presets for an unknown name."""
-        return _preset(name)[1]
+        return preset(name)[1]
 
 
 ADAM_NUMBERS = ("learning_rate", "beta1", "beta2", "epsilon")
@@ -75,12 +77,64 @@ CHOICES = {
 """what each number of a `Recipe` may be"""
 STEPS = Range(0, 1_000_000, whole=True)
 """what the steps of a level may be"""
+GAINS = Range(0, 1000)
+"""what each of `matched_gains` may be"""
+LAYERS = tuple(
+    f"{kind}{block}_{number}"
+    for block, depth in enumerate((2, 2, 4, 4, 4), 1)
+    for number in range(1, depth + 1)
+    for kind in ("conv", "relu")
+)
+"""of VGG19, which is not asked for them: it brings JAX"""
 MOST_LEVELS = 8
 """of the pyramid"""
 SEED = Range(0, 2**32 - 1, whole=True)
 """what a seed may be: JAX takes no more of its bits"""
 STRENGTH = Range(0, 1.5)
 """how much of a result there may be: 0 is the content itself, 1 the result"""
+
+
+def _check_field(name: str, value: Any, kind: Any) -> None:
+    """Raises `JpstError` unless a field of `Recipe`, annotated as `kind`, may have this value."""
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if get_origin(kind) is Literal:
+        ranges.check_choice(name, value, get_args(kind))
+    elif kind in (int, float):
+        ranges.check(name, value, CHOICES[name])
+    elif kind is bool:
+        if not isinstance(value, bool):
+            ranges.refuse(name, value, "True or False")
+    elif kind is str:
+        if not isinstance(value, str) or not value:
+            ranges.refuse(name, value, "a text")
+    else:
+        {"iterations": _check_steps, "matched_gains": _check_gains}.get(name, _check_layers)(name, value)
+
+
+def _check_steps(name: str, steps: Any) -> None:
+    if not isinstance(steps, tuple) or not 1 <= len(steps) <= MOST_LEVELS or not all(map(STEPS.holds, steps)):
+        hint = f" Did you mean ({steps},)?" if STEPS.holds(steps) else ""
+        needed = f"1 to {MOST_LEVELS} counts of steps as a tuple, coarsest level first, each {STEPS}"
+        ranges.refuse(name, steps, needed, hint)
+
+
+def _check_gains(name: str, gains: Any) -> None:
+    if gains is None:
+        return
+    if not isinstance(gains, tuple) or len(gains) != 3 or not all(map(GAINS.holds, gains)) or gains[0] > min(gains[1:]):
+        ranges.refuse(name, gains, f"None or three numbers as a tuple, the smallest first, each {GAINS}")
+
+
+def _check_layers(name: str, layers: Any) -> None:
+    if isinstance(layers, tuple) and layers and len(set(map(str, layers))) == len(layers):
+        unknown = [layer for layer in layers if not isinstance(layer, str) or layer not in LAYERS]
+        if not unknown:
+            return
+        hint = ranges.nearest(unknown[0], LAYERS)
+    else:
+        hint = f' Did you mean ("{layers}",)?' if isinstance(layers, str) and layers in LAYERS else ""
+    needed = "one layer of VGG19 or more as a tuple, each once, of conv1_1 to conv5_4 and relu1_1 to relu5_4"
+    ranges.refuse(name, layers, f"{needed} (a term is left out by a weight of 0)", hint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +166,8 @@ class Recipe:
     """first image: the content with each region's colours matched to the style's (linear Monge-Kantorovich map),
     the content as it is, noise, or the style photograph"""
     matched_noise: float = 0.04
-    """standard deviation, of 1, that the match of --start matched adds to both photographs' colours: it bounds how far
-    flat colours are stretched"""
+    """standard deviation, of 1, that the colour match of the start "matched" adds to both photographs' colours: it
+    bounds how far flat colours are stretched"""
     matched_gains: tuple[float, float, float] | None = (0.5, 1.6, 1.5)
     """how far that match may shrink light and colour, stretch light, and stretch colour"""
     objective: Literal["relative", "paper"] = "relative"
@@ -160,19 +214,9 @@ class Recipe:
     """keep the regions' outlines as they are, instead of bringing them to the picture's edges"""
 
     def __post_init__(self) -> None:
-        for name, allowed in CHOICES.items():
-            ranges.check(name, getattr(self, name), allowed)
-        steps = self.iterations
-        if not isinstance(steps, tuple) or not 1 <= len(steps) <= MOST_LEVELS or not all(map(STEPS.holds, steps)):
-            needed = f"1 to {MOST_LEVELS} counts of steps, coarsest level first, each {STEPS}"
-            ranges.refuse("iterations", steps, needed)
-        for name in ("content_layers", "style_layers"):
-            if not isinstance(layers := getattr(self, name), tuple) or not layers:
-                ranges.refuse(name, layers, "one layer of VGG19 or more (a term is left out by a weight of 0)")
+        """Raises `JpstError` naming the field that cannot be used, what it is and what it may be."""
         for field in dataclasses.fields(self):
-            offered = get_args(field.type) if get_origin(field.type) is Literal else ()
-            if offered and getattr(self, field.name) not in offered:
-                ranges.refuse(field.name, getattr(self, field.name), f"one of {', '.join(offered)}")
+            _check_field(field.name, getattr(self, field.name), field.type)
 
     @property
     def optimises(self) -> bool:
@@ -182,7 +226,7 @@ class Recipe:
     @staticmethod
     def preset(name: str) -> "Recipe":
         """The choices of a preset; `JpstError` listing the presets for an unknown name."""
-        return _preset(name)[0]
+        return preset(name)[0]
 
 
 _PAPER = Recipe(
@@ -250,7 +294,46 @@ PRESETS: dict[str, tuple[Recipe, Hyperparameters]] = {
 }
 
 
-def _preset(name: str) -> tuple[Recipe, Hyperparameters]:
-    if name not in PRESETS:
-        raise JpstError(f"There is no preset {name!r}; the presets are {', '.join(PRESETS)}.")
-    return PRESETS[name]
+def preset(name: str = "balanced", /, **overrides: Any) -> tuple[Recipe, Hyperparameters]:
+    """The choices and numbers of a preset, changed where asked: `preset("balanced", style_weight=3, size=640)`.
+
+    Args:
+      name: one of "balanced", "fast", "quality", "paper", "readme" and "paper-fast".
+      overrides: fields of `Recipe` (but `name`) or `Hyperparameters`.
+
+    Raises:
+      JpstError: an unknown preset or field, a value that its field cannot have, or a number that the optimiser does
+        not read.
+    """
+    if not isinstance(name, str) or name not in PRESETS:
+        raise JpstError(
+            f"There is no preset {name!r}; the presets are {', '.join(PRESETS)}.{ranges.nearest(name, PRESETS)}"
+        )
+    recipe, hyper = PRESETS[name]
+    choices = [field.name for field in dataclasses.fields(Recipe) if field.name != "name"]
+    for field in overrides:
+        _check_known(field, choices)
+    recipe = dataclasses.replace(recipe, **{name: value for name, value in overrides.items() if name in choices})
+    numbers = {name: value for name, value in overrides.items() if name not in choices}
+    for field, number in numbers.items():
+        if isinstance(number, Real) or not hasattr(number, "shape"):  # arrays, of a sweep, are checked in use
+            ranges.check(field, number, NUMBERS[field])
+    check_read(recipe, [name for name in numbers if name in ADAM_NUMBERS])
+    return recipe, hyper._replace(**numbers)
+
+
+def check_read(recipe: Recipe, changed: Collection[str]) -> None:
+    """Raises `JpstError` where numbers were changed, all of Adam's, that the recipe's optimiser does not read."""
+    if changed and recipe.optimiser != "adam":
+        raise JpstError(
+            f"{', '.join(changed)}: only Adam reads it, and the optimiser is {recipe.optimiser}. Leave it out, or ask "
+            'for `optimiser="adam"`, with about twice the `iterations`.'
+        )
+
+
+def _check_known(field: str, choices: list[str]) -> None:
+    if field not in choices and field not in Hyperparameters._fields:
+        raise JpstError(
+            f"There is no field {field}.{ranges.nearest(field, [*choices, *Hyperparameters._fields])} A recipe has "
+            f"{', '.join(choices)}; numbers are {', '.join(Hyperparameters._fields)}."
+        )

@@ -175,7 +175,7 @@ def test_nothing_that_is_given_changes(colours):
 
 @pytest.mark.parametrize("strength", [-0.01, 1.51, float("nan"), float("inf"), "half", None, True])
 def test_other_strengths_are_refused(colours, strength):
-    with pytest.raises(JpstError, match=r"^strength is .*--strength a number, at least 0 and at most 1\.5"):
+    with pytest.raises(JpstError, match=r"^strength is .*`strength` a number, at least 0 and at most 1\.5"):
         jpst.blend(colours(0), colours(1), strength)
 
 

@@ -37,7 +37,7 @@ def test_the_refusal_proposes_the_largest_size_that_fits():
     assert isinstance(error, ShortMemoryError)
     found = re.fullmatch(
         r"The transfer at size 2048 needs about [\d.]+ GiB of memory, but 4\.0 GiB are available: the system "
-        r"would stop it half-way\. Use --size (\d+), the largest that fits\.",
+        r"would stop it half-way\. Use `size=(\d+)`, the largest that fits\.",
         str(error),
     )
     assert found
@@ -48,7 +48,7 @@ def test_the_refusal_proposes_the_largest_size_that_fits():
 
 def test_where_no_size_fits_it_says_so():
     error = estimate.shortage(*PHOTOGRAPHS, LARGE, Room(10**8, None))
-    assert "No smaller --size fits either" in str(error)
+    assert "No smaller `size` fits either" in str(error)
 
 
 def test_an_accelerators_memory_counts_for_the_steps_and_the_hosts_for_the_rest():
@@ -56,7 +56,7 @@ def test_an_accelerators_memory_counts_for_the_steps_and_the_hosts_for_the_rest(
     assert estimate.shortage(*PHOTOGRAPHS, LARGE, Room(on_host, None))
     assert estimate.shortage(*PHOTOGRAPHS, LARGE, Room(on_host, 80 * 2**30)) is None
     error = estimate.shortage(*PHOTOGRAPHS, LARGE, Room(on_host, 2 * 2**30))
-    assert re.search(r"accelerator.*2\.0 GiB are available.*Use --size \d+", str(error))
+    assert re.search(r"accelerator.*2\.0 GiB are available.*Use `size=\d+`", str(error))
 
 
 def test_stylize_refuses_before_it_reads_a_photograph(tmp_path, photograph, monkeypatch):
@@ -66,5 +66,5 @@ def test_stylize_refuses_before_it_reads_a_photograph(tmp_path, photograph, monk
         image.write(tmp_path / name, photograph(60, 80))
     monkeypatch.setattr(memory, "available", lambda: 10**8)
     monkeypatch.setattr(image, "read", lambda source: pytest.fail("a photograph was read"))
-    with pytest.raises(ShortMemoryError, match="No smaller --size fits"):
+    with pytest.raises(ShortMemoryError, match="No smaller `size` fits"):
         pipeline.stylize(tmp_path / "content.png", tmp_path / "style.png", recipe=Recipe(size=64, iterations=(1,)))

@@ -1,6 +1,7 @@
 """The loop: what chunks, batches, new numbers and failures do to it, and the reference's own trajectory."""
 
 import dataclasses
+import pickle
 import re
 from functools import partial
 
@@ -11,6 +12,7 @@ import pytest
 import reference
 
 from jpst import matting, optimise, pixels
+from jpst.errors import JpstError
 from jpst.models import nima
 from jpst.optimise import Networks, Status
 from jpst.recipe import Hyperparameters, Recipe
@@ -87,6 +89,43 @@ def test_no_steps_change_nothing(state, targets, networks):
         ("content", "style", "photorealism", "coherence", "edges", "clipping", "total"), (0,)
     )
     assert result.status == Status.FINE
+
+
+def test_single_steps_equal_a_transfer(state, targets, networks):
+    whole = run(state, targets, HYPER, networks, steps=3)
+    history = []
+    for _ in range(3):
+        state, terms = optimise.step(state, targets, HYPER, networks)
+        history.append(terms)
+    equal(state, whole.state)
+    equal(jax.tree.map(lambda *values: jnp.stack(values), *history), whole.history)
+
+
+@pytest.mark.parametrize("way", [run, jitted], ids=["from Python", "as a scan"])
+def test_a_state_restored_as_numpy_arrays_goes_on(way, state, targets, networks):
+    whole = way(state, targets, HYPER, networks, steps=6)
+    first = way(state, targets, HYPER, networks, steps=3)
+    restored = pickle.loads(pickle.dumps(jax.tree.map(np.asarray, first.state)))
+    second = way(restored, targets, HYPER, networks, steps=3)
+    equal(second.state, whole.state)
+
+
+def test_a_restored_state_compiles_nothing(state, targets, networks, no_compilation):
+    first = run(state, targets, HYPER, networks, steps=3)
+    with no_compilation():
+        run(jax.tree.map(np.asarray, first.state), targets, HYPER, networks, steps=3)
+
+
+@pytest.mark.parametrize("steps", [-1, 10**7])
+def test_steps_that_are_no_count_are_refused(steps, state, targets, networks):
+    with pytest.raises(JpstError, match=r"^steps is .*a whole number, at least 0"):
+        run(state, targets, HYPER, networks, steps=steps)
+
+
+def test_a_state_of_another_pair_is_refused(state, targets, networks):
+    other = state._replace(image=jnp.zeros((20, 30, 3)))
+    with pytest.raises(JpstError, match=r"state\.image has the shape \(20, 30, 3\), and targets\.start \(32, 40, 3\)"):
+        run(other, targets, HYPER, networks, steps=1)
 
 
 def test_the_coherence_term_looks_at_so_many_halves_as_have_a_window(scene, networks):
@@ -270,7 +309,7 @@ def test_vmap_of_l_bfgs_over_style_weights_equals_separate_calls(searching, targ
 
 def test_l_bfgs_reports_what_is_not_finite_and_can_go_on(searching, targets, networks):
     good = run(searching, targets, HYPER, networks, steps=3)
-    broken = run(good.state, targets, HYPER._replace(style_weight=jnp.nan), networks, steps=2)
+    broken = run(good.state, without_a_loss(targets), HYPER, networks, steps=2)
     assert broken.status == Status.NOT_FINITE
     equal(broken.state, good.state)
     assert run(broken.state, targets, HYPER, networks, steps=2).status == Status.FINE
@@ -279,27 +318,67 @@ def test_l_bfgs_reports_what_is_not_finite_and_can_go_on(searching, targets, net
 # ---- Failures as data
 
 
+def without_a_loss(targets):
+    """Targets whose total is not a number."""
+    return targets._replace(laplacian_weight=jnp.float32(jnp.nan))
+
+
+def without_an_update(state):
+    """A state whose total is finite, and Adam's next update is not."""
+    adam, *others = state.opt_state
+    return state._replace(opt_state=(adam._replace(mu=jnp.full_like(adam.mu, jnp.inf)), *others))
+
+
+NUMBERS = [{"learning_rate": jnp.inf}, {"style_weight": jnp.nan}, {"content_weight": jnp.inf}, {"beta1": jnp.nan}]
+
+
 @pytest.mark.parametrize("way", [run, jitted], ids=["from Python", "as a scan"])
-@pytest.mark.parametrize(
-    "broken",
-    [{"learning_rate": jnp.inf}, {"style_weight": jnp.nan}, {"content_weight": jnp.inf}, {"beta1": jnp.nan}],
-    ids=lambda broken: str(*broken),
-)
+@pytest.mark.parametrize("broken", ["loss", "update"])
 def test_what_is_not_finite_is_reported_and_the_best_image_kept(way, broken, state, targets, networks):
     good = way(state, targets, HYPER, networks, steps=3)
-    result = way(good.state, targets, HYPER._replace(**broken), networks, steps=3)
+    if broken == "loss":
+        result = way(good.state, without_a_loss(targets), HYPER, networks, steps=3)
+    else:
+        result = way(without_an_update(good.state), targets, HYPER, networks, steps=3)
     assert result.status == Status.NOT_FINITE
     assert jnp.isfinite(result.image).all()
     assert jnp.isfinite(result.state.best_loss)
     assert result.state.best_loss <= good.state.best_loss
 
 
-@pytest.mark.parametrize(
-    "broken", [{"learning_rate": jnp.inf}, {"style_weight": jnp.nan}], ids=lambda broken: str(*broken)
-)
+@pytest.mark.parametrize("broken", NUMBERS, ids=lambda broken: str(*broken))
+def test_traced_numbers_that_are_not_finite_are_reported_and_the_best_image_kept(broken, state, targets, networks):
+    good = jitted(state, targets, HYPER, networks, steps=3)
+    result = jitted(good.state, targets, HYPER._replace(**broken), networks, steps=3)
+    assert result.status == Status.NOT_FINITE
+    assert jnp.isfinite(result.image).all()
+    assert jnp.isfinite(result.state.best_loss)
+    assert result.state.best_loss <= good.state.best_loss
+
+
+@pytest.mark.parametrize("broken", [*NUMBERS, {"style_weight": -1.0}, {"edge_weight": np.float32("nan")}], ids=str)
+def test_numbers_that_cannot_be_are_refused_by_name_where_they_are_known(broken, state, targets, networks):
+    ((name, _),) = broken.items()
+    numbers = HYPER._replace(**broken)
+    calls = (
+        lambda: run(state, targets, numbers, networks, steps=1),
+        lambda: optimise.step(state, targets, numbers, networks),
+        lambda: optimise.init(targets, numbers, recipe=RECIPE),
+    )
+    for call in calls:
+        with pytest.raises(JpstError, match=f"^{name} is .*Give `{name}` a number"):
+            call()
+
+
+def test_several_numbers_want_a_vmap(state, targets, networks):
+    with pytest.raises(JpstError, match=r"^style_weight has the shape \(3,\).*jax\.vmap"):
+        run(state, targets, HYPER._replace(style_weight=jnp.ones(3)), networks, steps=1)
+
+
+@pytest.mark.parametrize("broken", NUMBERS[:2], ids=lambda broken: str(*broken))
 def test_a_run_can_go_on_after_what_was_not_finite(broken, state, targets, networks):
     # "the picture stopped changing there": it must not have become the NaN itself
-    result = run(state, targets, HYPER._replace(**broken), networks, steps=3)
+    result = jitted(state, targets, HYPER._replace(**broken), networks, steps=3)
     assert jnp.isfinite(result.state.image).all()
     again = run(result.state, targets, HYPER, networks, steps=3)
     assert again.status == Status.FINE
@@ -307,7 +386,7 @@ def test_a_run_can_go_on_after_what_was_not_finite(broken, state, targets, netwo
 
 def test_a_single_infinite_step_is_reported_by_itself(state, targets, networks):
     # A command line that shows progress calls one step at a time.
-    assert run(state, targets, HYPER._replace(learning_rate=jnp.inf), networks, steps=1).status == Status.NOT_FINITE
+    assert run(without_an_update(state), targets, HYPER, networks, steps=1).status == Status.NOT_FINITE
 
 
 def test_a_failure_in_one_run_of_a_batch_leaves_the_others_alone(separate, state, targets, networks):

@@ -258,7 +258,7 @@ def test_a_photograph_too_small_for_the_network_says_so(stylize, photograph):
 )
 def test_absurd_numbers_are_refused_before_the_work(stylize, arrays, monkeypatch, name, value):
     monkeypatch.setattr(pipeline, "prepare_job", lambda *_, **__: pytest.fail("work was done"))
-    with pytest.raises(JpstError, match=f"^{name} is .*--{name.replace('_', '-')} .*at least"):
+    with pytest.raises(JpstError, match=f"^{name} is .*`{name}` .*at least"):
         stylize(*arrays, hyper=Hyperparameters(nima_weight=0.0)._replace(**{name: value}))
 
 

@@ -8,8 +8,10 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from jpst import ranges
 from jpst import recipe as module
 from jpst.errors import JpstError
+from jpst.models import vgg19
 from jpst.recipe import PRESETS, Hyperparameters, Recipe
 
 
@@ -41,6 +43,56 @@ def test_an_unknown_preset_is_answered_with_the_list(make):
         assert name in str(caught.value)
 
 
+def test_overrides_of_a_preset_go_where_the_field_is():
+    recipe, hyper = module.preset("balanced", style_weight=3, size=640)
+    before = module.preset()
+    assert recipe == dataclasses.replace(before[0], size=640)
+    assert hyper == before[1]._replace(style_weight=3)
+    assert module.preset("paper", learning_rate=0.5)[1].learning_rate == 0.5
+    assert module.preset(optimiser="adam", learning_rate=0.5)[1].learning_rate == 0.5
+
+
+def test_a_preset_takes_a_sweep_of_numbers():
+    weights = np.float32([1, 2])
+    assert module.preset(style_weight=weights)[1].style_weight is weights
+
+
+@pytest.mark.parametrize(
+    "overrides, words",
+    [
+        ({"style_wieght": 3}, ("no field style_wieght", "Did you mean style_weight?", "A recipe has size", "beta1")),
+        ({"zzz": 3}, ("no field zzz. A recipe has",)),
+        ({"name": "paper"}, ("no field name",)),
+        ({"size": 3}, ("size is 3", "32")),
+        ({"style_weight": -1}, ("style_weight is -1", "`style_weight`", "at least 0")),
+        ({"style_weight": np.float32("nan")}, ("style_weight is nan",)),
+        ({"style_weight": "much"}, ("style_weight is 'much'",)),
+        ({"learning_rate": 2}, ("learning_rate: only Adam reads it", "lbfgs", '`optimiser="adam"`')),
+    ],
+)
+def test_overrides_that_cannot_be_are_refused_by_name(overrides, words):
+    with pytest.raises(JpstError) as caught:
+        module.preset("balanced", **overrides)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_preset_spelt_wrongly_is_answered_with_the_right_one():
+    for asked in ("balansed", ["balanced"]):
+        with pytest.raises(JpstError, match=r"There is no preset .*the presets are balanced"):
+            module.preset(asked)  # type: ignore
+    with pytest.raises(JpstError, match="Did you mean balanced"):
+        module.preset("balansed")
+
+
+def test_the_command_line_tells_fields_as_options():
+    sentence = 'Give `size` 3, ask for `optimiser="adam"` or `nima_weight=0`, and run `jpst weights list`, `other`.'
+    options = {"size": "--size", "optimiser": "--optimiser", "nima_weight": "--nima-weight"}
+    assert ranges.as_options(sentence, options) == (
+        "Give --size 3, ask for --optimiser adam or --nima-weight 0, and run `jpst weights list`, `other`."
+    )
+
+
 @pytest.mark.parametrize(
     "choice, words",
     [
@@ -52,28 +104,50 @@ def test_an_unknown_preset_is_answered_with_the_list(make):
         ({"size_multiple": 0}, ("size_multiple", "0")),
         ({"plateau_tolerance": -0.1}, ("plateau_tolerance", "-0.1")),
         ({"plateau_tolerance": 1.0}, ("plateau_tolerance", "1.0")),
-        ({"size": 10**9}, ("--size", "1000000000", "100000")),
-        ({"size": 384.5}, ("--size", "384.5", "whole")),
-        ({"size": True}, ("--size", "True")),
-        ({"size": "large"}, ("--size", "large")),
-        ({"size": 10**5000}, ("--size", "more than 70 digits")),
-        ({"size_multiple": 10**6}, ("--size-multiple", "256")),
-        ({"iterations": [60, 20]}, ("--iterations", "[60, 20]")),
-        ({"iterations": 60}, ("--iterations", "60")),
-        ({"iterations": (10**7,)}, ("--iterations", "10000000", "1000000")),
-        ({"iterations": (1,) * 9}, ("--iterations", "1 to 8")),
-        ({"iterations": (2.5,)}, ("--iterations", "2.5")),
-        ({"nima_size": 3}, ("--nima-size", "0 or", "32")),
-        ({"nima_size": -224}, ("--nima-size", "-224")),
-        ({"matting_epsilon": 0.0}, ("--matting-epsilon", "1e-08")),
-        ({"coherence_octaves": -1}, ("--coherence-octaves", "-1", "at least 0")),
-        ({"coherence_octaves": 40}, ("--coherence-octaves", "40", "16")),
-        ({"similarity_threshold": -0.1}, ("--similarity-threshold", "-0.1")),
-        ({"minimum_share": 1.1}, ("--minimum-share", "1.1", "at most 1")),
-        ({"style_layers": ()}, ("--style-layers", "()", "weight of 0")),
-        ({"content_layers": "relu4_2"}, ("--content-layers", "relu4_2")),
-        ({"optimiser": "sgd"}, ("--optimiser", "sgd", "adam, lbfgs")),
-        ({"segmenter": ["none"]}, ("--segmenter", "none")),
+        ({"size": 10**9}, ("`size`", "1000000000", "100000")),
+        ({"size": 384.5}, ("`size`", "384.5", "whole")),
+        ({"size": True}, ("`size`", "True")),
+        ({"size": "large"}, ("`size`", "large")),
+        ({"size": 10**5000}, ("`size`", "more than 70 digits")),
+        ({"size_multiple": 10**6}, ("`size_multiple`", "256")),
+        ({"iterations": [60, 20]}, ("`iterations`", "[60, 20]")),
+        ({"iterations": 60}, ("`iterations`", "60")),
+        ({"iterations": (10**7,)}, ("`iterations`", "10000000", "1000000")),
+        ({"iterations": (1,) * 9}, ("`iterations`", "1 to 8")),
+        ({"iterations": (2.5,)}, ("`iterations`", "2.5")),
+        ({"nima_size": 3}, ("`nima_size`", "0 or", "32")),
+        ({"nima_size": -224}, ("`nima_size`", "-224")),
+        ({"matting_epsilon": 0.0}, ("`matting_epsilon`", "1e-08")),
+        ({"coherence_octaves": -1}, ("`coherence_octaves`", "-1", "at least 0")),
+        ({"coherence_octaves": 40}, ("`coherence_octaves`", "40", "16")),
+        ({"similarity_threshold": -0.1}, ("`similarity_threshold`", "-0.1")),
+        ({"minimum_share": 1.1}, ("`minimum_share`", "1.1", "at most 1")),
+        ({"style_layers": ()}, ("`style_layers`", "()", "weight of 0")),
+        ({"content_layers": "relu4_2"}, ("`content_layers`", "relu4_2")),
+        ({"optimiser": "sgd"}, ("`optimiser`", "sgd", "adam, lbfgs")),
+        ({"segmenter": ["none"]}, ("`segmenter`", "none")),
+        ({"optimiser": "lbgfs"}, ("optimiser is 'lbgfs'", "adam, lbfgs", "Did you mean lbfgs?")),
+        ({"start": "matchd"}, ("`start`", "Did you mean matched?")),
+        ({"objective": "papr"}, ("`objective`", "Did you mean paper?")),
+        ({"name": "fst"}, ("name is 'fst'", "Did you mean fast?")),
+        ({"projection": None}, ("projection is None", "grid, none")),
+        ({"output_size": 640}, ("output_size is 640", "native, working")),
+        ({"scene_mode": np.array(["paper", "paper"])}, ("`scene_mode`", "refined, paper")),
+        ({"size": "96"}, ("size is '96'", "a whole number")),
+        ({"iterations": 5}, ("iterations is 5", "as a tuple", "Did you mean (5,)?")),
+        ({"iterations": (10**5000,)}, ("iterations is a tuple that cannot be shown",)),
+        ({"style_layers": "relu1_1"}, ("style_layers is 'relu1_1'", 'Did you mean ("relu1_1",)?')),
+        ({"style_layers": ("relu1_1", "relu6_1")}, ("relu6_1", "conv1_1 to conv5_4", "Did you mean relu")),
+        ({"style_layers": ("relu1_1", "relu1_1")}, ("each once",)),
+        ({"style_layers": ("relu1_1", 5)}, ("`style_layers`", "5")),
+        ({"content_layers": ["relu1_1"]}, ("`content_layers`", "as a tuple")),
+        ({"matting_epsilon": -1}, ("matting_epsilon is -1", "at least 1e-08")),
+        ({"matched_gains": (3.0, 0.4, 2.0)}, ("matched_gains is (3.0, 0.4, 2.0)", "the smallest first")),
+        ({"matched_gains": 2.0}, ("`matched_gains`", "None or three numbers")),
+        ({"matched_gains": (float("nan"), 2.0, 2.0)}, ("`matched_gains`", "nan")),
+        ({"hard_masks": "no"}, ("hard_masks is 'no'", "True or False")),
+        ({"hard_masks": 1}, ("hard_masks is 1", "True or False")),
+        ({"nima_checkpoint": None}, ("nima_checkpoint is None", "a text")),
     ],
 )
 def test_an_impossible_choice_is_refused_and_named(choice, words):
@@ -86,8 +160,21 @@ def test_an_impossible_choice_is_refused_and_named(choice, words):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), -1.0, 1e30])
 @pytest.mark.parametrize("name", module.CHOICES)
 def test_no_number_of_a_recipe_is_absurd(name, value):
-    with pytest.raises(JpstError, match=rf"^{name} is .*--{name.replace('_', '-')} .*at least .* and at most "):
+    with pytest.raises(JpstError, match=rf"^{name} is .*`{name}` .*at least .* and at most "):
         Recipe(**{name: value})
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Recipe), ids=lambda field: field.name)
+def test_every_field_of_a_recipe_refuses_what_is_of_no_use_by_its_name(field):
+    for value in (object(), b"none", [], "no-such", -1, float("nan")):
+        if field.name == "nima_checkpoint" and value == "no-such":
+            continue  # may be a file
+        with pytest.raises(JpstError, match=f"^{field.name} is .*Give `{field.name}` "):
+            Recipe(**{field.name: value})
+
+
+def test_the_layers_known_are_those_of_vgg19():
+    assert module.LAYERS == vgg19.LAYERS
 
 
 def test_every_number_has_a_range_that_holds_the_defaults():
