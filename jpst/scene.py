@@ -37,9 +37,10 @@ class Scene(NamedTuple):
     def targets(self, networks: Networks, recipe: Recipe) -> Targets:
         """What `stylize` aims at on its finest level. It differs from `prepare` of `arrays` where there is a region
         `whole`, whose colours and features are measured over the whole of both photographs."""
-        masks = (pyramid.measured(each, self.whole) for each in (self.content_masks, self.style_masks))
+        masks = [pyramid.measured(each, self.whole) for each in (self.content_masks, self.style_masks)]
         parts = None if self.whole is None else self.content_masks
-        return optimise.prepare(self.content, self.style, *masks, networks, recipe=recipe, content_parts=parts)
+        arrays = self.content, self.style, masks[0], masks[1]
+        return optimise.prepare(*arrays, networks, recipe=recipe, content_parts=parts)
 
 
 def load_scene(
