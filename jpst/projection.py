@@ -42,7 +42,7 @@ class Bounds(NamedTuple):
     """of the longest side: what the family lacks is kept where it is finer than this; all of it if None"""
 
 
-CLOSE = Bounds(furthest=0.1, reach=12.0, pull=5.0, texture=0.04, detail=1 / 60)
+CLOSE = Bounds(furthest=0.05, reach=12.0, pull=5.0, texture=0.04, detail=1 / 60)
 """where regions were found by a network, or none are known: nearly one map for each region and brightness"""
 WIDE = Bounds(furthest=0.3, reach=4.0, pull=0.2, texture=0.02, detail=None)
 """where a person painted the regions: colours may also change from place to place"""
