@@ -115,7 +115,7 @@ def execute(
         networks,
         hyper,
         recipe=recipe,
-        bounds=projection.WIDE if job.found.segmenter == "masks" else projection.CLOSE,
+        bounds=None if job.found.segmenter == "masks" else projection.CLOSE,
         key=jax.random.key(seed),
         on_step=on_step,
     )

@@ -43,9 +43,7 @@ class Bounds(NamedTuple):
 
 
 CLOSE = Bounds(furthest=0.05, reach=12.0, pull=5.0, texture=0.04, detail=1 / 60)
-"""where regions were found by a network, or none are known: nearly one map for each region and brightness"""
-WIDE = Bounds(furthest=0.3, reach=4.0, pull=0.2, texture=0.02, detail=None)
-"""where a person painted the regions: colours may also change from place to place"""
+"""nearly one map for each region and brightness"""
 
 
 class Grid(NamedTuple):
@@ -90,7 +88,7 @@ def nearest(
     content: Float[np.ndarray, "h w 3"],
     result: Float[np.ndarray, "h w 3"],
     masks: Float[np.ndarray, "r h w"],
-    bounds: Bounds = WIDE,
+    bounds: Bounds = CLOSE,
 ) -> Float[np.ndarray, "h w 3"]:
     """`project` without any detail that the family lacks."""
     grid = _grid(content)

@@ -151,7 +151,7 @@ def climb(
     hyper: Hyperparameters,
     *,
     recipe: Recipe,
-    bounds: projection.Bounds = projection.CLOSE,
+    bounds: projection.Bounds | None = projection.CLOSE,
     key: Array | None = None,
     on_step: Callable[[Progress], None] = lambda _: None,
 ) -> list[Climbed]:
@@ -163,7 +163,7 @@ def climb(
     Args:
       content, style: the photographs, at their own sizes; their labels count the same `regions`.
       levels: as `plan` made them.
-      bounds: of a recipe's projection.
+      bounds: of a recipe's projection; None: nothing is projected.
       key: for a recipe that starts from noise.
       on_step: called after each step, on accelerators after each chunk of steps.
 
@@ -227,7 +227,7 @@ def _climb(
     networks: Networks,
     hyper: Hyperparameters,
     recipe: Recipe,
-    bounds: projection.Bounds,
+    bounds: projection.Bounds | None,
     key: Array | None,
     on_step: Callable[[Progress], None],
 ) -> list[Climbed]:
@@ -247,7 +247,7 @@ def _climb(
             image, losses, status, interrupted, plateau = _watch(
                 chunks, state.best_image, level, done, recipe.plateau_tolerance, on_step
             )
-            if recipe.projection == "grid":
+            if recipe.projection == "grid" and bounds is not None:
                 arrays = [np.asarray(each) for each in (own, image, targets.start, masks)]
                 image = jnp.asarray(projection.project(*arrays, bounds=bounds))
             seconds = time.perf_counter() - started

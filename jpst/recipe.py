@@ -159,7 +159,7 @@ class Recipe:
     projection: Literal["grid", "none"] = "grid"
     """grid: the result of each level is brought into a family of colour changes that vary slowly over the picture and
     its brightness, and keeps other detail only where the photograph is textured: no melted edges, no blotches in smooth
-    places; none: it stays as the steps left it"""
+    places; none, and wherever regions come from painted masks: it stays as the steps left it"""
     output_size: Literal["native", "working"] = "native"
     """size of the picture that is written: the content photograph's own, or the working size"""
     start: Literal["matched", "content", "noise", "style"] = "matched"

@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 import rich.console
 
-from jpst import estimate, image, loading, pipeline, pixels, record, terminal
+from jpst import estimate, image, loading, pipeline, pixels, projection, record, terminal
 from jpst.errors import JpstError
 from jpst.models import weights
 from jpst.optimise import Networks
@@ -399,3 +399,15 @@ def test_a_preview_is_the_base_look_and_asks_no_network(photograph, monkeypatch)
     np.testing.assert_allclose(run.photograph.pixels, expected, atol=1e-4)
     assert run.record["checkpoints"] == {}
     assert not run.interrupted
+
+
+def test_what_a_person_painted_is_not_projected(stylize, files, tmp_path, monkeypatch):
+    called = []
+    real = projection.project
+    monkeypatch.setattr(projection, "project", lambda *arrays, **bounds: called.append(1) or real(*arrays, **bounds))
+    colours = [[255, 0, 0], [0, 0, 255]]
+    masks = paint(tmp_path / "a.png", 60, 80, colours), paint(tmp_path / "b.png", 48, 64, colours)
+    stylize(*files, AUTO, content_seg=masks[0], style_seg=masks[1])
+    assert not called
+    stylize(*files)
+    assert called

@@ -5,14 +5,16 @@ import pytest
 from scipy import ndimage
 
 from jpst import faults, projection
-from jpst.projection import CLOSE, WIDE
+from jpst.projection import CLOSE, Bounds
 
 SIZE = (120, 176)
+WIDE = Bounds(furthest=0.3, reach=4.0, pull=0.2, texture=0.04, detail=None)
+"""maps that differ from place to place, and detail of any size"""
 
 
 def project(content, result, masks):
     """With the nearest picture of the family as the base, from which the result is not far."""
-    return projection.project(content, result, projection.nearest(content, result, masks), masks, WIDE)
+    return projection.project(content, result, projection.nearest(content, result, masks, WIDE), masks, WIDE)
 
 
 def whole(picture: np.ndarray) -> np.ndarray:
@@ -43,12 +45,12 @@ def warmth(content: np.ndarray) -> np.ndarray:
 def test_the_content_itself_comes_back(content, soft_masks, regions):
     masks = whole(content) if regions == 1 else soft_masks(*SIZE)
     assert levels(project(content, content, masks) - content) < 1e-3
-    assert levels(projection.nearest(content, content, masks) - content) < 1e-3
+    assert levels(projection.nearest(content, content, masks, WIDE) - content) < 1e-3
 
 
 def test_an_affine_change_that_is_the_same_all_over_comes_back(content):
     result = warmth(content)
-    assert levels(projection.nearest(content, result, whole(content)) - result) < 0.1
+    assert levels(projection.nearest(content, result, whole(content), WIDE) - result) < 0.1
     assert levels(project(content, result, whole(content)) - result) < 0.1
 
 
@@ -57,7 +59,7 @@ def test_a_change_that_varies_slowly_over_the_picture_and_its_brightness_nearly_
     bright = (content.mean(-1, keepdims=True) - 0.5) * np.float32([0.1, 0.0, -0.1])
     result = across * content + bright
     assert levels(result - content) > 40
-    error = projection.nearest(content, result, whole(content)) - result
+    error = projection.nearest(content, result, whole(content), WIDE) - result
     assert 255 * np.sqrt(np.mean(error**2)) < 6
     # one affine map for the whole picture would not do
     flat = np.c_[content.reshape(-1, 3), np.ones(content[..., 0].size)]
@@ -138,7 +140,7 @@ def double_exposure(landscape: np.ndarray, random: np.random.Generator) -> np.nd
 @pytest.mark.parametrize("spoilt", [noise, soft_blotches, washed_out, double_exposure])
 def test_no_edge_of_the_content_is_lost_to_what_is_smaller_than_the_windows(landscape, spoilt, seed):
     result = spoilt(landscape, np.random.default_rng(seed)).astype(np.float32)
-    mended = projection.nearest(landscape, result, whole(landscape))
+    mended = projection.nearest(landscape, result, whole(landscape), WIDE)
     before, after = (faults.measure(landscape, written(each)) for each in (result, mended))
     assert after.edges_lost <= min(before.edges_lost, 0.01)
     assert after.new_edges < 0.005
@@ -151,8 +153,8 @@ def test_regions_keep_their_own_maps_up_to_the_border(content):
     left = (np.arange(SIZE[1]) < 80).astype(np.float32) * np.ones((SIZE[0], 1), np.float32)
     masks = np.stack([left, 1 - left])
     result = content + np.where(left[..., None] > 0, np.float32([0.2, 0, 0]), np.float32([0, 0, 0.2]))
-    assert levels(projection.nearest(content, result, masks) - result) < 0.1
-    mixed = projection.nearest(content, result, whole(content)) - content
+    assert levels(projection.nearest(content, result, masks, WIDE) - result) < 0.1
+    mixed = projection.nearest(content, result, whole(content), WIDE) - content
     step = mixed[:, 78, 0].mean() - mixed[:, 82, 0].mean()
     assert step < 0.1, "one region alone cannot step by 0.2 there"
 
@@ -160,7 +162,7 @@ def test_regions_keep_their_own_maps_up_to_the_border(content):
 def test_soft_masks_blend_the_maps_of_their_regions(content):
     ramp = np.linspace(0, 1, SIZE[1], dtype=np.float32) * np.ones((SIZE[0], 1), np.float32)
     masks = np.stack([ramp, 1 - ramp])
-    assert levels(projection.nearest(content, warmth(content), masks) - warmth(content)) < 0.1
+    assert levels(projection.nearest(content, warmth(content), masks, WIDE) - warmth(content)) < 0.1
 
 
 def test_what_no_mask_covers_is_left_as_it_is(content):
@@ -178,7 +180,7 @@ def test_what_no_mask_covers_is_left_as_it_is(content):
 def test_what_is_half_transparent_has_the_map_of_its_region(content):
     """Masks sum to the alpha, which may be anything up to 1."""
     result = warmth(content)
-    assert levels(projection.nearest(content, result, 0.3 * whole(content)) - result) < 0.1
+    assert levels(projection.nearest(content, result, 0.3 * whole(content), WIDE) - result) < 0.1
 
 
 def test_empty_masks_change_nothing(content, soft_masks):
@@ -199,7 +201,7 @@ def test_regions_in_any_order_give_the_same(content, soft_masks):
 def test_a_result_outside_the_range_stays_outside(content):
     result = 2 * content - 0.8
     assert result.min() < -0.4 and result.max() > 1.05
-    assert levels(projection.nearest(content, result, whole(content)) - result) < 0.5
+    assert levels(projection.nearest(content, result, whole(content), WIDE) - result) < 0.5
 
 
 def test_arrays_given_are_left_as_they_were(content):
@@ -243,7 +245,7 @@ def test_what_is_not_a_number_is_not_hidden(content):
     """The optimisation never hands one over; if it did, the picture would have to show it."""
     result = warmth(content)
     result[3, 5] = np.nan
-    assert np.isnan(projection.nearest(content, result, whole(content))).any()
+    assert np.isnan(projection.nearest(content, result, whole(content), WIDE)).any()
 
 
 # ---- The fit of one cell, against the formula

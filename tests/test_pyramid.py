@@ -239,9 +239,10 @@ def test_every_level_is_projected_with_the_regions_it_has(climb, monkeypatch):
     seen, projected = [], []
     real = projection.project
 
-    def project(content, result, base, masks):
+    def project(content, result, base, masks, bounds):
         projected.append((content, result, base, masks))
-        return real(content, result, base, masks)
+        assert bounds == projection.CLOSE
+        return real(content, result, base, masks, bounds)
 
     monkeypatch.setattr(projection, "project", project)
     levels = climb(RECIPE, on_step=seen.append)
