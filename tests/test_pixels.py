@@ -344,9 +344,10 @@ def test_what_leaves_the_range_is_compressed_in_its_order(low, high):
     np.testing.assert_allclose(rolled[middle], ramp[middle], atol=1e-6)
     if high > 1:
         assert rolled[-1] == pytest.approx(1, abs=1e-6)
-        beyond = (np.maximum(ramp, 0.75) - 0.75) / 0.25
-        expected = 0.75 + 0.25 * beyond / (1 + (1 - 0.25 / (high - 0.75)) * beyond)
-        np.testing.assert_allclose(rolled[ramp > 0.75], expected[ramp > 0.75], atol=1e-5)
+        start, width = 1 - pixels.KNEE, pixels.KNEE
+        beyond = (np.maximum(ramp, start) - start) / width
+        expected = start + width * beyond / (1 + (1 - width / (high - start)) * beyond)
+        np.testing.assert_allclose(rolled[ramp > start], expected[ramp > start], atol=1e-5)
     if low < 0:
         assert rolled[0] == pytest.approx(0, abs=1e-6)
 

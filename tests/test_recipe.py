@@ -79,7 +79,7 @@ def test_overrides_that_cannot_be_are_refused_by_name(overrides, words):
 
 def test_a_preset_spelt_wrongly_is_answered_with_the_right_one():
     for asked in ("balansed", ["balanced"]):
-        with pytest.raises(JpstError, match=r"There is no preset .*the presets are balanced"):
+        with pytest.raises(JpstError, match=r"There is no preset .*the presets are preview"):
             module.preset(asked)  # type: ignore
     with pytest.raises(JpstError, match="Did you mean balanced"):
         module.preset("balansed")
