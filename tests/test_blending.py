@@ -181,7 +181,7 @@ def test_other_strengths_are_refused(colours, strength):
 
 @pytest.mark.parametrize("strength", [0, 0.5, 1])
 def test_pictures_of_two_sizes_are_refused_with_both(colours, strength):
-    with pytest.raises(JpstError, match=r"content has 64 x 60 pixels and the result 64 x 64.*one size"):
+    with pytest.raises(JpstError, match=r"content has 64 x 60 pixels and the result 64 x 64.*same size"):
         jpst.blend(colours(0)[:60], colours(1), strength)
 
 

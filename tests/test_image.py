@@ -493,7 +493,7 @@ def test_cmyk_without_a_usable_profile(tmp_path, profile):
     path = save(tmp_path / "a.jpg", Image.fromarray(scene()).convert("CMYK"), icc_profile=profile, quality=95)
     assert b"Adobe" in path.read_bytes()[:200]
     assert np.abs(read(path).pixels * 255 - scene()).mean() < 6
-    assert [("profile is broken" in note) for note in read(path).notes] == [True] * (profile is not None)
+    assert [("profile is damaged" in note) for note in read(path).notes] == [True] * (profile is not None)
 
 
 @pytest.mark.parametrize("profile", [None, cmyk_profile()])
@@ -740,7 +740,7 @@ def test_writing_through_a_link_keeps_the_link(tmp_path):
 def test_formats_that_cannot_hold_the_size_say_so(tmp_path):
     fails("16383", write, tmp_path / "a.webp", np.zeros((1, 16400, 3), np.float32))
     fails("65500", write, tmp_path / "a.jpg", np.zeros((1, 66000, 3), np.float32))
-    fails("20 x 16384 pixels, and WEBP holds 16383.*PNG", check_writable, tmp_path / "a.webp", (16384, 20))
+    fails("20 x 16384 pixels, but WEBP allows 16383.*PNG", check_writable, tmp_path / "a.webp", (16384, 20))
     fails("65501 x 20 pixels, and JPEG holds 65500", check_writable, tmp_path / "a.jpeg", (20, 65501))
     for name, sides in {
         "a.webp": (16383, 20),
