@@ -741,7 +741,7 @@ def test_formats_that_cannot_hold_the_size_say_so(tmp_path):
     fails("16383", write, tmp_path / "a.webp", np.zeros((1, 16400, 3), np.float32))
     fails("65500", write, tmp_path / "a.jpg", np.zeros((1, 66000, 3), np.float32))
     fails("20 x 16384 pixels, but WEBP allows 16383.*PNG", check_writable, tmp_path / "a.webp", (16384, 20))
-    fails("65501 x 20 pixels, and JPEG holds 65500", check_writable, tmp_path / "a.jpeg", (20, 65501))
+    fails("65501 x 20 pixels, but JPEG allows 65500", check_writable, tmp_path / "a.jpeg", (20, 65501))
     for name, sides in {
         "a.webp": (16383, 20),
         "a.jpg": (65500, 65500),
