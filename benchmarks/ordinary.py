@@ -47,6 +47,7 @@ def main() -> None:
     rows = []
     for content, style in pairs:
         result = jpst.stylize(content, style, recipe=recipe, networks=networks).image
+        assert isinstance(result, Image.Image)  # as the content is
         rows.append(_joined([_small(each) for each in (content, style, result)], 0))
     lines = [_joined(rows[first : first + ACROSS], 0, 4 * GAP) for first in range(0, len(rows), ACROSS)]
     _joined(lines, 1).save(arguments.output, quality=88)
