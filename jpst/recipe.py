@@ -298,7 +298,7 @@ def preset(name: str = "balanced", /, **overrides: Any) -> tuple[Recipe, Hyperpa
     """The choices and numbers of a preset, changed where asked: `preset("balanced", style_weight=3, size=640)`.
 
     Args:
-      name: one of "balanced", "fast", "quality", "paper", "readme" and "paper-fast".
+      name: one of "preview", "fast", "balanced", "quality", "paper", "readme" and "paper-fast".
       overrides: fields of `Recipe` (but `name`) or `Hyperparameters`.
 
     Raises:

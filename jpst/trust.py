@@ -77,12 +77,13 @@ def plausible(
       content, style: sRGB in [0, 1], at the sizes of the label maps.
     """
     harm = partial(_harm, content=content, style=style, noise=noise, gains=gains)
-    while regions.whole is not None and harm(regions) > 1:
-        fewer = {name: _without(regions, name) for name in regions.names if name != REST}
-        least = min(fewer, key=lambda name: harm(fewer[name]))
-        if harm(fewer[least]) >= harm(regions):
+    current = harm(regions) if regions.whole is not None else 0.0
+    while regions.whole is not None and current > 1:
+        fewer = [_without(regions, name) for name in regions.names if name != REST]
+        harms = [harm(each) for each in fewer]
+        if (least := min(harms)) >= current:
             break
-        regions = fewer[least]
+        regions, current = fewer[harms.index(least)], least
     return regions
 
 
