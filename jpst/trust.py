@@ -21,8 +21,12 @@ _WATER = ("sky", "water", "sea", "lake", "river", "waterfall", "swimming pool")
 STUFF = frozenset((*_BUILT, *_GROWN, *_WATER))
 """classes of ADE20K that look alike from one photograph to the next: people, vehicles and things have any colour"""
 TRUSTED_SHARE = 0.06  # of each photograph
-TRUSTED_CONFIDENCE = 0.6  # mean probability of a label over its pixels
+TRUSTED_CONFIDENCE = 0.7  # mean probability of a label over its pixels
 KNOWN = 0.4  # probability of a pixel's label; below, what is there counts as unknown
+BLOWN = 0.96  # of the least of R, G, B: what is brighter shows light, not a surface, unless its region is bright
+BRIGHT = 0.8  # mean luminance of such a region: a white sky
+LIGHTER = 0.1  # luminance by which a region is clearly lighter, or darker, than its photograph
+LEAST_LIGHTER = 0.25  # of that difference, which its counterpart must have in the style
 LOST = 0.02  # of a photograph's strong edges, that the match of the regions' colours may lose or reverse
 SPREAD = 6.0  # CIELAB, as `faults` has it: how far that match may move apart what was alike
 MASKS = 9  # are filled up to so many with empty ones, so that one compiled match serves nearly all pairs
@@ -67,24 +71,59 @@ def plausible(
 ) -> Regions:
     """The regions whose colours can go to their counterparts' without harm.
 
-    A bright sky over dark hills may not take the black of a sky at night, and half a lake not that of a sky. Regions
-    are given up, each time the one that helps most, until the closed-form match (`pixels.base_look`, with `noise` and
-    `gains`) loses or reverses at most `LOST` of the content's strong edges and has a spread of at most `SPREAD`, or
-    none helps.
+    A bright sky over dark hills may not take the black of a sky at night, and half a lake not that of a sky. First,
+    regions are given up that are clearly lighter or darker than the whole content, but not so in the style. Then more
+    are, each time the one that helps most, until the closed-form match (`pixels.base_look`, with `noise` and `gains`)
+    loses or reverses at most `LOST` of the content's strong edges and has a spread of at most `SPREAD`, or none helps.
+    Overexposed pixels are `REST`: a surface in the sun is not given the look of one in the shade.
 
     Args:
       regions: as `trusted` gives them.
       content, style: sRGB in [0, 1], at the sizes of the label maps.
     """
+    if regions.whole is None:
+        return regions
+    luminances = content @ pixels.LUMINANCE, style @ pixels.LUMINANCE
+    regions = _without_blown(regions, (content, style), luminances)
+    for name in regions.names[:-1]:
+        if not _keeps_light(regions, regions.names.index(name), luminances):
+            regions = _without(regions, name, _STANDS_OUT)
     harm = partial(_harm, content=content, style=style, noise=noise, gains=gains)
     current = harm(regions) if regions.whole is not None else 0.0
     while regions.whole is not None and current > 1:
-        fewer = [_without(regions, name) for name in regions.names if name != REST]
+        fewer = [_without(regions, name, _HARMFUL) for name in regions.names if name != REST]
         harms = [harm(each) for each in fewer]
         if (least := min(harms)) >= current:
             break
         regions, current = fewer[harms.index(least)], least
     return regions
+
+
+_STANDS_OUT = "clearly lighter, or darker, than its photograph in the content only"
+_HARMFUL = "its look would turn light and dark round, or move apart what is alike"
+
+
+def _without_blown(
+    regions: Regions, pictures: tuple[np.ndarray, np.ndarray], luminances: tuple[np.ndarray, np.ndarray]
+) -> Regions:
+    """With overexposed pixels as `REST`, but for those of a bright region."""
+    rest, labels, shares = len(regions.names) - 1, [], []
+    for found, picture, luminance in zip((regions.content, regions.style), pictures, luminances, strict=True):
+        counts = np.bincount(found.ravel(), minlength=len(regions.names))
+        means = np.bincount(found.ravel(), luminance.ravel(), len(regions.names)) / np.maximum(counts, 1)
+        blown = (picture.min(-1) > BLOWN) & (means[found] < BRIGHT)
+        labels.append(np.where(blown, rest, found).astype(np.int32))
+        shares.append(tuple((np.bincount(labels[-1].ravel(), minlength=rest + 1) / found.size).tolist()))
+    return Regions(regions.names, *labels, *shares, regions.moves)
+
+
+def _keeps_light(regions: Regions, number: int, luminances: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Whether a region that is lighter or darker than the whole content is so in the style, too."""
+    content, style = (
+        float(luminance[labels == number].mean() - luminance.mean())
+        for luminance, labels in zip(luminances, (regions.content, regions.style), strict=True)
+    )
+    return abs(content) < LIGHTER or style * np.sign(content) >= LEAST_LIGHTER * abs(content)
 
 
 _base_look = cached(pixels.base_look, static_argnums=(4, 6))
@@ -106,14 +145,13 @@ def _harm(
     return max(found.edges_lost / LOST, found.spread / SPREAD)
 
 
-def _without(regions: Regions, name: str) -> Regions:
-    """With the region `name` as a part of `REST`; with nothing else left, the whole image is the one region."""
+def _without(regions: Regions, name: str, reason: str) -> Regions:
+    """With the region `name` in `REST`, for a reason; with nothing else left, the whole image is the one region."""
     names = tuple(other for other in regions.names if other != name)
     names = names if len(names) > 1 else (WHOLE,)
     home = names[-1]
     found = [names.index(other) if other in names else len(names) - 1 for other in regions.names]
     numbers = np.array(found, np.int32)
-    reason = "its look would turn light and dark round, or move apart what is alike"
     at = regions.names.index(name)
     moves = [move._replace(target=home) if move.target == REST else move for move in regions.moves]
     sides: dict[Side, tuple[float, ...]] = {"content": regions.content_share, "style": regions.style_share}

@@ -195,7 +195,11 @@ DAY = scene((0.6, 0.7, 0.9), (0.4, 0.35, 0.2))
 
 def test_a_look_that_keeps_the_order_of_light_and_dark_is_taken():
     photographs, regions = pair_of(DAY, scene((0.9, 0.6, 0.4), (0.5, 0.4, 0.3)))
-    assert trust.plausible(regions, *photographs, **BOUNDS) == regions
+    found = trust.plausible(regions, *photographs, **BOUNDS)
+    np.testing.assert_array_equal(found.content, regions.content)
+    np.testing.assert_array_equal(found.style, regions.style)
+    assert (found.names, found.moves) == (regions.names, regions.moves)
+    assert found.content_share + found.style_share == pytest.approx(regions.content_share + regions.style_share)
     assert regions.names == ("earth", "sky", "everything else")
 
 
@@ -208,7 +212,26 @@ def test_a_sky_does_not_become_darker_than_what_it_shines_on():
     assert not found.content.any() and not found.style.any()
     reasons = told(found)
     assert all(target == "whole image" for target, _ in reasons.values())
-    assert "light and dark" in reasons["content", "sky"][1] and "light and dark" in reasons["style", "sky"][1]
+    assert all("lighter, or darker" in reasons[side, "sky"][1] for side in ("content", "style"))
+
+
+def test_a_bright_sky_is_not_given_what_is_no_lighter_than_its_photograph():
+    """Not even where no edge would be lost: such a style's sky is probably something else."""
+    photographs, regions = pair_of(DAY, scene((0.5, 0.5, 0.55), (0.5, 0.5, 0.4), ground="person"))
+    assert regions.names == ("sky", "everything else")
+    assert trust.plausible(regions, *photographs, **BOUNDS).names == ("whole image",)
+
+
+def test_a_pavement_in_the_sun_is_not_given_the_look_of_one_in_the_shade():
+    """What is overexposed takes its look from the whole; a white sky is a sky still."""
+    sky, pavement = scene((0.99, 0.99, 0.99), (0.5, 0.5, 0.5), ground="sidewalk")
+    sunlit = np.s_[45:55, 10:30]
+    sky[:30], sky[sunlit] = 1, 1
+    photographs, regions = pair_of((sky, pavement), scene((0.8, 0.8, 0.9), (0.4, 0.4, 0.4), ground="sidewalk"))
+    found = trust.plausible(regions, *photographs, **BOUNDS)
+    assert found.names == ("sidewalk", "sky", "everything else")
+    assert (found.content[sunlit] == found.whole).all() and (found.content == found.whole).sum() == 200
+    assert found.content_share == pytest.approx((0.5 - 200 / 4800, 0.5, 200 / 4800))
 
 
 def test_only_the_region_that_does_the_harm_is_given_up():
