@@ -26,14 +26,14 @@ import torch
 import tyro
 from torch_objective import DEVICE, Torch
 
-from jpst import caching, optimise, pipeline, pixels, pyramid
+import jpst
+from jpst import caching, optimise, pyramid
 from jpst.loading import load_networks
 from jpst.losses import Targets
 from jpst.models import vgg19
 from jpst.optimise import Networks
-from jpst.pyramid import Picture, Progress
+from jpst.pyramid import Progress
 from jpst.recipe import Hyperparameters, Recipe
-from jpst.regions import soft_masks
 
 HYPER = Hyperparameters.preset("paper-fast")._replace(nima_weight=0.0)
 KEEP_EVERY = 20  # steps of the reference between two saves
@@ -65,21 +65,21 @@ class Case:
         self.recipe = dataclasses.replace(fast, size=size, iterations=iterations or fast.iterations)
         paths = (folder / f"{name}.png" for name in ("content", "style", "content_seg", "style_seg"))
         content, style, content_seg, style_seg = paths
-        job = pipeline.prepare_job(
-            content, style, self.recipe, content_seg=content_seg, style_seg=style_seg, networks=networks
+        job = jpst.plan(
+            content,
+            style,
+            recipe=self.recipe,
+            hyper=HYPER,
+            content_seg=content_seg,
+            style_seg=style_seg,
+            networks=networks,
         )
-        self.networks, self.levels, self.regions = networks, job.levels, len(job.found.regions.names)
-        self.content = Picture(job.content.pixels, job.found.regions.content)
-        self.style = Picture(job.style.pixels, job.found.regions.style)
+        self.networks, self.levels, self.pair = networks, job.levels, job.pair
 
     def targets(self) -> Targets:
         """The reference's: of the finest level, from the content photograph."""
         recipe, level = dataclasses.replace(self.recipe, start="content"), self.levels[-1]
-        content = pixels.at_size(self.content.pixels, level.content)
-        style = pixels.at_size(self.style.pixels, level.style)
-        content_masks = soft_masks(self.content.labels, self.regions, content, recipe)
-        style_masks = soft_masks(self.style.labels, self.regions, style, recipe)
-        return optimise.prepare(content, style, content_masks, style_masks, self.networks, recipe=recipe)
+        return optimise.prepare(*self.pair.at(level, recipe).arrays, self.networks, recipe=recipe)
 
     def solve(self, steps: tuple[int, ...]) -> tuple[list[float], list[float]]:
         """(seconds, best total) after each of ours at the finest level; compiled before."""
@@ -93,9 +93,7 @@ class Case:
         levels = tuple(level._replace(steps=n) for level, n in zip(self.levels, steps, strict=True))
         assert levels[-1].content == finest.content
         started = time.perf_counter()
-        pyramid.climb(
-            self.content, self.style, self.regions, levels, self.networks, HYPER, recipe=self.recipe, on_step=record
-        )
+        pyramid.climb(self.pair, levels, self.networks, HYPER, recipe=self.recipe, on_step=record)
         return seconds, best
 
 
@@ -164,7 +162,7 @@ def compare(name: str, arguments: Arguments, variables: vgg19.Variables, network
     theirs = Torch(variables, targets, HYPER)
     apart = check(theirs, targets, networks)
     height, width = targets.start.shape[:2]
-    print(f"pair {name}, {width} x {height}, {case.regions} regions; losses {apart:.0e} apart", flush=True)
+    print(f"pair {name}, {width} x {height}, {len(case.pair.names)} regions; losses {apart:.0e} apart", flush=True)
     first, kept = np.asarray(targets.start), arguments.output / f"{name}_{arguments.size}.pt"
     totals = reference(theirs, first, arguments.steps, kept)
     case.solve(tuple(map(pyramid.chunk_length, case.recipe.iterations)))

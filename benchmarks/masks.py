@@ -80,7 +80,9 @@ def _found(
 ) -> tuple[list[np.ndarray], int | None]:
     """Both label maps, and the label of what is paired with nothing."""
     recipe = jpst.Recipe(segmenter=segmenter)  # pyright: ignore[reportArgumentType]
-    found = regions.find((photographs[0], photographs[1]), None, recipe, variables).regions
+    pair = photographs[0], photographs[1]
+    way = regions.choose((pair[0].pixels, pair[1].pixels), (None, None), recipe)
+    found = regions.find(pair, way, recipe, variables).regions
     return [found.content, found.style], 0 if len(found.names) == 1 else found.whole
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 import jpst
-from jpst import errors, metrics, pipeline, pixels, semantics
+from jpst import errors, metrics, pixels, semantics
 
 WIDTH = 360  # of a picture on a sheet
 EMPTY = Image.new("RGB", (1, 1), "white")
@@ -30,13 +30,12 @@ class Pair:
         self.folder, self.variables = folder, variables
         recipe = jpst.Recipe(size=size, shape="own", size_multiple=1, iterations=(0,))
         networks = jpst.Networks(variables)  # so that it loads none
-        job = pipeline.prepare_job(folder / "content.png", folder / "style.png", recipe, networks=networks)
-        level = job.levels[0]
+        job = jpst.plan(folder / "content.png", folder / "style.png", recipe=recipe, networks=networks)
+        pair, level = job.pair, job.levels[0]
         self.size = level.content
-        self.content, self.style = self.at_size(job.content.pixels), pixels.at_size(job.style.pixels, level.style)
-        count = len(job.found.regions.names)
-        self.masks = semantics.masks(job.found.regions.content, count, *level.content)
-        self.style_masks = semantics.masks(job.found.regions.style, count, *level.style)
+        self.content, self.style = self.at_size(pair.content.pixels), pixels.at_size(pair.style.pixels, level.style)
+        self.masks = semantics.masks(pair.content.labels, len(pair.names), *level.content)
+        self.style_masks = semantics.masks(pair.style.labels, len(pair.names), *level.style)
         self.target = metrics.region_grams(self.style, self.style_masks, variables)
         self.untouched = self.distance(self.content)
 

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from jpst.blending import blend as blend
     from jpst.caching import enable as enable_caches  # noqa: F401
     from jpst.errors import JpstError as JpstError
+    from jpst.job import Job as Job
+    from jpst.job import load_scene as load_scene
+    from jpst.job import plan as plan
     from jpst.loading import load_networks as load_networks
     from jpst.losses import Targets as Targets
     from jpst.optimise import Networks as Networks
@@ -21,12 +24,12 @@ if TYPE_CHECKING:
     from jpst.optimise import step as step
     from jpst.optimise import transfer as transfer
     from jpst.pipeline import Run as Run
+    from jpst.pipeline import run as run
     from jpst.pipeline import stylize as stylize
     from jpst.recipe import Hyperparameters as Hyperparameters
     from jpst.recipe import Recipe as Recipe
     from jpst.recipe import preset as preset
     from jpst.scene import Scene as Scene
-    from jpst.scene import load_scene as load_scene
     from jpst.stacking import stack as stack
 
     __version__: str
@@ -35,12 +38,13 @@ _HOMES = {
     "aesthetics": ("rater", "score"),
     "blending": ("blend",),
     "errors": ("JpstError",),
+    "job": ("Job", "load_scene", "plan"),
     "losses": ("Targets",),
     "loading": ("load_networks",),
-    "pipeline": ("Run", "stylize"),
+    "pipeline": ("Run", "run", "stylize"),
     "recipe": ("Hyperparameters", "Recipe", "preset"),
     "optimise": ("Networks", "Result", "State", "Status", "init", "objective", "prepare", "step", "transfer"),
-    "scene": ("Scene", "load_scene"),
+    "scene": ("Scene",),
     "stacking": ("stack",),
 }
 _HOME_OF = {name: (module, name) for module, names in _HOMES.items() for name in names}

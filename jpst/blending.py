@@ -3,7 +3,7 @@
 Up to strength 1 this is a linear mix of the sRGB-encoded values, like a layer's opacity in a photo editor. (In linear
 light a half-strength dusk still looks like day, because bright values dominate.) Above 1, brightness and colour are
 extrapolated, with steps that shrink as they approach the limits of sRGB. Measured at 1.5 on nine ordinary pairs
-(`--segmenter none`), mean share of pixels with a newly clipped channel, and of pixels whose hue turned by more than 90
+(segmenter "none"), mean share of pixels with a newly clipped channel, and of pixels whose hue turned by more than 90
 degrees: 3 % and none. For linear extrapolation with clipping: 16 and 1.9 % in sRGB, 37 and 3.2 % in linear light, 17
 and 1.6 % in Oklab. Those turn dark hillsides black and skies plain red.
 """

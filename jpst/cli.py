@@ -14,10 +14,13 @@ from jpst import ranges, streams
 from jpst.cli_weights import Weights
 from jpst.errors import JpstError
 from jpst.ranges import Range
-from jpst.recipe import PRESETS, SEED, STRENGTH, Hyperparameters, Recipe
+from jpst.recipe import ADAM_NUMBERS, PRESETS, SEED, STRENGTH, Hyperparameters, Recipe, check_read
 
 if TYPE_CHECKING:  # imports JAX, which would delay --help; commands import what they need
+    from rich.console import Console
+
     from jpst import pyramid
+    from jpst.job import Job
 
 Flag = FlagCreatePairsOff[bool]
 
@@ -59,37 +62,20 @@ class Transfer:
         ranges.check("seed", self.seed, SEED)
         ranges.check("strength", self.strength, STRENGTH)
         ranges.check("save_every", self.save_every, SAVE_EVERY)
+        defaults = Hyperparameters.preset(self.recipe.name)
+        check_read(self.recipe, [name for name in ADAM_NUMBERS if getattr(self.hyper, name) != getattr(defaults, name)])
 
     def run(self) -> None:
         """Transfers, and writes OUT and OUT.json."""
-        from jpst import labelling, loading, outputs, pipeline, record, regions, terminal
+        from jpst import outputs, pipeline, terminal
 
         console = terminal.console(quiet=self.json)
-        loading.check_numbers(self.recipe, self.hyper, unset=(Hyperparameters.preset(self.recipe.name),))
         inputs = [path for path in (self.content, self.style, self.content_seg, self.style_seg) if path]
         outputs.check_transfer(self.output, inputs, self.recipe, previews=self.save_every > 0)
-        short = pipeline.memory_shortage(self.content, self.style, self.recipe)
-        if short and not self.dry_run:
-            raise short
-        masks = regions.masks_to_use((self.content, self.style), (self.content_seg, self.style_seg), self.recipe)
-        if masks is None and self.recipe.segmenter == "auto":
-            labelling.fetch_deeplab(lambda line: console.print(line, soft_wrap=True))
-        if regions.needs_vgg19(regions.choose(masks, self.recipe)):
-            terminal.fetch_if_missing("vgg19", console)
-        job = pipeline.prepare_job(
-            self.content, self.style, self.recipe, content_seg=self.content_seg, style_seg=self.style_seg
-        )
-        terminal.show_job(job, loading.absent_terms(self.recipe, self.hyper), console)
-        for note in loading.aesthetic_terms_of_use(self.recipe, self.hyper):
-            console.print(note, soft_wrap=True)
+        job = self._planned(console)
+        terminal.show_job(job, console)
         if self.dry_run:
-            estimate = pipeline.estimated(job, self.recipe)
-            terminal.show_estimate(estimate, console)
-            if short:
-                warning = ranges.as_options(f"Warning: {short}", _OPTIONS)
-                console.print(warning, style="yellow", soft_wrap=True)
-            report = {**record.describe(job), **estimate._asdict()}
-            return streams.say_json(report) if self.json else None
+            return self._report(job, console)
         if self.recipe.optimises:
             terminal.fetch_if_missing("vgg19", console)
         with terminal.steps_bar(job.levels, console) as advance:
@@ -98,13 +84,40 @@ class Transfer:
                 advance(now)
                 outputs.write_preview(self.output, now, self.save_every, job.content.pixels.shape[:2])
 
-            run = pipeline.execute(
-                job, recipe=self.recipe, hyper=self.hyper, seed=self.seed, strength=self.strength, on_step=on_step
-            )
+            run = pipeline.run(job, on_step=on_step)
         written = outputs.write_result(self.output, run)
-        terminal.show_run(run, self.output, console)
+        terminal.show_run(run, self.output, console, _OPTIONS)
         if self.json:
             streams.say_json(written)
+
+    def _planned(self, console: "Console") -> "Job":
+        from jpst import pipeline, terminal
+
+        return pipeline.plan(
+            self.content,
+            self.style,
+            recipe=self.recipe,
+            hyper=self.hyper,
+            content_seg=self.content_seg,
+            style_seg=self.style_seg,
+            seed=self.seed,
+            strength=self.strength,
+            check_memory=not self.dry_run,
+            fetch=lambda network: terminal.fetch(network, console),
+            tell=lambda line: console.print(line, soft_wrap=True),
+        )
+
+    def _report(self, job: "Job", console: "Console") -> None:
+        """Shows what a job would take."""
+        from jpst import record, terminal
+
+        estimate = job.estimate()
+        terminal.show_estimate(estimate, console)
+        if job.short:
+            warning = ranges.as_options(f"Warning: {job.short}", _OPTIONS)
+            console.print(warning, style="yellow", soft_wrap=True)
+        if self.json:
+            streams.say_json({**record.describe(job), **estimate._asdict()})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +166,7 @@ class Segment:
             if missing := labelling.fetch_deeplab(lambda line: console.print(line, soft_wrap=True)):
                 console.print(missing, soft_wrap=True)
             used = labelling.best()
-        if regions.needs_vgg19(used):
+        if regions.in_features(used):
             terminal.fetch_if_missing("vgg19", console)
         found = regions.alone(photograph, used)
         outputs.write_segmentation(self.output, self.overlay, photograph, found)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jpst import memory, pyramid, solver
+from jpst import memory, solver
 from jpst.errors import JpstError
+from jpst.levels import Level, plan
 from jpst.models import convolution, vgg19
-from jpst.pyramid import Level
 from jpst.recipe import Recipe
 
 BASE_BYTES = 1.31e9
@@ -97,7 +97,7 @@ def _fits(content: tuple[int, int], style: tuple[int, int], recipe: Recipe, room
 
 def _needed(content: tuple[int, int], style: tuple[int, int], recipe: Recipe, room: Room) -> tuple[float, float]:
     """Bytes needed and bytes available, on the host or the accelerator, whichever is scarcer."""
-    levels = pyramid.plan(content, style, recipe)
+    levels = plan(content, style, recipe)
     photographs = content[0] * content[1] + style[0] * style[1]
     host, device = _host_bytes(photographs), _device_bytes(levels, recipe)
     if room.device is None:

@@ -1,22 +1,31 @@
 """What a transfer needs before the first network runs: photographs read, regions found and matched, sizes fixed."""
 
+import dataclasses
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
-from jpst import image, labelling, loading, pixels, pyramid, regions
+from jpst import estimate, image, loading, pixels, ranges, regions
+from jpst import levels as planning
 from jpst.errors import JpstError
+from jpst.estimate import Estimate, ShortMemoryError
 from jpst.image import Photograph
+from jpst.levels import Level
 from jpst.models import weights
 from jpst.optimise import Networks
-from jpst.pyramid import Level
-from jpst.recipe import Recipe
+from jpst.recipe import SEED, STRENGTH, Hyperparameters, Recipe
 from jpst.regions import Found, Source
+from jpst.scene import Pair, Picture, Scene
 
 
-class Job(NamedTuple):
-    """Everything that a transfer needs before the first network runs."""
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A planned transfer: everything it needs before the first network runs, with its own recipe and numbers."""
 
+    recipe: Recipe
+    hyper: Hyperparameters
+    seed: int
+    strength: float
     content_source: Source
     style_source: Source
     content: Photograph
@@ -26,43 +35,139 @@ class Job(NamedTuple):
     found: Found
     """the regions, and where they came from"""
     levels: tuple[Level, ...]
-    vgg19: weights.Loaded | None
-    """the network as the recipe uses it, unless the caller has networks or it is yet to be fetched"""
-    neutral: bool = False
+    """the working sizes and steps, coarsest first"""
+    neutral: bool
     """whether the style is black and white; the result will be, too"""
+    absent: dict[str, str]
+    """weighted terms whose network is missing, and why"""
+    short: ShortMemoryError | None
+    """why it does not fit into this machine's memory; None if it does"""
+    networks: Networks | None
+    """given by the caller; None if they are to be loaded"""
+    vgg19: weights.Loaded | None
+    """loaded for the regions already, or because it is on disk and will be needed"""
+
+    @property
+    def pair(self) -> Pair:
+        """What is optimised: the photographs with their regions. For a black and white style the content is so, too."""
+        content = pixels.neutral(self.content.pixels) if self.neutral else self.content.pixels
+        matched = self.found.regions
+        return Pair(
+            Picture(content, matched.content, self.content.alpha),
+            Picture(self.style.pixels, matched.style, self.style.alpha),
+            matched.names,
+            matched.whole,
+        )
+
+    def estimate(self) -> Estimate:
+        """Estimates memory and time on this machine."""
+        photographs = sum(photograph.pixels[..., 0].size for photograph in (self.content, self.style))
+        return estimate.estimate(photographs, self.levels, self.recipe)
 
 
-def prepare_job(
+def plan(
     content: Source,
     style: Source,
-    recipe: Recipe,
     *,
+    recipe: Recipe | None = None,
+    hyper: Hyperparameters | None = None,
     content_seg: Source | None = None,
     style_seg: Source | None = None,
     networks: Networks | None = None,
+    seed: int = 0,
+    strength: float = 1.0,
+    check_memory: bool = True,
+    fetch: Callable[[str], object] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Job:
-    """Reads photographs and masks, finds and matches the regions and fixes the working sizes, before any optimising."""
-    pyramid.plan(image.size(content), image.size(style), recipe)  # refuses small ones before anything is loaded
-    masks = regions.masks_to_use((content, style), (content_seg, style_seg), recipe)
-    if masks is None and recipe.segmenter == "auto":
-        labelling.fetch_deeplab()
-    by_features = regions.needs_vgg19(regions.choose(masks, recipe))
+    """Plans a transfer: reads the photographs, checks all arguments, finds and matches the regions, fixes the sizes.
+
+    Args:
+      content, style, recipe, hyper, content_seg, style_seg, networks, seed, strength: as in `stylize`.
+      check_memory: refuse a transfer that does not fit into memory; else the job says so in `short`.
+      fetch: called with "vgg19" if the regions need VGG19 and it is missing; by default it is downloaded.
+      tell: called with one line before DeepLab is downloaded.
+
+    Raises:
+      JpstError: as `stylize`.
+    """
+    recipe = recipe or Recipe()
+    hyper = hyper or Hyperparameters.preset(recipe.name)
+    absent = loading.check_numbers(recipe, hyper, networks)
+    ranges.check("seed", seed, SEED)
+    ranges.check("strength", strength, STRENGTH)
+    sizes = image.size(content), image.size(style)
+    levels = planning.plan(*sizes, recipe)
+    short = estimate.shortage(*sizes, recipe)
+    if short and check_memory:
+        raise short
+    source = regions.choose((content, style), (content_seg, style_seg), recipe, tell)
+    if networks is None and source.needs_vgg19 and fetch and weights.find("vgg19") is None:
+        fetch("vgg19")
     with ThreadPoolExecutor() as pool:
-        here = by_features or (recipe.optimises and weights.find("vgg19") is not None)
-        coming = pool.submit(loading.load_vgg19, recipe) if here and networks is None else None
+        needed = source.needs_vgg19 or (recipe.optimises and weights.find("vgg19") is not None)
+        loaded = pool.submit(loading.load_vgg19, recipe) if needed and networks is None else None
         reading = pool.submit(image.read, style)
         original = image.read(content, metadata=True)
         photographs = _as_seen(content, original), _as_seen(style, reading.result())
-        levels = pyramid.plan(photographs[0].pixels.shape[:2], photographs[1].pixels.shape[:2], recipe)
-        if networks is not None:
-            variables = networks.vgg19
-        else:
-            variables = coming.result().variables if coming and by_features else None
-        found = regions.find(photographs, masks, recipe, variables)
-        if unused := regions.unused_mask((content, style), (content_seg, style_seg), recipe):
-            found = found._replace(note=f"{found.note} {unused}")
-        neutral = pixels.is_neutral(photographs[1].pixels, photographs[1].alpha)
-        return Job(content, style, *photographs, original, found, levels, coming and coming.result(), neutral)
+        variables = None
+        if source.needs_vgg19:
+            variables = networks.vgg19 if networks else loaded and loaded.result().variables
+        found = regions.find(photographs, source, recipe, variables)
+        return Job(
+            recipe=recipe,
+            hyper=hyper,
+            seed=seed,
+            strength=float(strength),
+            content_source=content,
+            style_source=style,
+            content=photographs[0],
+            style=photographs[1],
+            original=original,
+            found=found,
+            levels=levels,
+            neutral=pixels.is_neutral(photographs[1].pixels, photographs[1].alpha),
+            absent=absent,
+            short=short,
+            networks=networks,
+            vgg19=loaded and loaded.result(),
+        )
+
+
+def load_scene(
+    content: Source,
+    style: Source,
+    recipe: Recipe | None = None,
+    content_seg: Source | None = None,
+    style_seg: Source | None = None,
+    networks: Networks | None = None,
+) -> Scene:
+    """Reads two photographs, finds and matches their regions, and brings all to the recipe's finest working size.
+
+    As `stylize` does it: a style in black and white makes the content black and white, too.
+
+    Args:
+      content, style: paths, PIL images or arrays (as `image.read` takes them).
+      recipe: the working size and the segmenter; the preset "balanced" unless given.
+      content_seg, style_seg: painted masks, one flat colour a region; both or neither.
+      networks: spares loading VGG19 where regions are found by its features.
+
+    Raises:
+      JpstError: unusable photographs or masks; the message says what to do.
+    """
+    recipe = recipe or Recipe()
+    hyper = Hyperparameters.preset(recipe.name)._replace(nima_weight=0.0)  # no network of a term is needed yet
+    job = plan(
+        content,
+        style,
+        recipe=recipe,
+        hyper=hyper,
+        content_seg=content_seg,
+        style_seg=style_seg,
+        networks=networks,
+        check_memory=False,
+    )
+    return job.pair.at(job.levels[-1], recipe)
 
 
 def _as_seen(source: Source, photograph: Photograph) -> Photograph:

@@ -83,7 +83,7 @@ def _check_features(variables: PyTree) -> None:
     if not is_oxfords(variables):
         raise FeaturesError(
             f"{scene_head.NAME}: expected Oxford's VGG19, on whose features it was trained, got a VGG19 trained by "
-            "others. Run `jpst weights fetch vgg19`, or choose another --segmenter."
+            "others. Run `jpst weights fetch vgg19`, or choose another `segmenter`."
         )
 
 
@@ -105,7 +105,7 @@ def _to_edges(scores: Float[np.ndarray, "c h w"], photograph: Float[np.ndarray, 
 
 
 OFFLINE = "JPST_OFFLINE"
-"""environment variable: if it is set, DeepLab is downloaded only for --segmenter deeplab"""
+"""environment variable: if it is set, DeepLab is downloaded only where it is asked for by name"""
 
 
 def fetch_deeplab(tell: Callable[[str], None] = lambda _: None) -> str:

@@ -19,17 +19,21 @@ def load_networks(recipe: Recipe | None = None, hyper: Hyperparameters | None = 
     VGG19 is downloaded at first use. If `hyper` weights the aesthetic term, NIMA is loaded if it is present.
     """
     recipe = recipe or Recipe()
-    return load(recipe, hyper or Hyperparameters.preset(recipe.name))[0]
+    hyper = hyper or Hyperparameters.preset(recipe.name)
+    return load(recipe, hyper, check_numbers(recipe, hyper))[0]
 
 
 def load(
-    recipe: Recipe, hyper: Hyperparameters, network: weights.Loaded | None = None
+    recipe: Recipe, hyper: Hyperparameters, absent: dict[str, str], network: weights.Loaded | None = None
 ) -> tuple[Networks, dict[str, Any]]:
-    """Loads the networks; returns them and their provenance for the record. `network` is VGG19 from `load_vgg19`, if it
-    is loaded already."""
-    check_numbers(recipe, hyper)
+    """Loads the networks; returns them and their provenance for the record.
+
+    Args:
+      absent: as `check_numbers` gives it.
+      network: VGG19 from `load_vgg19`, if it is loaded already.
+    """
     loaded = {"vgg19": network or load_vgg19(recipe)}
-    if np.any(hyper.nima_weight) and not absent_terms(recipe, hyper):
+    if np.any(hyper.nima_weight) and not absent:
         loaded["nima"] = aesthetics.load(None if recipe.nima_checkpoint == "auto" else recipe.nima_checkpoint)
     variables: dict[str, Any] = {name: each.variables for name, each in loaded.items()}
     return Networks(**variables), {name: each.provenance._asdict() for name, each in loaded.items()}
@@ -50,26 +54,27 @@ def in_fastest_form(variables: vgg19.Variables, recipe: Recipe) -> vgg19.Variabl
     return variables
 
 
-def check_numbers(
-    recipe: Recipe,
-    hyper: Hyperparameters,
-    networks: Networks | None = None,
-    *,
-    unset: tuple[Hyperparameters, ...] = (),
-) -> None:
-    """Raises JpstError if a number asked for is out of its range or would have no effect.
+def check_numbers(recipe: Recipe, hyper: Hyperparameters, networks: Networks | None = None) -> dict[str, str]:
+    """Checks that each number is in its range and has an effect.
 
     A number has no effect if it belongs to Adam and another optimiser is used, or if it weights a term of the paper's
-    objective whose network is missing.
+    objective whose network is missing. Adam's numbers count as chosen if they are neither the preset's nor those of
+    `Hyperparameters()`.
 
     Args:
       networks: those to be used, if not those that would be loaded.
-      unset: whose numbers nobody asked for; the preset's and those of `Hyperparameters()` unless given.
+
+    Returns:
+      Weighted terms whose network is missing, and why. They are dropped, and reported to the user.
+
+    Raises:
+      JpstError: a number that is out of its range or has no effect.
     """
     check_ranges(hyper)
-    unset = unset or (Hyperparameters.preset(recipe.name), Hyperparameters())
-    check_read(recipe, [name for name in ADAM_NUMBERS if not any(_same(name, hyper, other) for other in unset)])
-    if recipe.name in ("paper", "paper-fast") and absent_terms(recipe, hyper, networks):
+    defaults = Hyperparameters.preset(recipe.name), Hyperparameters()
+    check_read(recipe, [name for name in ADAM_NUMBERS if not any(_same(name, hyper, other) for other in defaults)])
+    absent = _absent_terms(recipe, hyper, networks)
+    if recipe.name in ("paper", "paper-fast") and absent:
         advice = "The networks given have none: pass load_networks(recipe, hyper). "
         if weights.find("nima") is None:
             advice = f"{aesthetics.absent()}\n"
@@ -77,17 +82,14 @@ def check_numbers(
             f"The preset {recipe.name} weights the aesthetic term; without NIMA it is not the paper's objective. "
             f"{advice}Or drop the term with `nima_weight=0`."
         )
+    return absent
 
 
 def _same(name: str, hyper: Hyperparameters, other: Hyperparameters) -> bool:
     return not np.any(getattr(hyper, name) != getattr(other, name))
 
 
-def absent_terms(recipe: Recipe, hyper: Hyperparameters, networks: Networks | None = None) -> dict[str, str]:
-    """Weighted terms whose network is missing, and why. They are dropped, and reported to the user.
-
-    Without `networks`, this is about the networks that would be loaded.
-    """
+def _absent_terms(recipe: Recipe, hyper: Hyperparameters, networks: Networks | None) -> dict[str, str]:
     if networks is None:  # a checkpoint given by name exists, or loading it fails
         present = recipe.nima_checkpoint != "auto" or weights.find("nima") is not None
     else:
@@ -100,9 +102,9 @@ def absent_terms(recipe: Recipe, hyper: Hyperparameters, networks: Networks | No
     }
 
 
-def aesthetic_terms_of_use(recipe: Recipe, hyper: Hyperparameters) -> tuple[str, ...]:
+def aesthetic_terms_of_use(recipe: Recipe, hyper: Hyperparameters, absent: dict[str, str]) -> tuple[str, ...]:
     """Lines to show before the aesthetic term's network is used: its name and licence. Empty without such a network."""
-    if not np.any(hyper.nima_weight) or absent_terms(recipe, hyper):
+    if not np.any(hyper.nima_weight) or absent:
         return ()
     name = recipe.nima_checkpoint
     if name == "auto" and (found := weights.find("nima")):

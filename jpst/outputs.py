@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jpst import ade20k, image, image_encoding, pipeline, pixels, pyramid, segment, streams
+from jpst import ade20k, image, image_encoding, levels, pipeline, pixels, segment, streams
 from jpst.errors import JpstError
 from jpst.models import fetch, readers
 from jpst.models.registry import REGISTRY
@@ -86,7 +86,7 @@ def checkpoints(named: str = "auto") -> list[Path]:
 
 def result_size(content: Path, recipe: Recipe) -> tuple[int, int]:
     """(height, width) of the result of a transfer; reads only the header of the photograph."""
-    return pyramid.output_size(image.size(content), recipe)
+    return levels.output_size(image.size(content), recipe)
 
 
 def record_of(picture: Path) -> Path:

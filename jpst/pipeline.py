@@ -10,13 +10,12 @@ import jax
 import numpy as np
 import PIL.Image
 
-from jpst import blending, faults, highres, image, loading, pixels, projection, pyramid, ranges, record
-from jpst.estimate import Estimate, ShortMemoryError, estimate, shortage
+from jpst import blending, highres, image, levels, loading, pixels, projection, pyramid, record
 from jpst.image import Photograph
-from jpst.job import Job, prepare_job
+from jpst.job import Job, plan
 from jpst.optimise import Networks
-from jpst.pyramid import Climbed, Picture, Progress
-from jpst.recipe import SEED, STRENGTH, Hyperparameters, Recipe
+from jpst.pyramid import Climbed, Progress
+from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions import Source
 
 
@@ -82,111 +81,75 @@ def stylize(
       JpstError: unusable photographs, masks, checkpoints or numbers, or too little memory; the message says what to
         do.
     """
-    recipe = recipe or Recipe()
-    hyper = hyper or Hyperparameters.preset(recipe.name)
-    _check_numbers(recipe, hyper, networks, seed, strength)
-    if short := memory_shortage(content, style, recipe):
-        raise short
-    job = prepare_job(content, style, recipe, content_seg=content_seg, style_seg=style_seg, networks=networks)
-    return execute(job, recipe=recipe, hyper=hyper, networks=networks, seed=seed, strength=strength, on_step=on_step)
+    job = plan(
+        content,
+        style,
+        recipe=recipe,
+        hyper=hyper,
+        content_seg=content_seg,
+        style_seg=style_seg,
+        networks=networks,
+        seed=seed,
+        strength=strength,
+    )
+    return run(job, on_step=on_step)
 
 
-def execute(
-    job: Job,
-    *,
-    recipe: Recipe,
-    hyper: Hyperparameters | None = None,
-    networks: Networks | None = None,
-    seed: int = 0,
-    strength: float = 1.0,
-    on_step: Callable[[Progress], None] = lambda _: None,
-) -> Run:
-    """Optimises a job and brings its result to full size; arguments as in `stylize`."""
+def run(job: Job, *, on_step: Callable[[Progress], None] = lambda _: None) -> Run:
+    """Optimises a job and brings its result to full size.
+
+    Args:
+      job: as `plan` gives it.
+      on_step: called after each step (on an accelerator, after each chunk of steps).
+
+    Ctrl-C during the steps ends them; the best picture so far is finished and returned as `interrupted`.
+
+    Raises:
+      JpstError: a network cannot be loaded.
+    """
     started = time.perf_counter()
-    hyper = hyper or Hyperparameters.preset(recipe.name)
-    _check_numbers(recipe, hyper, networks, seed, strength)
-    networks, checkpoints = _networks(job, recipe, hyper, networks)
-    content = pixels.neutral(job.content.pixels) if job.neutral else job.content.pixels
+    networks, checkpoints = _networks(job)
+    pair = job.pair
     climbed = pyramid.climb(
-        Picture(content, job.found.regions.content, job.content.alpha, job.found.regions.whole),
-        Picture(job.style.pixels, job.found.regions.style, job.style.alpha, job.found.regions.whole),
-        len(job.found.regions.names),
+        pair,
         job.levels,
         networks,
-        hyper,
-        recipe=recipe,
+        job.hyper,
+        recipe=job.recipe,
         bounds=None if job.found.segmenter == "masks" else projection.CLOSE,
-        key=jax.random.key(seed),
+        key=jax.random.key(job.seed),
         on_step=on_step,
     )
-    finished = finish(content, climbed[-1], recipe)
+    finished = finish(pair.content.pixels, climbed[-1], job.recipe)
     photograph = job.content._replace(pixels=pixels.neutral(finished) if job.neutral else finished)
     if photograph.alpha is not None and photograph.alpha.shape != photograph.pixels.shape[:2]:
         photograph = photograph._replace(alpha=_alpha_at(photograph.alpha, photograph.pixels.shape[:2]))
-    blended = blending.at_strength(job.original, job.content, photograph, float(strength))
-    found, seen = _faults(job.content, photograph, blended)
+    blended = blending.at_strength(job.original, job.content, photograph, job.strength)
     return Run(
         image=blending.in_form_of(job.content_source, blended),
         photograph=blended,
         full_strength=photograph,
         interrupted=climbed[-1].interrupted,
-        record={
-            **record.settings(job, recipe, hyper, seed),
-            "strength": float(strength),
-            "checkpoints": checkpoints,
-            "scene_checkpoint": job.found.checkpoint and job.found.checkpoint._asdict(),
-            "terms_absent": loading.absent_terms(recipe, hyper, networks),
-            **record.story(climbed),
-            "faults": {name: round(value, 4) for name, value in found._asdict().items()},
-            "warnings": record.warnings(seen, job.found, float(strength)),
-            "output_size": photograph.pixels.shape[1::-1],
-            "seconds": round(time.perf_counter() - started, 2),
-            "peak_memory_bytes": record.peak_memory(),
-        },
+        record=record.of(job, checkpoints, climbed, photograph, blended, time.perf_counter() - started),
     )
 
 
-def _networks(job: Job, recipe: Recipe, hyper: Hyperparameters, given: Networks | None) -> tuple[Networks, Any]:
-    """The networks of the steps, none where there are no steps, and for the record where they come from."""
-    if given is not None:
-        return given, "given by the caller"
-    return loading.load(recipe, hyper, job.vgg19) if recipe.optimises else (Networks(None), {})
-
-
-def _check_numbers(
-    recipe: Recipe, hyper: Hyperparameters, networks: Networks | None, seed: int, strength: float
-) -> None:
-    loading.check_numbers(recipe, hyper, networks)
-    ranges.check("seed", seed, SEED)
-    ranges.check("strength", strength, STRENGTH)
-
-
-def estimated(job: Job, recipe: Recipe) -> Estimate:
-    """What `execute` will take on this machine."""
-    photographs = sum(photograph.pixels[..., 0].size for photograph in (job.content, job.style))
-    return estimate(photographs, job.levels, recipe)
-
-
-def memory_shortage(content: Source, style: Source, recipe: Recipe) -> ShortMemoryError | None:
-    """Why a transfer would not fit into this machine's memory, None if it will; of files only the headers are read."""
-    return shortage(image.size(content), image.size(style), recipe)
+def _networks(job: Job) -> tuple[Networks, Any]:
+    """The networks of the steps, none if there are no steps, and for the record where they come from."""
+    if job.networks is not None:
+        return job.networks, "given by the caller"
+    if not job.recipe.optimises:
+        return Networks(None), {}
+    return loading.load(job.recipe, job.hyper, job.absent, job.vgg19)
 
 
 def finish(full: np.ndarray, climbed: Climbed, recipe: Recipe) -> np.ndarray:
     """The result [H, W, 3] in [0, 1] at the size that the recipe asks for."""
-    size = pyramid.output_size((full.shape[0], full.shape[1]), recipe)
+    size = levels.output_size((full.shape[0], full.shape[1]), recipe)
     full = full if full.shape[:2] == size else np.asarray(pixels.at_size(full, size))
     if full.shape == climbed.result.shape:
         return np.clip(np.asarray(climbed.result), 0.0, 1.0)
     return highres.apply(full, climbed.content, climbed.result)
-
-
-def _faults(content: Photograph, full: Photograph, blended: Photograph) -> tuple[faults.Faults, faults.Faults]:
-    """Of the result at strength 1, and of the picture that is written."""
-    found = faults.of_pictures(content.pixels, full.pixels, content.alpha)
-    if blended.pixels is full.pixels:
-        return found, found
-    return found, faults.of_pictures(content.pixels, blended.pixels, content.alpha)
 
 
 def _alpha_at(alpha: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -14,7 +14,6 @@ from jpst.faults import Faults
 from jpst.image import Photograph
 from jpst.job import Job
 from jpst.pyramid import Climbed
-from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions import Found, Source
 
 BLACK_AND_WHITE = "The style is black and white, so the result is, too."
@@ -27,14 +26,45 @@ _SAID = {
 }
 
 
-def settings(job: Job, recipe: Recipe, hyper: Hyperparameters, seed: int) -> dict[str, Any]:
+def of(
+    job: Job, checkpoints: Any, climbed: list[Climbed], full: Photograph, written: Photograph, seconds: float
+) -> dict[str, Any]:
+    """The record of a finished job.
+
+    Args:
+      checkpoints: of the networks, or where else they come from.
+      climbed: the levels.
+      full: the result at strength 1.
+      written: the picture at the job's strength.
+      seconds: taken by the work.
+    """
+    found = faults.of_pictures(job.content.pixels, full.pixels, job.content.alpha)
+    seen = found
+    if written.pixels is not full.pixels:
+        seen = faults.of_pictures(job.content.pixels, written.pixels, job.content.alpha)
+    return {
+        **_settings(job),
+        "checkpoints": checkpoints,
+        "scene_checkpoint": job.found.checkpoint and job.found.checkpoint._asdict(),
+        "terms_absent": job.absent,
+        **_story(climbed),
+        "faults": {name: round(value, 4) for name, value in found._asdict().items()},
+        "warnings": warnings(seen, job.found, job.strength),
+        "output_size": full.pixels.shape[1::-1],
+        "seconds": round(seconds, 2),
+        "peak_memory_bytes": _peak_memory(),
+    }
+
+
+def _settings(job: Job) -> dict[str, Any]:
     """The settings of a transfer and the software versions."""
     packages = ("jpst", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
     return {
         **describe(job),
-        "recipe": dataclasses.asdict(recipe),
-        "hyperparameters": {name: float(value) for name, value in hyper._asdict().items()},
-        "seed": int(seed),
+        "recipe": dataclasses.asdict(job.recipe),
+        "hyperparameters": {name: float(value) for name, value in job.hyper._asdict().items()},
+        "seed": int(job.seed),
+        "strength": job.strength,
         "versions": {"python": sys.version.split()[0], **{name: metadata.version(name) for name in packages}},
         "device": str(jax.devices()[0].device_kind),
     }
@@ -64,7 +94,7 @@ def _photograph(source: Source, photograph: Photograph) -> dict[str, Any]:
     return {"path": path, "size": photograph.pixels.shape[1::-1], "bit_depth": photograph.bit_depth}
 
 
-def story(climbed: list[Climbed]) -> dict[str, Any]:
+def _story(climbed: list[Climbed]) -> dict[str, Any]:
     """The course of the optimisation: the losses of every step, level by level."""
     return {
         "levels": [
@@ -90,15 +120,15 @@ def warnings(found: Faults, regions: Found, strength: float) -> list[str]:
     if not beyond:
         return []
     seen = ", ".join(_SAID[name].format(value) for name, value in beyond.items())
-    advice = ["another style", f"--strength {0.7 * strength:.2g}"]
+    advice = ["another style", f"`strength={0.7 * strength:.2g}`"]
     if len(regions.regions.names) > 1:
-        advice.append("--segmenter none")
+        advice.append('`segmenter="none"`')
     if regions.segmenter != "masks":
-        advice.append("painted masks (--content-seg, --style-seg)")
+        advice.append("painted masks (`content_seg`, `style_seg`)")
     return [f"The picture may look broken: {seen}. Try {', '.join(advice[:-1])} or {advice[-1]}."]
 
 
-def peak_memory() -> int | None:
+def _peak_memory() -> int | None:
     """The process's peak resident memory in bytes; None if the system does not report it."""
     try:
         import resource

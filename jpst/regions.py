@@ -1,12 +1,12 @@
 """The regions of a transfer: from painted masks, a scene network, or the two photographs alone; matched to one set."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import PIL.Image
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Float, PyTree
 
 from jpst import cosegment, image, labelling, pixels, segment, semantics, trust, wordnet
 from jpst.image import Photograph
@@ -19,9 +19,6 @@ from jpst.segment import MaskError, Segmentation
 Source = str | Path | PIL.Image.Image | np.ndarray
 Segmenter = Literal["masks", "pspnet", "deeplab", "scene", "cluster", "none"]
 
-SOFT_RADIUS = 2
-SOFT_EPSILON = 1e-4
-
 
 class Found(NamedTuple):
     """Matched regions, what found them, a sentence that says so, and the scene network's checkpoint if it was that."""
@@ -32,25 +29,63 @@ class Found(NamedTuple):
     checkpoint: Provenance | None = None
 
 
-def masks_to_use(
-    photographs: tuple[Source, Source], given: tuple[Source | None, Source | None], recipe: Recipe
-) -> tuple[Source, Source] | None:
-    """The masks given, else those lying beside both photographs where the segmenter is "auto", else none.
+class Way(NamedTuple):
+    """How the regions of a transfer are found."""
+
+    segmenter: Segmenter
+    masks: tuple[Source, Source] | None
+    """painted, of content and style; None with any segmenter but "masks"."""
+    note: str
+    """why it is not a better one, in a sentence or two; empty if it is what was asked for"""
+
+    @property
+    def needs_vgg19(self) -> bool:
+        """Whether regions are found in VGG19's features."""
+        return in_features(self.segmenter)
+
+
+def choose(
+    photographs: tuple[Source, Source],
+    given: tuple[Source | None, Source | None],
+    recipe: Recipe,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Way:
+    """Decides how regions are found.
+
+    With the segmenter "auto": the masks given, else those beside both photographs, else the best scene network. If only
+    the scene head is there, DeepLab is downloaded, and `tell` called with a line that says so. Not "cluster": on
+    ordinary pairs a wrong region costs more than a right one gains.
+
+    Args:
+      given: masks of content and style.
 
     Raises:
-      MaskError: one mask alone.
+      MaskError: one mask alone, or masks and another segmenter.
     """
+    masks = _masks_given(given, recipe)
+    if recipe.segmenter != "auto":
+        return Way(recipe.segmenter, None, "")
+    beside = [segment.beside(at) if isinstance(at, str | Path) else None for at in photographs]
+    if masks is None and beside[0] and beside[1]:
+        masks = beside[0], beside[1]
+    if masks:
+        return Way("masks", masks, "")
+    notes = [labelling.fetch_deeplab(tell)]
+    if lone := beside[0] or beside[1]:
+        missing = "style" if beside[0] else "content"
+        notes.append(f"The mask {lone} is not used: there is none for the {missing} photograph.")
+    return Way(labelling.best(), None, " ".join(filter(None, notes)))
+
+
+def _masks_given(given: tuple[Source | None, Source | None], recipe: Recipe) -> tuple[Source, Source] | None:
     content, style = given
     if content is None and style is None:
-        if recipe.segmenter != "auto":
-            return None
-        content, style = (segment.beside(at) if isinstance(at, str | Path) else None for at in photographs)
-        return (content, style) if content and style else None
+        return None
     if content is None or style is None:
         missing = "content" if content is None else "style"
         raise MaskError(
             f"There is no mask for the {missing} photograph, but one for the other. Both need one, painted in the "
-            f"same colours: add --{missing}-seg, or leave both out."
+            f"same colours: add `{missing}_seg`, or leave both out."
         )
     if recipe.segmenter != "auto":
         raise MaskError(
@@ -59,53 +94,32 @@ def masks_to_use(
     return content, style
 
 
-def unused_mask(photographs: tuple[Source, Source], given: tuple[Source | None, Source | None], recipe: Recipe) -> str:
-    """A sentence if a mask lies beside one photograph only and would be used, had the other one too; else nothing."""
-    if given != (None, None) or recipe.segmenter != "auto":
-        return ""
-    beside = [segment.beside(at) if isinstance(at, str | Path) else None for at in photographs]
-    found = [mask for mask in beside if mask]
-    missing = "style" if beside[0] else "content"
-    return f"The mask {found[0]} is not used: there is none for the {missing} photograph." if len(found) == 1 else ""
-
-
-def choose(masks: tuple[Source, Source] | None, recipe: Recipe) -> Segmenter:
-    """What will find the regions. "auto" is masks where there are some, else the best scene network that is here.
-
-    Not "cluster": on ordinary pairs a wrong region costs more than a right one gains.
-    """
-    if masks is not None:
-        return "masks"
-    return labelling.best() if recipe.segmenter == "auto" else recipe.segmenter
-
-
-def needs_vgg19(segmenter: Segmenter) -> bool:
-    """Whether regions are found in VGG19's features."""
+def in_features(segmenter: Segmenter) -> bool:
+    """Whether a segmenter finds regions in VGG19's features."""
     return segmenter in ("cluster", "scene")
 
 
-def find(
-    photographs: tuple[Photograph, Photograph],
-    masks: tuple[Source, Source] | None,
-    recipe: Recipe,
-    vgg19: PyTree | None = None,
-) -> Found:
-    """The matched regions of content and style. `vgg19`, its variables, are needed, and loaded, where `needs_vgg19`.
+def find(photographs: tuple[Photograph, Photograph], way: Way, recipe: Recipe, vgg19: PyTree | None = None) -> Found:
+    """The matched regions of content and style. `vgg19`, its variables, are used, else loaded, if the way needs them.
 
     Label maps have the photographs' shapes but not their sizes: those of networks are as small as they are found, that
     of a whole photograph is one pixel.
     """
-    segmenter = choose(masks, recipe)
-    if masks is not None:
-        return _from_masks(photographs, masks)
-    if segmenter in labelling.LABELLERS:
+    found = _found(photographs, way, recipe, vgg19)
+    return found._replace(note=f"{found.note} {way.note}".rstrip())
+
+
+def _found(photographs: tuple[Photograph, Photograph], way: Way, recipe: Recipe, vgg19: PyTree | None) -> Found:
+    if way.masks is not None:
+        return _from_masks(photographs, way.masks)
+    if way.segmenter in labelling.LABELLERS:
         try:
-            return _from_labels(photographs, segmenter, recipe, vgg19)
+            return _from_labels(photographs, way.segmenter, recipe, vgg19)
         except labelling.FeaturesError as error:
             if recipe.segmenter != "auto":
                 raise
             return _whole(f" {error}")
-    if segmenter == "cluster":
+    if way.segmenter == "cluster":
         return _from_clusters(photographs, recipe, vgg19)
     return _whole()
 
@@ -154,8 +168,6 @@ def _from_labels(
         bounds = {"noise": recipe.matched_noise, "gains": recipe.matched_gains}
         matched = trust.plausible(matched, *map(np.asarray, small), **bounds)
     note = f"Regions from {_LABELLERS[labeller]} ({content.checkpoint.name})."
-    if recipe.segmenter == "auto" and labeller == "scene" and (reason := labelling.fetch_deeplab()):
-        note += f" {reason}"
     return Found(matched, labeller, note, content.checkpoint)
 
 
@@ -187,12 +199,3 @@ def alone(photograph: Float[np.ndarray, "h w 3"], segmenter: Segmenter) -> Segme
     size = photograph.shape[0], photograph.shape[1]
     confidence = None if found.confidence is None else segment.resized(found.confidence, *size)
     return found._replace(labels=segment.resized(found.labels, *size), confidence=confidence)
-
-
-def soft_masks(labels: np.ndarray, count: int, picture: Float[Array, "h w 3"], recipe: Recipe) -> Float[Array, "r h w"]:
-    """The masks of a working picture: the share of each region in every pixel, and unless the recipe wants them hard,
-    brought to the picture's edges."""
-    masks = jnp.asarray(semantics.masks(labels, count, *picture.shape[:2]))
-    if recipe.hard_masks or count == 1:
-        return masks
-    return segment.refine(masks, picture, SOFT_RADIUS, SOFT_EPSILON)

@@ -1,20 +1,49 @@
-"""Two photographs and their regions as arrays at working size, for those who optimise by themselves."""
+"""Two photographs and their regions: as read (`Pair`), and as arrays at a working size (`Scene`)."""
 
 from typing import NamedTuple
 
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
 
-from jpst import optimise, pixels, pyramid
-from jpst.job import prepare_job
+from jpst import optimise, pixels, segment, semantics
+from jpst.levels import Level
 from jpst.losses import Targets
 from jpst.optimise import Networks
-from jpst.pyramid import Picture
 from jpst.recipe import Recipe
-from jpst.regions import Source
+
+REGION_COUNTS = (1, 9, 24)  # masks are filled up to these with empty ones, which costs little: fewer steps to compile
+SOFT_RADIUS = 2
+SOFT_EPSILON = 1e-4
+
+
+class Picture(NamedTuple):
+    """A photograph and its regions.
+
+    `pixels` [H, W, 3] are sRGB-encoded RGB in [0, 1]; `labels` are a label map of the same shape but of any size; each
+    pixel counts by `alpha`, [H, W] in [0, 1], if there is one.
+    """
+
+    pixels: Float[np.ndarray, "h w 3"]
+    labels: Int[np.ndarray, "h2 w2"]
+    alpha: Float[np.ndarray, "h w"] | None = None
+
+    def turned(self) -> "Picture":
+        """The picture with height and width exchanged."""
+        alpha = None if self.alpha is None else self.alpha.T
+        return Picture(self.pixels.swapaxes(0, 1), self.labels.T, alpha)
+
+    def at(self, size: tuple[int, int], regions: int, recipe: Recipe) -> tuple[Array, Array]:
+        """The picture [h, w, 3] and its masks [regions, h, w], which sum to its alpha, at a working size."""
+        small = pixels.at_size(self.pixels, size)
+        masks = soft_masks(self.labels, regions, small, recipe)
+        if self.alpha is not None:
+            masks = masks * pixels.at_size(self.alpha[..., None], size)[..., 0][None]
+        return small, masks
 
 
 class Scene(NamedTuple):
-    """What `load_scene` makes of two photographs: float32 arrays at a recipe's finest working size."""
+    """Two photographs and their regions as float32 arrays at a working size, as `load_scene` gives them."""
 
     content: Float[Array, "h w 3"]
     """the photograph to change, sRGB-encoded RGB in [0, 1]"""
@@ -34,45 +63,63 @@ class Scene(NamedTuple):
         """`prepare(*scene.arrays, networks, recipe=recipe)`: every region is measured where it lies."""
         return self.content, self.style, self.content_masks, self.style_masks
 
+    @property
+    def measured(self) -> tuple[Array, Array]:
+        """Where the colours and features of each region are measured, in content and style: `whole` everywhere."""
+        if self.whole is None:
+            return self.content_masks, self.style_masks
+        masks = self.content_masks, self.style_masks
+        content, style = (each.at[self.whole].set(each.sum(0)) for each in masks)
+        return content, style
+
+    def filled_up(self) -> "Scene":
+        """The scene with empty masks, which change no term, up to the next of `REGION_COUNTS`."""
+        count = len(self.content_masks)
+        empty = next((wanted for wanted in REGION_COUNTS if wanted >= count), count) - count
+        content, style = (
+            jnp.pad(each, ((0, empty), (0, 0), (0, 0))) for each in (self.content_masks, self.style_masks)
+        )
+        return self._replace(content_masks=content, style_masks=style)
+
     def targets(self, networks: Networks, recipe: Recipe) -> Targets:
-        """What `stylize` aims at on its finest level. It differs from `prepare` of `arrays` where there is a region
-        `whole`, whose colours and features are measured over the whole of both photographs."""
-        masks = [pyramid.measured(each, self.whole) for each in (self.content_masks, self.style_masks)]
-        parts = None if self.whole is None else self.content_masks
-        arrays = self.content, self.style, masks[0], masks[1]
-        return optimise.prepare(*arrays, networks, recipe=recipe, content_parts=parts)
+        """What `stylize` aims at on its finest level.
+
+        It differs from `prepare` of `arrays` where there is a region `whole`, whose colours and features are measured
+        over the whole of both photographs.
+        """
+        arrays = self.content, self.style, *self.measured
+        return optimise.prepare(*arrays, networks, recipe=recipe, content_parts=self.content_masks)
+
+    def base_look(self, recipe: Recipe) -> Float[Array, "h w 3"]:
+        """What the optimisation starts from, unless that is noise."""
+        return optimise.first_image(self.content, self.style, *self.measured, self.content_masks, recipe=recipe)
 
 
-def load_scene(
-    content: Source,
-    style: Source,
-    recipe: Recipe | None = None,
-    content_seg: Source | None = None,
-    style_seg: Source | None = None,
-    networks: Networks | None = None,
-) -> Scene:
-    """Reads two photographs, finds and matches their regions, and brings all to the recipe's finest working size.
+class Pair(NamedTuple):
+    """Content and style with the same regions, at their own sizes; fields as in `Scene`."""
 
-    As `stylize` does it: a style in black and white makes the content black and white, too.
+    content: Picture
+    style: Picture
+    names: tuple[str, ...]
+    whole: int | None = None
 
-    Args:
-      content, style: paths, PIL images or arrays (as `image.read` takes them).
-      recipe: the working size and the segmenter; the preset "balanced" unless given.
-      content_seg, style_seg: painted masks, one flat colour a region; both or neither.
-      networks: spares loading VGG19 where regions are found by its features.
+    def turned(self) -> "Pair":
+        """The pair with height and width exchanged."""
+        return self._replace(content=self.content.turned(), style=self.style.turned())
 
-    Raises:
-      JpstError: unusable photographs or masks; the message says what to do.
+    def at(self, level: Level, recipe: Recipe) -> Scene:
+        """The scene at a level's sizes."""
+        content, content_masks = self.content.at(level.content, len(self.names), recipe)
+        style, style_masks = self.style.at(level.style, len(self.names), recipe)
+        return Scene(content, style, content_masks, style_masks, self.names, self.whole)
+
+
+def soft_masks(labels: np.ndarray, count: int, picture: Float[Array, "h w 3"], recipe: Recipe) -> Float[Array, "r h w"]:
+    """The masks of a working picture: the share of each region in every pixel.
+
+    Unless the recipe wants them hard they follow the picture's edges.
     """
-    recipe = recipe or Recipe()
-    job = prepare_job(content, style, recipe, content_seg=content_seg, style_seg=style_seg, networks=networks)
-    regions, level = job.found.regions, job.levels[-1]
-    changed = pixels.neutral(job.content.pixels) if job.neutral else job.content.pixels
-    own, own_masks = pyramid.at_size(
-        Picture(changed, regions.content, job.content.alpha), level.content, len(regions.names), recipe
-    )
-    other, other_masks = pyramid.at_size(
-        Picture(job.style.pixels, regions.style, job.style.alpha), level.style, len(regions.names), recipe
-    )
-    count = len(regions.names)  # the others are empty: `stylize` spares itself compilations by them
-    return Scene(own, other, own_masks[:count], other_masks[:count], regions.names, regions.whole)
+    masks = jnp.asarray(semantics.masks(labels, count, *picture.shape[:2]))
+    if recipe.hard_masks or count == 1:
+        return masks
+    return segment.refine(masks, picture, SOFT_RADIUS, SOFT_EPSILON)

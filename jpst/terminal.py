@@ -1,7 +1,7 @@
 """Terminal output: tables, progress bars, closing lines."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from jpst import caching, image, pipeline, pyramid, record, semantics, streams
+from jpst import caching, image, loading, pipeline, pyramid, ranges, record, semantics, streams
 from jpst.aesthetics import Score
 from jpst.estimate import Estimate
+from jpst.job import Job
+from jpst.levels import Level
 from jpst.models import fetch as fetching
 from jpst.models import registry, weights
 from jpst.optimise import Status
@@ -41,17 +43,19 @@ def console(quiet: bool = False) -> Console:
     return _Patient(stderr=quiet, markup=False, emoji=False)
 
 
-def show_job(job: pipeline.Job, absent: dict[str, str], console: Console) -> None:
-    """Prints sizes, regions and notes before the work starts."""
+def show_job(job: Job, console: Console) -> None:
+    """Prints sizes, regions, notes and terms of use before the work starts."""
     for name, photograph in (("content", job.content), ("style", job.style)):
         height, width = photograph.pixels.shape[:2]
         console.print(f"{name}: {width} x {height}, {photograph.bit_depth} bit")
     sizes = ", ".join(f"{width} x {height} ({steps} steps)" for (height, width), _, steps in job.levels)
     console.print(f"working sizes: {sizes}")
-    for note in (*record.notes(job), *(f"The {term} term is missing: {why}." for term, why in absent.items())):
+    for note in (*record.notes(job), *(f"The {term} term is missing: {why}." for term, why in job.absent.items())):
         console.print(note, soft_wrap=True)
     if len(job.found.regions.names) > 1 or job.found.regions.moves:
         console.print(_regions(job.found.regions))
+    for note in loading.aesthetic_terms_of_use(job.recipe, job.hyper, job.absent):
+        console.print(note, soft_wrap=True)
 
 
 def _regions(regions: semantics.Regions) -> Table:
@@ -81,14 +85,14 @@ def show_estimate(estimate: Estimate, console: Console) -> None:
     )
 
 
-def show_run(run: pipeline.Run, output: Path, console: Console) -> None:
-    """Prints the closing lines: status, warnings, notes, and the file written."""
+def show_run(run: pipeline.Run, output: Path, console: Console, options: Mapping[str, str]) -> None:
+    """Prints the closing lines: status, warnings, notes, the file written. `options`: as for `ranges.as_options`."""
     if run.interrupted:
         console.print("Interrupted: this is the best picture so far.")
     elif run.record["status"] != Status.FINE.sentence:
         console.print(f"Note: {run.record['status']}", soft_wrap=True)
     for warning in run.record["warnings"]:
-        console.print(f"Note: {warning}", soft_wrap=True)
+        console.print(f"Note: {ranges.as_options(warning, options)}", soft_wrap=True)
     for note in image.left_out(output, run.photograph):
         console.print(note, soft_wrap=True)
     height, width = run.photograph.pixels.shape[:2]
@@ -104,7 +108,7 @@ def _duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def steps_bar(levels: tuple[pyramid.Level, ...], console: Console) -> Iterator[Callable[[pyramid.Progress], None]]:
+def steps_bar(levels: tuple[Level, ...], console: Console) -> Iterator[Callable[[pyramid.Progress], None]]:
     """Shows two live lines: step, bar and time left; all losses. Yields the function to call after each step."""
     columns = (TextColumn("step {task.fields[step]}"), BarColumn(None), TimeElapsedColumn(), TextColumn("left"))
     bar, losses = Progress(*columns, TimeRemainingColumn()), Text("preparing and compiling", no_wrap=True)

@@ -23,7 +23,7 @@ STUFF = frozenset((*_BUILT, *_GROWN, *_WATER))
 TRUSTED_SHARE = 0.06  # of each photograph
 TRUSTED_CONFIDENCE = 0.7  # mean probability of a label over its pixels
 KNOWN = 0.4  # probability of a pixel's label; below, what is there counts as unknown
-BLOWN = 0.96  # of the least of R, G, B: what is brighter shows light, not a surface, unless its region is bright
+BLOWN = 0.9  # of the least of R, G, B: what is brighter shows light, not a surface, unless its region is bright
 BRIGHT = 0.8  # mean luminance of such a region: a white sky
 LIGHTER = 0.1  # luminance by which a region is clearly lighter, or darker, than its photograph
 LEAST_LIGHTER = 0.25  # of that difference, which its counterpart must have in the style
@@ -114,7 +114,7 @@ def _without_blown(
         blown = (picture.min(-1) > BLOWN) & (means[found] < BRIGHT)
         labels.append(np.where(blown, rest, found).astype(np.int32))
         shares.append(tuple((np.bincount(labels[-1].ravel(), minlength=rest + 1) / found.size).tolist()))
-    return Regions(regions.names, *labels, *shares, regions.moves)
+    return Regions(regions.names, labels[0], labels[1], shares[0], shares[1], regions.moves)
 
 
 def _keeps_light(regions: Regions, number: int, luminances: tuple[np.ndarray, np.ndarray]) -> bool:

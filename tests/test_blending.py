@@ -237,7 +237,7 @@ def test_a_black_and_white_style_at_0_leaves_the_colours(stylize, photograph):
 
 
 def test_a_strength_is_refused_before_the_work(stylize, photograph, monkeypatch):
-    monkeypatch.setattr(pipeline, "prepare_job", lambda *_, **__: pytest.fail("work was done"))
+    monkeypatch.setattr(image, "read", lambda *_, **__: pytest.fail("work was done"))
     with pytest.raises(JpstError, match="strength is 2"):
         stylize(photograph(60, 80), photograph(48, 64), strength=2)
 

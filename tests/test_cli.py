@@ -291,7 +291,7 @@ def test_ctrl_c_before_there_is_a_picture_writes_nothing(jpst, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "prepare_job", interrupted)
+    monkeypatch.setattr(pipeline, "plan", interrupted)
     status, text, new = transfer(jpst)
     assert (status, new) == (130, set())
     assert "nothing was written" in text
@@ -347,7 +347,7 @@ def test_a_bad_photograph_is_named_and_nothing_is_left_behind(jpst, folder, side
 def test_a_bad_output_fails_before_the_work(jpst, monkeypatch, out, expected):
     from jpst import pipeline
 
-    monkeypatch.setattr(pipeline, "execute", lambda *_, **__: pytest.fail("work was done"))
+    monkeypatch.setattr(pipeline, "run", lambda *_, **__: pytest.fail("work was done"))
     status, text, new = transfer(jpst, out=out)
     assert (status, new) == (1, set())
     assert expected in text

@@ -169,7 +169,7 @@ def crowded(folder, jpst, monkeypatch):
     monkeypatch.setattr("jpst.caching.enable", lambda: None)
     monkeypatch.setattr(terminal, "fetch_if_missing", lambda *_: None)
     monkeypatch.setattr(fetch, "_fetch_from", lambda *_: pytest.fail("a download was started"))
-    monkeypatch.setattr(pipeline, "execute", lambda *_, **__: pytest.fail("work was done"))
+    monkeypatch.setattr(pipeline, "run", lambda *_, **__: pytest.fail("work was done"))
     (folder / "folder").mkdir()
     (folder / "folder.png").mkdir()
     (folder / "folder.npz").mkdir()

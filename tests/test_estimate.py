@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from jpst import estimate, memory, pipeline, pyramid
+from jpst import estimate, levels, memory, pipeline
 from jpst.estimate import Room, ShortMemoryError
 from jpst.recipe import Recipe
 
@@ -13,9 +13,9 @@ LARGE = Recipe(size=2048)
 
 
 def needed(recipe: Recipe) -> int:
-    levels = pyramid.plan(*PHOTOGRAPHS, recipe)
+    planned = levels.plan(*PHOTOGRAPHS, recipe)
     pixels = sum(height * width for height, width in PHOTOGRAPHS)
-    return estimate.estimate(pixels, levels, recipe).memory_bytes
+    return estimate.estimate(pixels, planned, recipe).memory_bytes
 
 
 def test_work_per_pixel_counts_what_vgg19_computes():

@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jpst import image, outputs, pipeline
+from jpst import image, outputs
 from jpst.errors import JpstError
 from jpst.models import fetch, registry
 from jpst.recipe import Recipe
@@ -21,7 +21,7 @@ MASKS = ["--content-seg", "mask.png", "--style-seg", "painted.tif"]
 @pytest.fixture
 def crowded(folder, monkeypatch):
     """The folder with masks, links and checkpoints in it, and no work allowed."""
-    monkeypatch.setattr(pipeline, "prepare_job", lambda *_, **__: pytest.fail("work was done"))
+    monkeypatch.setattr(image, "read", lambda *_, **__: pytest.fail("work was done"))
     monkeypatch.setenv("JPST_CHECKPOINTS", str(folder / "networks"))
     for name in ("mask.png", "painted.tif", "content_seg.png", "style_seg.png"):
         PIL.Image.fromarray(np.uint8([[0, 255]] * 2)).save(folder / name)

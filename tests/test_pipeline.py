@@ -115,9 +115,9 @@ def told_of(tmp_path, arrays):
         options = {"exif": exif, "lossless": True}
         frames[0].save(tmp_path / f"{name} [red].webp", save_all=True, append_images=frames[1:], **options)
         paint(tmp_path / f"{name} [red]_seg.png", *array.shape[:2], [(255, 0, 0), (0, 0, 0)])
-    job = pipeline.prepare_job(tmp_path / "a [red].webp", tmp_path / "b [red].webp", AUTO)
+    job = pipeline.plan(tmp_path / "a [red].webp", tmp_path / "b [red].webp", recipe=AUTO)
     shown = io.StringIO()
-    terminal.show_job(job, {}, rich.console.Console(file=shown, width=40, markup=False, highlight=False))
+    terminal.show_job(job, rich.console.Console(file=shown, width=40, markup=False, highlight=False))
     return job, shown.getvalue().splitlines()
 
 
@@ -136,7 +136,7 @@ def test_notes_on_the_files_are_recorded_and_shown_one_a_line(told_of, tmp_path)
 def test_a_picture_with_alpha_written_as_jpeg_is_told(stylize, arrays, tmp_path):
     run = stylize(np.dstack([arrays[0], np.full((60, 80), 0.5, np.float32)]), arrays[1])
     shown = io.StringIO()
-    terminal.show_run(run, tmp_path / "out.jpg", rich.console.Console(file=shown, width=40))
+    terminal.show_run(run, tmp_path / "out.jpg", rich.console.Console(file=shown, width=40), {})
     assert "JPEG has no transparency: the picture is placed on white.\n" in shown.getvalue()
 
 
@@ -150,7 +150,7 @@ def test_photographs_too_small_end_before_a_network_is_loaded(arrays, monkeypatc
     small = np.zeros((*shape, 3), np.float32)
     pair = (small, arrays[0]) if which == "content" else (arrays[0], small)
     with pytest.raises(JpstError, match=rf"{which} photograph, {shape[1]} x {shape[0]} pixels.*at least 16 pixels"):
-        pipeline.prepare_job(*pair, Recipe(size=64, size_multiple=1, iterations=(1,)))
+        pipeline.plan(*pair, recipe=Recipe(size=64, size_multiple=1, iterations=(1,)))
 
 
 def test_the_working_size_can_be_asked_for(stylize, arrays):
@@ -218,7 +218,7 @@ def test_regions_change_the_result(stylize, arrays, tmp_path):
 
 def test_one_mask_alone_is_refused(stylize, arrays, tmp_path):
     mask = paint(tmp_path / "mask.png", 60, 80, [(255, 0, 0), (0, 0, 0)])
-    with pytest.raises(MaskError, match=r"no mask for the style photograph.*--style-seg"):
+    with pytest.raises(MaskError, match=r"no mask for the style photograph.*`style_seg`"):
         stylize(*arrays, AUTO, content_seg=mask)
 
 
@@ -257,7 +257,7 @@ def test_a_photograph_too_small_for_the_network_says_so(stylize, photograph):
     ],
 )
 def test_absurd_numbers_are_refused_before_the_work(stylize, arrays, monkeypatch, name, value):
-    monkeypatch.setattr(pipeline, "prepare_job", lambda *_, **__: pytest.fail("work was done"))
+    monkeypatch.setattr(image, "read", lambda *_, **__: pytest.fail("work was done"))
     with pytest.raises(JpstError, match=f"^{name} is .*`{name}` .*at least"):
         stylize(*arrays, hyper=Hyperparameters(nima_weight=0.0)._replace(**{name: value}))
 
@@ -271,7 +271,7 @@ def test_a_sweep_of_numbers_is_checked_number_by_number():
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 99999999999999999999, 1.5, None])
 def test_a_seed_that_jax_cannot_take_is_refused_before_the_work(stylize, arrays, monkeypatch, seed):
-    monkeypatch.setattr(pipeline, "prepare_job", lambda *_, **__: pytest.fail("work was done"))
+    monkeypatch.setattr(image, "read", lambda *_, **__: pytest.fail("work was done"))
     with pytest.raises(JpstError, match=r"seed is .*at least 0 and at most 4294967295"):
         stylize(*arrays, seed=seed)
 
@@ -286,7 +286,7 @@ def test_the_largest_seed_is_one_and_no_other(stylize, arrays):
 def test_the_estimate_grows_with_size_and_steps(arrays):
     def of(**choices):
         recipe = Recipe(size_multiple=1, segmenter="none", **choices)
-        return pipeline.estimated(pipeline.prepare_job(*arrays, recipe), recipe)
+        return pipeline.plan(*arrays, recipe=recipe).estimate()
 
     small, larger, longer = of(size=32, iterations=(2,)), of(size=64, iterations=(2,)), of(size=32, iterations=(400,))
     assert small.memory_bytes < larger.memory_bytes

@@ -6,12 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from jpst import grams, projection, pyramid
+from jpst import grams, levels, optimise, projection, pyramid, scene
 from jpst.errors import JpstError
+from jpst.levels import Level
 from jpst.models import vgg19
 from jpst.optimise import Networks, Status
-from jpst.pyramid import Level, Picture
 from jpst.recipe import Hyperparameters, Recipe
+from jpst.scene import Pair, Picture, Scene
 
 HYPER = Hyperparameters.preset("balanced")
 
@@ -26,13 +27,18 @@ def pictures(photograph):
     ]
 
 
+def pair(content, style, regions=2):
+    """The two pictures, whose labels count so many regions."""
+    return Pair(content, style, tuple("ab"[:regions]))
+
+
 @pytest.fixture
 def climb(pictures, vgg19_tiny):
     """climb(recipe, hyper=..., **options): the pictures' transfer, at the sizes that the recipe plans."""
 
     def run(recipe, hyper=HYPER, **options):
-        levels = pyramid.plan(pictures[0].pixels.shape[:2], pictures[1].pixels.shape[:2], recipe)
-        return pyramid.climb(*pictures, 2, levels, Networks(vgg19_tiny), hyper, recipe=recipe, **options)
+        planned = levels.plan(pictures[0].pixels.shape[:2], pictures[1].pixels.shape[:2], recipe)
+        return pyramid.climb(pair(*pictures), planned, Networks(vgg19_tiny), hyper, recipe=recipe, **options)
 
     return run
 
@@ -52,13 +58,13 @@ RECIPE = Recipe(size=48, size_multiple=8, iterations=(3, 2))
     ],
 )  # fmt: skip
 def test_levels_halve_downwards_and_never_exceed_the_photograph(content, style, recipe, expected):
-    assert list(pyramid.plan(content, style, recipe)) == expected
+    assert list(levels.plan(content, style, recipe)) == expected
 
 
 @pytest.mark.parametrize("content", [(427, 640), (3000, 4000), (1080, 1920), (640, 427), (233, 350), (480, 600)])
 @pytest.mark.parametrize("style", [(3000, 4000), (853, 1280)])
 def test_cameras_photographs_share_their_working_shapes(content, style):
-    coarse, fine = pyramid.plan(content, style, Recipe.preset("quality"))
+    coarse, fine = levels.plan(content, style, Recipe.preset("quality"))
     assert sorted(coarse.content) == sorted(coarse.style) == [128, 192]
     assert sorted(fine.content) == sorted(fine.style) == [256, 384]
     assert (fine.content[0] > fine.content[1]) == (content[0] > content[1])
@@ -75,7 +81,7 @@ def test_cameras_photographs_share_their_working_shapes(content, style):
     ],
 )
 def test_other_photographs_have_shapes_with_about_as_many_pixels_or_a_quarter(photograph, sizes):
-    assert [level.content for level in pyramid.plan(photograph, (427, 640), Recipe.preset("quality"))] == sizes
+    assert [level.content for level in levels.plan(photograph, (427, 640), Recipe.preset("quality"))] == sizes
 
 
 @pytest.mark.parametrize("photograph", [(80, 12_000), (4_000, 2), (800, 1), (10, 10)])
@@ -83,15 +89,15 @@ def test_other_photographs_have_shapes_with_about_as_many_pixels_or_a_quarter(ph
 def test_a_photograph_too_narrow_for_the_network_is_refused_in_a_sentence(photograph, shape):
     size = f"{photograph[1]} x {photograph[0]}"
     with pytest.raises(JpstError, match=rf"The style photograph, {size} pixels, .* at least 16 pixels"):
-        pyramid.plan((427, 640), photograph, Recipe(shape=shape, size_multiple=1))
+        levels.plan((427, 640), photograph, Recipe(shape=shape, size_multiple=1))
 
 
 def test_a_portrait_gives_the_landscapes_result_by_the_same_programs(pictures, vgg19_tiny, no_compilation):
     networks = Networks(vgg19.accelerate(vgg19_tiny, 8))
 
     def run(content, style):
-        levels = pyramid.plan(content.pixels.shape[:2], style.pixels.shape[:2], RECIPE)
-        return pyramid.climb(content, style, 2, levels, networks, HYPER, recipe=RECIPE, on_step=seen.append)
+        planned = levels.plan(content.pixels.shape[:2], style.pixels.shape[:2], RECIPE)
+        return pyramid.climb(pair(content, style), planned, networks, HYPER, recipe=RECIPE, on_step=seen.append)
 
     seen = []
     # two pictures whose network sees them exchanged: what a portrait's own network would make of a portrait
@@ -139,8 +145,8 @@ def test_ctrl_c_keeps_the_best_image_so_far(climb):
 
 
 def test_a_loss_that_is_not_finite_ends_the_climb_with_the_best_image(climb, monkeypatch):
-    real, broken = pyramid.prepare, jax.numpy.float32(np.nan)
-    monkeypatch.setattr(pyramid, "prepare", lambda *a, **b: real(*a, **b)._replace(laplacian_weight=broken))
+    real, broken = optimise.prepare, jax.numpy.float32(np.nan)
+    monkeypatch.setattr(optimise, "prepare", lambda *a, **b: real(*a, **b)._replace(laplacian_weight=broken))
     climbed = climb(RECIPE)
     assert len(climbed) == 1
     assert climbed[0].status is Status.NOT_FINITE
@@ -203,7 +209,7 @@ def test_noise_depends_on_the_key_alone(climb):
 
 def test_filling_up_the_regions_changes_no_term(climb, monkeypatch):
     filled = climb(RECIPE)
-    monkeypatch.setattr(pyramid, "REGION_COUNTS", ())
+    monkeypatch.setattr(scene, "REGION_COUNTS", ())
     for one, other in zip(filled, climb(RECIPE), strict=True):
         for term, values in one.losses.items():  # the solver's first steps make more of rounding
             np.testing.assert_allclose(values, other.losses[term], rtol=1e-3, err_msg=term)
@@ -214,7 +220,8 @@ def test_few_and_many_regions_make_lists_of_one_shape(photograph):
     for regions in (2, 3, 6):
         labels = (np.indices((128, 192))[1] * regions // 192).astype(np.int32)
         picture = jax.numpy.asarray(photograph(128, 192, seed=regions))
-        masks = pyramid._filled_up(pyramid.soft_masks(labels, regions, picture, RECIPE), RECIPE)
+        masks = scene.soft_masks(labels, regions, picture, RECIPE)
+        masks = Scene(picture, picture, masks, masks, ()).filled_up().content_masks
         shapes.append(jax.tree.map(np.shape, grams.gather(np.asarray(masks))))
     assert shapes[0] == shapes[1] == shapes[2]
 
@@ -258,30 +265,30 @@ def test_every_level_is_projected_with_the_regions_it_has(climb, monkeypatch):
 
 def test_the_whole_is_measured_everywhere_and_what_is_transparent_nowhere():
     parts = jax.numpy.asarray(np.random.default_rng(0).uniform(0, 0.3, (3, 4, 5)), jax.numpy.float32)
-    assert pyramid.measured(parts, None) is parts
-    measured = pyramid.measured(parts, 1)
-    np.testing.assert_array_equal(measured[jax.numpy.array([0, 2])], parts[jax.numpy.array([0, 2])])
-    np.testing.assert_allclose(measured[1], parts.sum(0))
+    plain = Scene(parts, parts, parts, 2 * parts, ("a", "b", "c"))
+    assert plain.measured[0] is parts
+    for masks, measured in zip((parts, 2 * parts), plain._replace(whole=1).measured, strict=True):
+        np.testing.assert_array_equal(measured[jax.numpy.array([0, 2])], masks[jax.numpy.array([0, 2])])
+        np.testing.assert_allclose(measured[1], masks.sum(0))
 
 
-def test_a_turned_picture_keeps_which_region_is_the_whole(pictures):
-    picture = pictures[0]._replace(whole=1)
-    assert picture.turned().whole == 1
-    assert pictures[0].turned().whole is None
+def test_a_turned_pair_keeps_which_region_is_the_whole(pictures):
+    assert pair(*pictures)._replace(whole=1).turned().whole == 1
+    assert pair(*pictures).turned().whole is None
 
 
 def test_the_whole_of_both_photographs_is_what_a_level_compares(pictures, vgg19_tiny):
     """Its Grams are those of a transfer without regions; it lies, and is projected, where the labels say."""
     recipe = dataclasses.replace(RECIPE, hard_masks=True)
-    level = pyramid.plan(pictures[0].pixels.shape[:2], pictures[1].pixels.shape[:2], recipe)[0]
+    level = levels.plan(pictures[0].pixels.shape[:2], pictures[1].pixels.shape[:2], recipe)[0]
     common = (level, Networks(vgg19_tiny), HYPER, recipe, None)
-    some = pyramid._ready(*(picture._replace(whole=1) for picture in pictures), 2, *common)
+    some = pyramid._ready(pair(*pictures)._replace(whole=1), *common)
     plain = [picture._replace(labels=np.zeros((1, 1), np.int32)) for picture in pictures]
-    none = pyramid._ready(*plain, 1, *common)
+    none = pyramid._ready(pair(*plain, regions=1), *common)
     for name, target in some.targets.style.items():
         np.testing.assert_allclose(target.grams[1], none.targets.style[name].grams[0], rtol=1e-3, atol=1e-3)
-    lower = np.asarray(some.masks[1]) == 1
+    lower = np.asarray(some.scene.content_masks[1]) == 1
     assert 0.3 < lower.mean() < 0.7
     np.testing.assert_allclose(some.targets.start[lower], none.targets.start[lower], atol=1e-4)
     assert np.abs(some.targets.start[~lower] - none.targets.start[~lower]).max() > 0.02
-    np.testing.assert_allclose(some.masks.sum(0), 1, atol=1e-6)
+    np.testing.assert_allclose(some.scene.content_masks.sum(0), 1, atol=1e-6)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jpst import faults, image, record, segment, semantics
+from jpst import cli, faults, image, ranges, record, segment, semantics
 from jpst.faults import Faults
 from jpst.regions import Found
 
@@ -43,12 +43,12 @@ def test_each_fault_has_its_words(broken, said):
 def test_what_to_try_depends_on_what_was_done():
     worse = FAULTLESS._replace(edges_lost=0.2, spread=20.0)
     (whole,) = record.warnings(worse, found("whole image"), 1.0)
-    assert "are lost, areas of one colour have drifted apart. Try another style, --strength 0.7 or painted" in whole
-    assert "--segmenter none" not in whole
+    assert "are lost, areas of one colour have drifted apart. Try another style, `strength=0.7` or painted" in whole
+    assert "segmenter" not in whole
     (named,) = record.warnings(worse, found("sky", "tree", segmenter="deeplab"), 1.0)
-    assert "--segmenter none or painted masks (--content-seg, --style-seg)." in named
+    assert '`segmenter="none"` or painted masks (`content_seg`, `style_seg`).' in named
     (painted,) = record.warnings(worse, found("blue", "green", segmenter="masks"), 0.5)
-    assert painted.endswith("Try another style, --strength 0.35 or --segmenter none.")
+    assert painted.endswith('Try another style, `strength=0.35` or `segmenter="none"`.')
 
 
 # ---- In the files and on the terminal
@@ -93,8 +93,9 @@ def test_a_broken_picture_is_told_in_one_line_and_in_the_record(jpst, folder, br
     text = transfer(jpst)
     (line,) = [line for line in text.splitlines() if "broken" in line]
     (warning,) = told(folder)["warnings"]
-    assert line == f"Note: {warning}"
-    assert "edges are lost" in warning and "--strength 0.7" in warning
+    assert "edges are lost" in warning and "`strength=0.7`" in warning
+    assert line == "Note: " + ranges.as_options(warning, cli._OPTIONS)
+    assert "--strength 0.7 or painted masks (--content-seg, --style-seg)." in line
     assert told(folder)["faults"]["edges_lost"] > 0.5
 
 

@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 import reference
 
-from jpst import ade20k, image, labelling, pixels, regions, segment, semantics
+from jpst import ade20k, image, labelling, pixels, regions, scene, segment, semantics
 from jpst.image import Photograph
 from jpst.models import pspnet, weights
 from jpst.models.weights import Loaded, Provenance
@@ -25,6 +25,12 @@ def scene_network(monkeypatch):
     loaded = Loaded(pspnet.init(0, "mmseg", 4), Provenance("narrow", "0" * 64))
     monkeypatch.setattr(weights, "find", lambda network: object() if network == "pspnet" else None)
     monkeypatch.setattr(weights, "load", lambda network, path=None: {"pspnet": loaded}[network])
+
+
+def find(photographs, masks, recipe, vgg19=None):
+    """The regions of a transfer with these choices."""
+    way = regions.choose(tuple(each.pixels for each in photographs), masks or (None, None), recipe)
+    return regions.find(photographs, way, recipe, vgg19)
 
 
 @pytest.fixture
@@ -47,34 +53,35 @@ def no_scene_network(monkeypatch, vgg19_tiny, narrow_scene_head):
 def test_auto_takes_masks_then_the_best_scene_network_that_is_here(monkeypatch, here, chosen):
     recipe, masks = Recipe(), (np.zeros((4, 4, 3), np.uint8),) * 2
     monkeypatch.setattr(weights, "find", lambda network: object() if network in here else None)
-    assert regions.choose(masks, recipe) == "masks"
-    assert regions.choose(None, recipe) == chosen
+    assert regions.choose(("a.png", "b.png"), masks, recipe).segmenter == "masks"
+    assert regions.choose(("a.png", "b.png"), (None, None), recipe).segmenter == chosen
     for name in ("cluster", "none", "pspnet", "deeplab", "scene"):
-        assert regions.choose(None, Recipe(segmenter=name)) == name, "asked for by name it is never replaced"
+        way = regions.choose(("a.png", "b.png"), (None, None), Recipe(segmenter=name))
+        assert way.segmenter == name, "asked for by name it is never replaced"
 
 
 def test_our_own_head_says_so_and_what_keeps_deeplab_away(photographs, no_scene_network):
-    found = regions.find(photographs, None, Recipe())
+    found = find(photographs, None, Recipe())
     assert found.segmenter == "scene" and found.checkpoint is not None
     assert found.note == (
         "Regions from the scene head that comes with jpst (tiny-scene-head). DeepLab is missing, and JPST_OFFLINE is "
         "set."
     )
-    asked = regions.find(photographs, None, Recipe(segmenter="scene"))
+    asked = find(photographs, None, Recipe(segmenter="scene"))
     assert "JPST_OFFLINE" not in asked.note, "who asked for it misses nothing"
 
 
 def test_features_of_another_vgg19_are_one_region_or_an_error(photographs, no_scene_network, vgg19_tiny):
     other = {**vgg19_tiny, "preprocessing": {"scale": np.full(3, 4.4, np.float32), "offset": np.zeros(3, np.float32)}}
-    found = regions.find(photographs, None, Recipe(), other)
+    found = find(photographs, None, Recipe(), other)
     assert (found.segmenter, found.checkpoint) == ("none", None)
     assert found.note.startswith("Each photograph is one region. scene-head: expected Oxford's VGG19")
     with pytest.raises(labelling.FeaturesError, match="jpst weights fetch vgg19"):
-        regions.find(photographs, None, Recipe(segmenter="scene"), other)
+        find(photographs, None, Recipe(segmenter="scene"), other)
 
 
 def test_clusters_are_regions_that_both_photographs_have(photographs, no_scene_network):
-    found = regions.find(photographs, None, Recipe(segmenter="cluster"))
+    found = find(photographs, None, Recipe(segmenter="cluster"))
     assert found.segmenter == "cluster"
     assert len(found.regions.content_share) == len(found.regions.style_share) == len(found.regions.names)
     assert min(found.regions.content_share + found.regions.style_share) > 0
@@ -82,7 +89,7 @@ def test_clusters_are_regions_that_both_photographs_have(photographs, no_scene_n
 
 @pytest.mark.parametrize("mode", ["refined", "paper"])
 def test_scene_classes_become_regions_and_their_checkpoint_is_named(photographs, scene_network, mode):
-    found = regions.find(photographs, None, Recipe(scene_mode=mode))
+    found = find(photographs, None, Recipe(scene_mode=mode))
     assert found.segmenter == "pspnet"
     assert found.checkpoint == Provenance("narrow", "0" * 64)
     assert found.note == "Regions from PSPNet (narrow)."
@@ -118,26 +125,28 @@ def test_one_photograph_alone_is_labelled_at_its_own_size(
 
 
 def test_none_is_one_region(photographs):
-    found = regions.find(photographs, None, Recipe(segmenter="none"))
+    found = find(photographs, None, Recipe(segmenter="none"))
     assert len(found.regions.names) == 1
 
 
 def test_one_mask_alone_is_refused():
     with pytest.raises(MaskError, match="no mask for the style"):
-        regions.masks_to_use(("a.png", "b.png"), ("a_seg.png", None), Recipe())
+        regions.choose(("a.png", "b.png"), ("a_seg.png", None), Recipe())
 
 
 def test_masks_and_another_segmenter_are_refused():
     with pytest.raises(MaskError, match="which shall it be"):
-        regions.masks_to_use(("a.png", "b.png"), ("a_seg.png", "b_seg.png"), Recipe(segmenter="cluster"))
+        regions.choose(("a.png", "b.png"), ("a_seg.png", "b_seg.png"), Recipe(segmenter="cluster"))
 
 
 def test_masks_beside_the_photographs_do_not_hinder_another_segmenter(tmp_path):
     for name in ("a", "b"):
         PIL.Image.new("RGB", (4, 4)).save(tmp_path / f"{name}_seg.png")
     pair = tmp_path / "a.jpg", tmp_path / "b.jpg"
-    assert regions.masks_to_use(pair, (None, None), Recipe()) == (tmp_path / "a_seg.png", tmp_path / "b_seg.png")
-    assert regions.masks_to_use(pair, (None, None), Recipe(segmenter="cluster")) is None
+    way = regions.choose(pair, (None, None), Recipe())
+    assert (way.segmenter, way.masks) == ("masks", (tmp_path / "a_seg.png", tmp_path / "b_seg.png"))
+    way = regions.choose(pair, (None, None), Recipe(segmenter="cluster"))
+    assert (way.segmenter, way.masks) == ("cluster", None)
 
 
 def halves(path, low, high, mode="L", palette=None):
@@ -164,14 +173,14 @@ def halves(path, low, high, mode="L", palette=None):
 def test_masks_of_two_values_are_two_regions(photographs, tmp_path, low, high, mode, palette):
     masks = [halves(tmp_path / f"{name}.png", low, high, mode, palette) for name in "ab"]
     photographs = photographs[0], photographs[0]
-    found = regions.find(photographs, (masks[0], masks[1]), Recipe())
+    found = find(photographs, (masks[0], masks[1]), Recipe())
     assert found.regions.content_share == found.regions.style_share == (0.5, 0.5)
     assert "single region" not in found.note
 
 
 def test_an_indexed_map_and_a_grey_one_are_matched_by_value(photographs, tmp_path):
     masks = halves(tmp_path / "a.png", 0, 1, "P", bytes(768)), halves(tmp_path / "b.png", 1, 0)
-    found = regions.find((photographs[0], photographs[0]), masks, Recipe())
+    found = find((photographs[0], photographs[0]), masks, Recipe())
     assert found.regions.names == ("label 0", "label 1")
     np.testing.assert_array_equal(found.regions.content, found.regions.style[:, ::-1])
 
@@ -180,7 +189,7 @@ def test_own_label_maps_are_taken_exactly(photographs, tmp_path):
     labels = np.arange(80)[None].repeat(60, 0) // 20 * 7  # 0, 7, 14, 21
     palette = np.array([each.colour for each in ade20k.CLASSES], np.uint8)
     image.write_labels(tmp_path / "a.png", labels, palette)
-    found = regions.find((photographs[0], photographs[0]), (tmp_path / "a.png",) * 2, Recipe())
+    found = find((photographs[0], photographs[0]), (tmp_path / "a.png",) * 2, Recipe())
     assert found.regions.content_share == (0.25,) * 4
     np.testing.assert_array_equal(
         np.unique(found.regions.content + 100 * labels), np.unique(found.regions.content[0] + 100 * labels[0])
@@ -189,20 +198,23 @@ def test_own_label_maps_are_taken_exactly(photographs, tmp_path):
 
 def test_masks_of_a_single_region_say_so(photographs, tmp_path):
     masks = halves(tmp_path / "a.png", 9, 9), halves(tmp_path / "b.png", 9, 9)
-    assert "They show a single region." in regions.find((photographs[0], photographs[0]), masks, Recipe()).note
+    assert "They show a single region." in find((photographs[0], photographs[0]), masks, Recipe()).note
 
 
-def test_a_mask_beside_one_photograph_only_is_told(tmp_path):
+def test_a_mask_beside_one_photograph_only_is_told(tmp_path, monkeypatch):
+    def told(photographs, masks=(None, None), **choices):
+        return regions.choose(photographs, masks, Recipe(**choices)).note
+
+    monkeypatch.setattr(weights, "find", lambda network: object())  # nothing to tell of networks that are missing
     pair = tmp_path / "a.jpg", tmp_path / "b.jpg"
-    assert regions.unused_mask(pair, (None, None), Recipe()) == ""
+    assert told(pair) == ""
     mask = halves(tmp_path / "a_seg.png", 0, 1)
-    told = regions.unused_mask(pair, (None, None), Recipe())
-    assert told == f"The mask {mask} is not used: there is none for the style photograph."
-    assert "none for the content photograph" in regions.unused_mask(pair[::-1], (None, None), Recipe())
-    assert regions.unused_mask(pair, (None, None), Recipe(segmenter="none")) == ""
-    assert regions.unused_mask(pair, (mask, mask), Recipe()) == ""
+    assert told(pair) == f"The mask {mask} is not used: there is none for the style photograph."
+    assert "none for the content photograph" in told(pair[::-1])
+    assert told(pair, segmenter="none") == ""
+    assert told(pair, (mask, mask)) == ""
     halves(tmp_path / "b_seg.png", 0, 1)
-    assert regions.unused_mask(pair, (None, None), Recipe()) == ""
+    assert told(pair) == ""
 
 
 def edge(position: int, height: int = 24, width: int = 32) -> np.ndarray:
@@ -244,6 +256,6 @@ def test_without_a_prior_the_maps_are_the_guided_filters(photograph):
 def test_hard_masks_are_left_alone(photograph):
     labels = (edge(40, 60, 80)).astype(np.int32)
     picture = jnp.asarray(photograph(30, 40))
-    hard = regions.soft_masks(labels, 2, picture, Recipe(hard_masks=True))
+    hard = scene.soft_masks(labels, 2, picture, Recipe(hard_masks=True))
     np.testing.assert_array_equal(np.asarray(hard), two(edge(20, 30, 40)))
-    assert np.abs(np.asarray(regions.soft_masks(labels, 2, picture, Recipe())) - np.asarray(hard)).max() > 0.01
+    assert np.abs(np.asarray(scene.soft_masks(labels, 2, picture, Recipe())) - np.asarray(hard)).max() > 0.01
