@@ -131,7 +131,10 @@ class cached:
         return self._program(placed, device)(*self._dynamic(placed))
 
     def compile(self, *arguments: Any) -> None:
-        """Compiles the program for such arguments without running it; calls in the meantime wait for it."""
+        """Compiles the program for such arguments without running it; calls in the meantime wait for it.
+
+        Arrays may be given as `jax.ShapeDtypeStruct`, as long as one is there to say on which device.
+        """
         if (device := _device(arguments)) is not None:
             self._program(self._placed(arguments, device), device)
 
@@ -142,7 +145,7 @@ class cached:
         """The arguments as arrays committed to one device, as results of a program are: both use the same program."""
 
         def put(tree: Any) -> Any:
-            return jax.device_put(jax.tree.map(jnp.asarray, tree), device)
+            return jax.tree.map(lambda x: x if _is_abstract(x) else jax.device_put(jnp.asarray(x), device), tree)
 
         return tuple(x if i in self._static else put(x) for i, x in enumerate(arguments))
 
@@ -200,6 +203,10 @@ class _Loaded:
             result = self._program(*arguments)
         self._proven = True
         return result
+
+
+def _is_abstract(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def _device(arguments: tuple) -> Any:

@@ -103,6 +103,7 @@ class Transfer:
             seed=self.seed,
             strength=self.strength,
             check_memory=not self.dry_run,
+            compile_ahead=not self.dry_run,
             fetch=lambda network: terminal.fetch(network, console),
             tell=lambda line: console.print(line, soft_wrap=True),
         )

@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from jpst import estimate, image, loading, pixels, ranges, regions
+from jpst import estimate, image, loading, pixels, pyramid, ranges, regions
 from jpst import levels as planning
 from jpst.errors import JpstError
 from jpst.estimate import Estimate, ShortMemoryError
@@ -77,6 +77,7 @@ def plan(
     seed: int = 0,
     strength: float = 1.0,
     check_memory: bool = True,
+    compile_ahead: bool = False,
     fetch: Callable[[str], object] | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Job:
@@ -85,6 +86,7 @@ def plan(
     Args:
       content, style, recipe, hyper, content_seg, style_seg, networks, seed, strength: as in `stylize`.
       check_memory: refuse a transfer that does not fit into memory; else the job says so in `short`.
+      compile_ahead: compile what does not depend on the regions while they are found, for a job that will be run.
       fetch: called with "vgg19" if the regions need VGG19 and it is missing; by default it is downloaded.
       tell: called with one line before DeepLab is downloaded.
 
@@ -107,6 +109,8 @@ def plan(
     with ThreadPoolExecutor() as pool:
         needed = source.needs_vgg19 or (recipe.optimises and weights.find("vgg19") is not None)
         loaded = pool.submit(loading.load_vgg19, recipe) if needed and networks is None else None
+        if compile_ahead:
+            pool.submit(_compile_ahead, levels, networks, loaded, recipe)
         reading = pool.submit(image.read, style)
         original = image.read(content, metadata=True)
         photographs = _as_seen(content, original), _as_seen(style, reading.result())
@@ -168,6 +172,16 @@ def load_scene(
         check_memory=False,
     )
     return job.pair.at(job.levels[-1], recipe)
+
+
+def _compile_ahead(
+    levels: tuple[Level, ...], networks: Networks | None, loading: Future[weights.Loaded] | None, recipe: Recipe
+) -> None:
+    """Compiles what does not depend on the regions, unless VGG19 is yet to be downloaded."""
+    if networks is None and loading is not None:
+        networks = Networks(loading.result().variables)
+    if networks is not None:
+        pyramid.compile_ahead(levels, networks, recipe)
 
 
 def _as_seen(source: Source, photograph: Photograph) -> Photograph:

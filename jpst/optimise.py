@@ -115,7 +115,7 @@ def prepare(
     )
     laplacian, *coarse = (_laplacian(picture, recipe) for picture in _octaves(content, recipe.coherence_octaves))
     with _precision(recipe):
-        layers = tuple(dict.fromkeys(recipe.content_layers + recipe.style_layers))
+        layers = _layers(recipe)
         # All layers of both, though not all are used: the two are then one compiled function where they have one size.
         own, other = (_features(networks.vgg19, picture, layers) for picture in (content, style))
         relevant = (recipe.content_layers, recipe.style_layers, recipe.objective)
@@ -129,6 +129,18 @@ def prepare(
     return Targets(
         content_targets, style_targets, laplacian, jnp.float32(scale), start, _edges(content), tuple(coarse), view
     )
+
+
+def compile_features(size: tuple[int, int], networks: Networks, recipe: Recipe) -> None:
+    """Compiles what `prepare` computes of a photograph of (height, width), for instance in a thread beside other
+    work; runs nothing."""
+    with _precision(recipe):
+        picture = jax.ShapeDtypeStruct((*size, 3), jnp.float32)
+        _features.compile(networks.vgg19, picture, _layers(recipe))
+
+
+def _layers(recipe: Recipe) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(recipe.content_layers + recipe.style_layers))
 
 
 def _check_networks(networks: Any) -> None:
@@ -308,7 +320,10 @@ def _as_jax(leaf: Any) -> Array:
 def compile_transfer(
     state: State, targets: Targets, hyper: Hyperparameters, networks: Networks, *, recipe: Recipe, steps: int
 ) -> None:
-    """Compiles what `transfer` of such arrays would, for instance in a thread beside other work; runs nothing."""
+    """Compiles what `transfer` of such arrays would, for instance in a thread beside other work; runs nothing.
+
+    State and targets may be abstract, of `jax.ShapeDtypeStruct`.
+    """
     if not steps:
         return
     hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
@@ -322,6 +337,8 @@ def compile_transfer(
 def _plain_on_cpu(state: State, *others: PyTree) -> bool:
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((state, others))):
         return False
+    if isinstance(state.image, jax.ShapeDtypeStruct):
+        return jax.default_backend() == "cpu"
     return next(iter(state.image.devices())).platform == "cpu"
 
 

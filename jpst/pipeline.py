@@ -91,6 +91,7 @@ def stylize(
         networks=networks,
         seed=seed,
         strength=strength,
+        compile_ahead=True,
     )
     return run(job, on_step=on_step)
 

@@ -14,7 +14,7 @@ from jpst import highres, projection
 from jpst.levels import Level
 from jpst.losses import Targets
 from jpst.models import vgg19
-from jpst.optimise import Networks, Result, State, Status, compile_transfer, init, transfer
+from jpst.optimise import Networks, Result, State, Status, compile_features, compile_transfer, init, transfer
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.scene import Pair, Scene
 
@@ -89,13 +89,28 @@ def climb(
     """
     if not recipe.optimises:
         return [_unoptimised(pair, levels[-1], recipe)]
-    height, width = levels[-1].content
-    if height <= width or recipe.shape == "own" or networks.nima is not None:  # whose kernels may not be square
+    if not _is_turned(levels, networks, recipe):
         return _climb(pair, levels, networks, hyper, recipe, bounds, key, on_step)
     networks = Networks(vgg19.turned(networks.vgg19))
     turned = tuple(level.turned() for level in levels)
     climbed = _climb(pair.turned(), turned, networks, hyper, recipe, bounds, key, lambda now: on_step(now.turned()))
     return [one.turned() for one in climbed]
+
+
+def compile_ahead(levels: tuple[Level, ...], networks: Networks, recipe: Recipe) -> None:
+    """Compiles what `climb` needs and does not depend on the regions, for a thread that runs while they are found."""
+    if recipe.optimises:
+        turned = _is_turned(levels, networks, recipe)
+        for level in (level.turned() if turned else level for level in levels):
+            for size in dict.fromkeys((level.content, level.style)):
+                compile_features(size, networks, recipe)
+
+
+def _is_turned(levels: tuple[Level, ...], networks: Networks, recipe: Recipe) -> bool:
+    """Whether height and width are exchanged."""
+    height, width = levels[-1].content
+    square = recipe.shape != "own" and networks.nima is None  # NIMA's kernels may not be
+    return square and height > width
 
 
 def _unoptimised(pair: Pair, level: Level, recipe: Recipe) -> Climbed:
@@ -169,10 +184,24 @@ def _ready(
 ) -> _Ready:
     """All that a level needs but its first image."""
     scene = _scene(pair, level, recipe)
-    targets = scene.targets(networks, recipe)
-    state = init(targets, hyper, recipe=recipe, key=key)
-    compile_transfer(state, targets, hyper, networks, recipe=recipe, steps=chunk_length(level.steps))
+    with ThreadPoolExecutor(1) as pool:
+        compiled = pool.submit(_compile_step, scene, level, networks, hyper, recipe)
+        targets = scene.targets(networks, recipe)
+        state = init(targets, hyper, recipe=recipe, key=key)
+        compiled.result()
     return _Ready(scene, targets, state)
+
+
+def _compile_step(scene: Scene, level: Level, networks: Networks, hyper: Hyperparameters, recipe: Recipe) -> None:
+    """Compiles a level's step for the shapes that its targets and state will have, while these are computed."""
+
+    def prepared(content: Array, style: Array, content_masks: Array, style_masks: Array) -> tuple[State, Targets]:
+        traced = Scene(content, style, content_masks, style_masks, scene.names, scene.whole)
+        targets = traced.targets(networks, recipe)
+        return init(targets, recipe=recipe, key=jax.random.key(0)), targets
+
+    state, targets = jax.eval_shape(prepared, *scene.arrays)
+    compile_transfer(state, targets, hyper, networks, recipe=recipe, steps=chunk_length(level.steps))
 
 
 def _chunks(
