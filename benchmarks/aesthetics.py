@@ -16,8 +16,7 @@ import numpy as np
 import tyro
 from pairs import Pair
 
-from jpst import aesthetics, caching, image, pipeline
-from jpst.models import weights
+from jpst import aesthetics, caching, image, pipeline, weights
 from jpst.optimise import Networks
 from jpst.recipe import Hyperparameters, Recipe
 

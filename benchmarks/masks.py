@@ -21,8 +21,9 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 import jpst
-from jpst import caching, cosegment, image, regions, segment
-from jpst.ade20k import CLASSES
+from jpst import caching, image, regions
+from jpst.regions import cosegment, segment
+from jpst.regions.ade20k import CLASSES
 
 PALETTE = np.array([each.colour for each in CLASSES[:12]], np.uint8)
 CELL = 8

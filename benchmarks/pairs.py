@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 import jpst
-from jpst import errors, metrics, pixels, semantics
+from jpst import errors, metrics, pixels
+from jpst.masks import of_labels
 
 WIDTH = 360  # of a picture on a sheet
 EMPTY = Image.new("RGB", (1, 1), "white")
@@ -34,8 +35,8 @@ class Pair:
         pair, level = job.pair, job.levels[0]
         self.size = level.content
         self.content, self.style = self.at_size(pair.content.pixels), pixels.at_size(pair.style.pixels, level.style)
-        self.masks = semantics.masks(pair.content.labels, len(pair.names), *level.content)
-        self.style_masks = semantics.masks(pair.style.labels, len(pair.names), *level.style)
+        self.masks = of_labels(pair.content.labels, len(pair.names), *level.content)
+        self.style_masks = of_labels(pair.style.labels, len(pair.names), *level.style)
         self.target = metrics.region_grams(self.style, self.style_masks, variables)
         self.untouched = self.distance(self.content)
 

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from jpst import pixels
-from jpst.models import aesthetic_head, fetch, nima, vgg19, weights
-from jpst.models.registry import REGISTRY
-from jpst.models.weights import CheckpointError, Loaded, Provenance
+from jpst import pixels, weights
+from jpst.models import aesthetic_head, nima, vgg19
+from jpst.weights import CheckpointError, Loaded, Provenance, downloads, shipped
+from jpst.weights.registry import REGISTRY
 
 HEAD = aesthetic_head.NAME
 HEAD_LICENCE = (
@@ -55,7 +55,7 @@ def chosen(checkpoint: str | Path | None = None) -> str | Path | None:
 
 def _has_head() -> bool:
     try:
-        aesthetic_head.load()
+        shipped.aesthetic_head()
     except CheckpointError:
         return False
     return True
@@ -72,7 +72,7 @@ def rater(checkpoint: str | Path | None = None) -> Rater:
     if chosen(checkpoint) != HEAD:
         loaded = load(checkpoint)
         return Rater(loaded.variables, loaded.provenance, None)
-    head, features = aesthetic_head.load(), weights.load("vgg19")
+    head, features = shipped.aesthetic_head(), weights.load("vgg19")
     if not vgg19.is_oxfords(features.variables):
         raise CheckpointError(
             f"{features.provenance.name}: {HEAD} expects the features of Oxford's VGG19, got a VGG19 trained by "
@@ -103,10 +103,10 @@ def load(checkpoint: str | Path | None = None) -> Loaded:
     if registered.network != "nima":
         raise CheckpointError(f"{checkpoint}: expected weights of nima, got weights of {registered.network}.")
     for name in (registered.filename, f"{registered.name}.npz"):
-        if (path := fetch.directory() / name).is_file():
+        if (path := downloads.directory() / name).is_file():
             return weights.load("nima", path)
     raise CheckpointError(
-        f"{checkpoint} is not in {fetch.directory()}: fetch it with `jpst weights fetch {checkpoint}` "
+        f"{checkpoint} is not in {downloads.directory()}: fetch it with `jpst weights fetch {checkpoint}` "
         f"({registered.licence})."
     )
 
@@ -115,7 +115,7 @@ def absent() -> str:
     """The message for a missing NIMA network: how to download each one, with its licence."""
     known = [each for each in REGISTRY.values() if each.network == "nima"]
     ways = "".join(f"\n  jpst weights fetch {each.name}  ({each.licence})" for each in known)
-    return f"There is no NIMA network in {fetch.directory()}. Fetch one of:{ways}"
+    return f"There is no NIMA network in {downloads.directory()}. Fetch one of:{ways}"
 
 
 def licence(name: str) -> str:

@@ -14,9 +14,9 @@ from typing import overload
 import numpy as np
 import PIL.Image
 
-from jpst import icc, image, pixels, ranges
+from jpst import image, pixels, ranges
 from jpst.errors import JpstError
-from jpst.image import Photograph, Source
+from jpst.image import Photograph, Source, icc
 from jpst.recipe import STRENGTH
 
 TINY = np.float32(1e-12)

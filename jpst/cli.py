@@ -157,7 +157,8 @@ class Segment:
 
     def run(self) -> None:
         """Segments one photograph."""
-        from jpst import image, labelling, outputs, regions, terminal
+        from jpst import image, outputs, regions, terminal
+        from jpst.regions import labelling
 
         console = terminal.console(quiet=self.json)
         outputs.check_segmentation(self.output, self.overlay, self.photograph)

@@ -19,8 +19,8 @@ class List:
 
     def run(self) -> None:
         """Prints the registry."""
-        from jpst import terminal
-        from jpst.models import fetch, weights
+        from jpst import terminal, weights
+        from jpst.weights import downloads
 
         rows = [
             {name: value if value is None else str(value) for name, value in row._asdict().items()}
@@ -28,7 +28,7 @@ class List:
         ]
         if self.json:
             return streams.say_json(rows)
-        terminal.show_checkpoints(rows, fetch.directory(), terminal.console())
+        terminal.show_checkpoints(rows, downloads.directory(), terminal.console())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +58,7 @@ class Convert:
 
     def run(self) -> None:
         """Converts one file."""
-        from jpst import outputs
-        from jpst.models import weights
+        from jpst import outputs, weights
 
         outputs.check_conversion(self.output, self.file)
         streams.say(weights.convert(self.file, self.network, self.output))
@@ -71,13 +70,14 @@ class Verify:
 
     def run(self) -> None:
         """Verifies every file in the checkpoints folder."""
-        from jpst.models import fetch, weights
+        from jpst import weights
+        from jpst.weights import downloads
 
         found = weights.verify()
         for name, status in found:
             streams.say(f"{name}: {status}")
         if not found:
-            streams.say(f"There are no checkpoints in {fetch.directory()}.")
+            streams.say(f"There are no checkpoints in {downloads.directory()}.")
         damaged = [name for name, status in found if status != "ok"]
         if damaged:
             raise JpstError(f"{', '.join(damaged)}: damaged. Delete and fetch again with `jpst weights fetch`.")

@@ -5,13 +5,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from jpst import estimate, image, loading, pixels, pyramid, ranges, regions
+from jpst import estimate, image, loading, pixels, pyramid, ranges, regions, weights
 from jpst import levels as planning
 from jpst.errors import JpstError
 from jpst.estimate import Estimate, ShortMemoryError
 from jpst.image import Photograph
 from jpst.levels import Level
-from jpst.models import weights
 from jpst.optimise import Networks
 from jpst.recipe import SEED, STRENGTH, Hyperparameters, Recipe
 from jpst.regions import Found, Source

@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jpst import aesthetics
+from jpst import aesthetics, weights
 from jpst.arguments import check_ranges
 from jpst.errors import JpstError
-from jpst.models import vgg19, weights
+from jpst.models import vgg19
 from jpst.optimise import Networks
 from jpst.recipe import ADAM_NUMBERS, Hyperparameters, Recipe, check_read
 

@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jpst import ade20k, image, image_encoding, levels, pipeline, pixels, segment, streams
+from jpst import image, levels, pipeline, pixels, streams
 from jpst.errors import JpstError
-from jpst.models import fetch, readers
-from jpst.models.registry import REGISTRY
+from jpst.image import encoding as image_encoding
 from jpst.pyramid import Progress
 from jpst.recipe import Recipe
-from jpst.segment import Segmentation
+from jpst.regions import ade20k, segment
+from jpst.regions.segment import Segmentation
+from jpst.weights import downloads, readers
+from jpst.weights.registry import REGISTRY
 
 RECORD_BYTES = 1 << 30  # maximum size of a record
 
@@ -80,7 +82,7 @@ def check(written: Iterable[Path], read: Iterable[Path]) -> None:
 def checkpoints(named: str = "auto") -> list[Path]:
     """The existing files of registered checkpoints, and of `named` if it is a file."""
     names = [name for each in REGISTRY.values() for name in (each.filename, f"{each.name}.npz")]
-    paths = [fetch.directory() / name for name in names] + [Path(named)]
+    paths = [downloads.directory() / name for name in names] + [Path(named)]
     return [file for path in paths for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file()]
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import jax
 
-from jpst import faults, semantics
+from jpst import faults
 from jpst.faults import Faults
 from jpst.image import Photograph
 from jpst.job import Job
 from jpst.pyramid import Climbed
-from jpst.regions import Found, Source
+from jpst.regions import Found, Source, semantics
 
 BLACK_AND_WHITE = "The style is black and white, so the result is, too."
 _SAID = {

@@ -6,15 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jpst import optimise, pixels, segment, semantics
+from jpst import optimise, pixels
 from jpst.levels import Level
 from jpst.losses import Targets
+from jpst.masks import soft_masks
 from jpst.optimise import Networks
 from jpst.recipe import Recipe
 
 REGION_COUNTS = (1, 9, 24)  # masks are filled up to these with empty ones, which costs little: fewer steps to compile
-SOFT_RADIUS = 2
-SOFT_EPSILON = 1e-4
 
 
 class Picture(NamedTuple):
@@ -112,14 +111,3 @@ class Pair(NamedTuple):
         content, content_masks = self.content.at(level.content, len(self.names), recipe)
         style, style_masks = self.style.at(level.style, len(self.names), recipe)
         return Scene(content, style, content_masks, style_masks, self.names, self.whole)
-
-
-def soft_masks(labels: np.ndarray, count: int, picture: Float[Array, "h w 3"], recipe: Recipe) -> Float[Array, "r h w"]:
-    """The masks of a working picture: the share of each region in every pixel.
-
-    Unless the recipe wants them hard they follow the picture's edges.
-    """
-    masks = jnp.asarray(semantics.masks(labels, count, *picture.shape[:2]))
-    if recipe.hard_masks or count == 1:
-        return masks
-    return segment.refine(masks, picture, SOFT_RADIUS, SOFT_EPSILON)

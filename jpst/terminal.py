@@ -19,15 +19,16 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from jpst import caching, image, loading, pipeline, pyramid, ranges, record, semantics, streams
+from jpst import caching, image, loading, pipeline, pyramid, ranges, record, streams, weights
 from jpst.aesthetics import Score
 from jpst.estimate import Estimate
 from jpst.job import Job
 from jpst.levels import Level
-from jpst.models import fetch as fetching
-from jpst.models import registry, weights
 from jpst.optimise import Status
 from jpst.outputs import Share
+from jpst.regions import semantics
+from jpst.weights import downloads as fetching
+from jpst.weights import registry
 
 
 class _Patient(Console):

@@ -25,9 +25,10 @@ CHECKED = (
     "jpst.projection",
     "jpst.faults",
     "jpst.aesthetics",
-    "jpst.segment",
-    "jpst.cosegment",
+    "jpst.masks",
+    "jpst.regions.cosegment",
     "jpst.regions",
+    "jpst.scene",
     "jpst.solver",
     "jpst.optimise",
 )
@@ -40,7 +41,8 @@ import numpy as np
 import platformdirs
 import pytest
 
-from jpst.models import scene_head, vgg19, weights
+from jpst import weights
+from jpst.models import scene_head, vgg19
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -121,19 +123,19 @@ def scene_head_tiny() -> weights.Loaded:
 @pytest.fixture
 def narrow_scene_head(scene_head_tiny, monkeypatch):
     """Regions are named by a narrow scene head, whatever lies in the package."""
-    monkeypatch.setattr("jpst.labelling._scene_head", lambda: scene_head_tiny)
+    monkeypatch.setattr("jpst.regions.labelling._scene_head", lambda: scene_head_tiny)
 
 
 @pytest.fixture
 def narrow_network(vgg19_tiny, narrow_scene_head, monkeypatch):
     """Commands run with a narrow VGG19 and scene head: they load and download no real weights, and leave alone where
     this process keeps its compilations."""
-    from jpst.models import fetch
+    from jpst.weights import downloads
 
     loaded = weights.Loaded(vgg19_tiny, weights.Provenance("tiny", "0" * 64))
     monkeypatch.setattr(weights, "load", lambda network, path=None: loaded)
     monkeypatch.setattr(weights, "find", lambda network: object() if network == "vgg19" else None)
-    monkeypatch.setattr(fetch, "fetch", lambda *_, **__: pytest.fail("a download was started"))
+    monkeypatch.setattr(downloads, "fetch", lambda *_, **__: pytest.fail("a download was started"))
     monkeypatch.setattr("jpst.caching.enable", lambda: None)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jpst.segment import Segmentation
+from jpst.regions.segment import Segmentation
 
 
 def stripes(*names_and_rows, width=20):

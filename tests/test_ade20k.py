@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from jpst import ade20k
-from jpst.ade20k import CLASSES
+from jpst.regions import ade20k
+from jpst.regions.ade20k import CLASSES
 
 
 def test_there_are_150_classes_with_different_names_and_colours():

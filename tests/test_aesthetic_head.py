@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from jpst import aesthetics, image, pixels
-from jpst.models import aesthetic_head, nima, shipped, weights
-from jpst.models.weights import CheckpointError
+from jpst import aesthetics, image, pixels, weights
+from jpst.models import aesthetic_head, nima
+from jpst.weights import CheckpointError, shipped
 
 CHANNELS = (4, 6, 6, 8, 8)
 
@@ -25,7 +25,7 @@ FILE = shipped.file(aesthetic_head.NAME)
 def head_that_ships():
     if not FILE.is_file():
         pytest.skip(f"{FILE} is absent: benchmarks/distill/aesthetic.py makes it")
-    return aesthetic_head.load()
+    return shipped.aesthetic_head()
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 57), (120, 40)])
@@ -77,10 +77,10 @@ def test_what_is_no_picture_is_refused(head, vgg19_tiny, picture):
 
 
 def test_a_saved_head_is_read_again_and_named(head, tmp_path):
-    aesthetic_head.save(tmp_path / "a.npz", head)
-    aesthetic_head.save(tmp_path / "b.npz", head)
+    shipped.save(tmp_path / "a.npz", aesthetic_head.NAME, head)
+    shipped.save(tmp_path / "b.npz", aesthetic_head.NAME, head)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    loaded = aesthetic_head.read(tmp_path / "a.npz")
+    loaded = shipped.aesthetic_head(tmp_path / "a.npz")
     assert loaded.provenance.name == "aesthetic-head" and len(loaded.provenance.sha256) == 64
     for ours, theirs in zip(jax.tree.leaves(loaded.variables), jax.tree.leaves(head), strict=True):
         assert ours.dtype == jnp.float32
@@ -88,17 +88,17 @@ def test_a_saved_head_is_read_again_and_named(head, tmp_path):
 
 
 def test_files_of_other_networks_are_refused_and_the_head_as_nima(head, tmp_path):
-    aesthetic_head.save(tmp_path / "head.npz", head)
+    shipped.save(tmp_path / "head.npz", aesthetic_head.NAME, head)
     with pytest.raises(CheckpointError, match="found weights of aesthetic-head; needed are weights of nima"):
         aesthetics.load(tmp_path / "head.npz")
     with pytest.raises(CheckpointError, match="the aesthetic term needs NIMA"):
         aesthetics.load("aesthetic-head")
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(CheckpointError, match="does not fit"):
-        aesthetic_head.read(tmp_path / "other.npz")
+        shipped.aesthetic_head(tmp_path / "other.npz")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "head.npz").read_bytes()[:2000])
     with pytest.raises(CheckpointError):
-        aesthetic_head.read(tmp_path / "cut.npz")
+        shipped.aesthetic_head(tmp_path / "cut.npz")
 
 
 def test_the_head_that_ships_is_small_and_fits_vgg19(head_that_ships):

@@ -13,8 +13,10 @@ import test_readers as made
 import test_weights as vgg
 from test_tflite import small_model
 
-from jpst.models import readers, vgg19, weights
-from jpst.models.readers import CheckpointError
+from jpst import weights
+from jpst.models import vgg19
+from jpst.weights import readers
+from jpst.weights.readers import CheckpointError
 
 
 @pytest.fixture(autouse=True)

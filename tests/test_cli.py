@@ -9,10 +9,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jpst import ade20k, cli, image, labelling
-from jpst.models import registry, weights
-from jpst.models.weights import Loaded, Provenance
-from jpst.segment import Segmentation
+from jpst import cli, image, weights
+from jpst.regions import ade20k, labelling
+from jpst.regions.segment import Segmentation
+from jpst.weights import Loaded, Provenance, registry
 
 SMALL = ["--size", "32", "--size-multiple", "8", "--iterations", "2"]
 WHOLE = ["--segmenter", "none"]  # where regions are not the subject
@@ -215,10 +215,11 @@ def test_one_bad_picture_does_not_stop_the_others(folder, jpst, scorer, capsys, 
 def own_head(monkeypatch):
     """A narrow head in place of the one that ships."""
     from jpst.models import aesthetic_head
+    from jpst.weights import shipped
 
     head = aesthetic_head.init(jax.random.key(0), 4, aesthetic_head.length((4, 6, 6, 8, 8)))
     loaded = Loaded(head, Provenance(aesthetic_head.NAME, "1" * 64))
-    monkeypatch.setattr(aesthetic_head, "load", lambda: loaded)
+    monkeypatch.setattr(shipped, "aesthetic_head", lambda: loaded)
 
 
 @pytest.mark.parametrize("asked", [(), ("--checkpoint", "aesthetic-head")])

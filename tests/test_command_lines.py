@@ -11,9 +11,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jpst import pipeline, terminal
-from jpst.models import nima, weights
-from jpst.models.weights import Loaded, Provenance
+from jpst import pipeline, terminal, weights
+from jpst.models import nima
+from jpst.weights import Loaded, Provenance
 
 SMALL = ["--size", "32", "--size-multiple", "8", "--iterations", "2", "--segmenter", "none"]
 TRANSFER = ["transfer", "content.png", "style.jpg", "-o", "out.png"]
@@ -161,14 +161,14 @@ WRONG = [
 @pytest.fixture
 def crowded(folder, jpst, monkeypatch):
     """The folder with more in it, no checkpoints, and no work allowed."""
-    from jpst.models import fetch
+    from jpst.weights import downloads
 
     monkeypatch.undo()  # the real loading, which finds nothing to load
     monkeypatch.chdir(folder)
     monkeypatch.setenv("JPST_CHECKPOINTS", str(folder / "networks"))
     monkeypatch.setattr("jpst.caching.enable", lambda: None)
     monkeypatch.setattr(terminal, "fetch_if_missing", lambda *_: None)
-    monkeypatch.setattr(fetch, "_fetch_from", lambda *_: pytest.fail("a download was started"))
+    monkeypatch.setattr(downloads, "_fetch_from", lambda *_: pytest.fail("a download was started"))
     monkeypatch.setattr(pipeline, "run", lambda *_, **__: pytest.fail("work was done"))
     (folder / "folder").mkdir()
     (folder / "folder.png").mkdir()

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from jpst import cosegment, pixels
+from jpst import pixels
+from jpst.regions import cosegment
 
 
 def scene(height: int, width: int, horizon: float, photograph, *, seed: int = 0) -> np.ndarray:

@@ -10,9 +10,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jpst.models import deeplab, weights
+from jpst import weights
+from jpst.models import deeplab
 from jpst.models.deeplab import DeepLabError
-from jpst.models.weights import CheckpointError
+from jpst.weights import CheckpointError
 
 SIDE = 64
 run = jax.jit(deeplab.logits)

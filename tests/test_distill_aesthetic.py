@@ -9,7 +9,7 @@ from flax import serialization
 
 from jpst import image
 from jpst.models import nima
-from jpst.models.weights import Loaded, Provenance
+from jpst.weights import Loaded, Provenance
 
 SETTINGS = fitting.Settings(hidden=8, steps=1000, batch=32, dropout=0.1)
 

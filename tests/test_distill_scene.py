@@ -12,7 +12,7 @@ from flax import serialization
 
 from jpst import image
 from jpst.models import deeplab, scene_head
-from jpst.models.weights import Loaded, Provenance
+from jpst.weights import Loaded, Provenance
 
 SETTINGS = scene_fitting.Settings(steps=8, batch=64)
 

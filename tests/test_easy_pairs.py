@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jpst import image, labelling, pipeline
-from jpst.models.weights import Provenance
+from jpst import image, pipeline
 from jpst.optimise import Networks
 from jpst.recipe import Recipe
-from jpst.segment import Segmentation
+from jpst.regions import labelling
+from jpst.regions.segment import Segmentation
+from jpst.weights import Provenance
 
 SIZE = (48, 64)
 RECIPE = Recipe(size=64, size_multiple=8, iterations=(6, 3), segmenter="none")

@@ -17,8 +17,8 @@ import test_readers as made
 from test_readers import document, glob, integer, mapping, tensor, text, tup
 from test_tflite import small_model
 
-from jpst.models import readers, tensors
-from jpst.models.readers import CheckpointError
+from jpst.weights import readers, tensors
+from jpst.weights.readers import CheckpointError
 
 MIB = 1 << 20
 

@@ -38,8 +38,8 @@ from pictures import (
 )
 from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps, features
 
-import jpst.icc as profiles
 import jpst.image as image
+import jpst.image.icc as profiles
 from jpst.image import Photograph, check_writable, read, read_colours, read_labels, size, write
 
 

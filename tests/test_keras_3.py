@@ -12,8 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from jpst.models import nima, readers, vgg19, weights
-from jpst.models.readers import CheckpointError
+from jpst import weights
+from jpst.models import nima, vgg19
+from jpst.weights import readers
+from jpst.weights.readers import CheckpointError
 
 FORMATS = ("f.weights.h5", "nameless.weights.h5", "f.keras", "f.h5")
 

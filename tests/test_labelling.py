@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jpst import ade20k, labelling, pixels
-from jpst.models import deeplab, framing, scene_head, weights
-from jpst.models.weights import CheckpointError, Loaded, Provenance
+from jpst import pixels, weights
+from jpst.models import deeplab, framing, scene_head
+from jpst.regions import ade20k, labelling
+from jpst.weights import CheckpointError, Loaded, Provenance
 
 SKY, TREE = ade20k.NAMES.index("sky"), ade20k.NAMES.index("tree")
 

@@ -11,12 +11,12 @@ import nima_others as others
 import numpy as np
 import pytest
 
-from jpst import aesthetics, image, optimise
-from jpst.models import fetch, nima, registry, weights
+from jpst import aesthetics, image, optimise, weights
+from jpst.models import nima
 from jpst.models.nima import NimaError
-from jpst.models.weights import CheckpointError
 from jpst.optimise import Networks, Status
 from jpst.recipe import Hyperparameters, Recipe
+from jpst.weights import CheckpointError, downloads, registry
 
 run = jax.jit(nima.distribution, static_argnames="remat")
 # Neither square nor both even. Every size is a compilation, of ten seconds for Inception-ResNet-v2.
@@ -287,7 +287,7 @@ def test_without_a_network_the_error_tells_how_to_fetch_each_and_its_licence():
 def test_a_file_in_git_is_known_by_its_id(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(b"hello\n")
-    assert fetch.digest(path, "git-blob") == "ce013625030ba8dba906f756967f9e9ca394464a"  # git hash-object
+    assert downloads.digest(path, "git-blob") == "ce013625030ba8dba906f756967f9e9ca394464a"  # git hash-object
 
 
 def test_a_real_score(shared, tflite):

@@ -10,8 +10,8 @@ import pytest
 
 from jpst import image, outputs
 from jpst.errors import JpstError
-from jpst.models import fetch, registry
 from jpst.recipe import Recipe
+from jpst.weights import downloads, registry
 
 SMALL = ["--size", "32", "--size-multiple", "8", "--iterations", "2", "--segmenter", "none"]
 TRANSFER = ["transfer", "content.png", "style.jpg"]
@@ -298,5 +298,5 @@ def test_a_record_that_is_no_json_is_found_before_the_picture_is_written(tmp_pat
 def test_the_checkpoints_that_are_here_are_inputs(crowded):
     found = {path.name for path in outputs.checkpoints()}
     assert found == {registry.REGISTRY["vgg19-caffe-codebook"].filename}
-    assert fetch.directory() == crowded / "networks"
+    assert downloads.directory() == crowded / "networks"
     assert crowded / "mine.npz" in outputs.checkpoints(str(crowded / "mine.npz"))

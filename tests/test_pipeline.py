@@ -12,12 +12,11 @@ import PIL.Image
 import pytest
 import rich.console
 
-from jpst import estimate, image, loading, pipeline, pixels, projection, record, terminal
+from jpst import estimate, image, loading, pipeline, pixels, projection, record, terminal, weights
 from jpst.errors import JpstError
-from jpst.models import weights
 from jpst.optimise import Networks
 from jpst.recipe import Hyperparameters, Recipe
-from jpst.segment import MaskError
+from jpst.regions.segment import MaskError
 
 RECIPE = Recipe(size=32, size_multiple=8, iterations=(2,), segmenter="none")
 AUTO = dataclasses.replace(RECIPE, segmenter="auto")

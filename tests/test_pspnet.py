@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from test_readers import tensorflow_bundle
 
-from jpst.models import pspnet, pspnet_network, weights
+from jpst import weights
+from jpst.models import pspnet, pspnet_network
 from jpst.models.pspnet import FAMILIES, PSPNetError
-from jpst.models.registry import REGISTRY, Url
-from jpst.models.weights import CheckpointError
+from jpst.weights import CheckpointError
+from jpst.weights.registry import REGISTRY, Url
 
 torch = pytest.importorskip("torch", reason="the independent networks are PyTorch's")
 import pspnet_torch as independent  # noqa: E402

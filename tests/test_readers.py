@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jpst.models import crc32c, pickles, readers
-from jpst.models.readers import CheckpointError
+from jpst.weights import crc32c, pickles, readers
+from jpst.weights.readers import CheckpointError
 
 # A tiny assembler of pickles (protocol 2): these tests need no torch, and can write what torch would not.
 

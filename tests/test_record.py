@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from jpst import cli, faults, image, ranges, record, segment, semantics
+from jpst import cli, faults, image, ranges, record
 from jpst.faults import Faults
-from jpst.regions import Found
+from jpst.regions import Found, segment, semantics
 
 FAULTLESS = Faults(0.0, 0.0, 1.0, 0.0, 0.0)
 SMALL = ["--size", "32", "--size-multiple", "8", "--iterations", "0", "--segmenter", "none"]

@@ -6,12 +6,15 @@ import PIL.Image
 import pytest
 import reference
 
-from jpst import ade20k, image, labelling, pixels, regions, scene, segment, semantics
+from jpst import image, pixels, regions, weights
 from jpst.image import Photograph
-from jpst.models import pspnet, weights
-from jpst.models.weights import Loaded, Provenance
+from jpst.masks import refine
+from jpst.masks import soft_masks as soft_masks_of
+from jpst.models import pspnet
 from jpst.recipe import Recipe
-from jpst.segment import MaskError
+from jpst.regions import ade20k, labelling, segment, semantics
+from jpst.regions.segment import MaskError
+from jpst.weights import Loaded, Provenance
 
 
 @pytest.fixture
@@ -227,18 +230,18 @@ def two(mask: np.ndarray) -> np.ndarray:
 
 def test_refined_masks_stay_a_partition_and_unchanged_far_from_their_edges(photograph, soft_masks):
     masks, image = soft_masks(24, 32), photograph(24, 32)
-    refined = np.asarray(segment.refine(jnp.asarray(masks), jnp.asarray(image), 2, 1e-3))
+    refined = np.asarray(refine(jnp.asarray(masks), jnp.asarray(image), 2, 1e-3))
     assert refined.min() >= 0
     np.testing.assert_allclose(refined.sum(0), 1, atol=1e-5)
     hard = two(edge(16))
-    refined = np.asarray(segment.refine(jnp.asarray(hard), jnp.asarray(image), 2, 1e-3))
+    refined = np.asarray(refine(jnp.asarray(hard), jnp.asarray(image), 2, 1e-3))
     np.testing.assert_allclose(refined[..., :11], hard[..., :11], atol=1e-5)
     np.testing.assert_allclose(refined[..., 21:], hard[..., 21:], atol=1e-5)
 
 
 def test_a_mask_a_little_off_moves_to_the_edge_of_the_picture():
     picture = 0.2 + 0.6 * np.repeat(edge(16)[..., None], 3, -1)
-    refined = np.asarray(segment.refine(jnp.asarray(two(edge(14))), jnp.asarray(picture), 6, 1e-4))
+    refined = np.asarray(refine(jnp.asarray(two(edge(14))), jnp.asarray(picture), 6, 1e-4))
     np.testing.assert_array_equal(refined[1] > 0.5, edge(16) > 0.5)
     step = refined[1, 12, 16] - refined[1, 12, 15]
     assert step > 0.5, "the step is where the picture's is, and not smeared"
@@ -256,6 +259,6 @@ def test_without_a_prior_the_maps_are_the_guided_filters(photograph):
 def test_hard_masks_are_left_alone(photograph):
     labels = (edge(40, 60, 80)).astype(np.int32)
     picture = jnp.asarray(photograph(30, 40))
-    hard = scene.soft_masks(labels, 2, picture, Recipe(hard_masks=True))
+    hard = soft_masks_of(labels, 2, picture, Recipe(hard_masks=True))
     np.testing.assert_array_equal(np.asarray(hard), two(edge(20, 30, 40)))
-    assert np.abs(np.asarray(scene.soft_masks(labels, 2, picture, Recipe())) - np.asarray(hard)).max() > 0.01
+    assert np.abs(np.asarray(soft_masks_of(labels, 2, picture, Recipe())) - np.asarray(hard)).max() > 0.01

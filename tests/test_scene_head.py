@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jpst.models import scene_head, shipped, vgg19
+from jpst.models import scene_head, vgg19
+from jpst.weights import shipped
 
 FILE = shipped.file(scene_head.NAME)
 run = jax.jit(scene_head.probabilities)
@@ -75,6 +76,6 @@ def test_the_head_that_ships_is_small_and_fits_vgg19():
     if not FILE.is_file():
         pytest.skip(f"{FILE} is absent: benchmarks/distill/scene.py makes it")
     assert FILE.stat().st_size < 4_000_000  # pyright: ignore
-    loaded = scene_head.load()
+    loaded = shipped.scene_head()
     assert loaded.provenance.name == "scene-head"
     assert 0.1 < float(loaded.variables["calibration"]["temperature"]) < 10

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from jpst import segment
 from jpst.errors import JpstError
-from jpst.segment import MaskError, Segmentation
+from jpst.regions import segment
+from jpst.regions.segment import MaskError, Segmentation
 
 PAIRS = Path(__file__).parents[2] / "shared" / "dpst"
 BLACK, WHITE, GREY = (0, 0, 0), (255, 255, 255), (128, 128, 128)

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 from segmentations import alike, random_labels, random_similarity, shuffled, stripes
 
-from jpst import ade20k, segment, semantics, wordnet
-from jpst.segment import MaskError, Segmentation
-from jpst.semantics import Regions
+from jpst.masks import of_labels
+from jpst.regions import ade20k, segment, semantics, wordnet
+from jpst.regions.segment import MaskError, Segmentation
+from jpst.regions.semantics import Regions
 
 PAIRS = Path(__file__).parents[2] / "shared" / "dpst"
 
@@ -484,7 +485,7 @@ def overlap(labels, number, top, bottom, left, right):
 @pytest.mark.parametrize("size", [(8, 6), (4, 3), (5, 4), (1, 1), (7, 2), (16, 12), (11, 9)])
 def test_masks_are_the_covered_part_of_each_pixel(size):
     labels = np.random.default_rng(0).integers(0, 3, (8, 6)).astype(np.int32)
-    masks = semantics.masks(labels, 4, *size)
+    masks = of_labels(labels, 4, *size)
     assert masks.dtype == np.float32
     assert masks.shape == (4, *size)
     assert masks.min() >= 0
@@ -499,9 +500,9 @@ def test_masks_are_the_covered_part_of_each_pixel(size):
 
 def test_masks_keep_every_region_and_its_share():
     labels = np.random.default_rng(1).integers(0, 6, (131, 97)).astype(np.int32)
-    masks = semantics.masks(labels, 6, 37, 29)
+    masks = of_labels(labels, 6, 37, 29)
     np.testing.assert_allclose(masks.mean(axis=(1, 2)), np.bincount(labels.ravel()) / labels.size, rtol=1e-5)
-    np.testing.assert_allclose(semantics.masks(labels, 6, 393, 291)[labels[60, 40], 181, 121], 1)
+    np.testing.assert_allclose(of_labels(labels, 6, 393, 291)[labels[60, 40], 181, 121], 1)
 
 
 def test_table():

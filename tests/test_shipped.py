@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jpst.models import shipped
-from jpst.models.weights import CheckpointError
+from jpst.weights import CheckpointError, shipped
 
 NAME = "some-head"
 VARIABLES = {

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jpst.models import readers
-from jpst.models.readers import CheckpointError
-from jpst.models.tflite import read_tflite
+from jpst.weights import readers
+from jpst.weights.readers import CheckpointError
+from jpst.weights.tflite import read_tflite
 
 FILES = ("nima_mobilenet_aesthetic.tflite", "deeplabv3_mnv2_ade20k_int8.tflite")
 

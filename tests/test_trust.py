@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from segmentations import alike, random_labels, random_similarity, shuffled, stripes
 
-from jpst import semantics, trust
 from jpst.recipe import Recipe
+from jpst.regions import semantics, trust
 
 BOUNDS = {"noise": Recipe().matched_noise, "gains": Recipe().matched_gains}
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 from test_weights import CONTENT, folder, index, needs_pip, offline, published, register, replace, tiny
 
-from jpst.models import fetch as fetching
-from jpst.models import unfinished, weights
-from jpst.models.registry import REGISTRY, Folder, Hash, Url
-from jpst.models.weights import CheckpointError
+from jpst import weights
+from jpst.weights import CheckpointError, unfinished
+from jpst.weights import downloads as fetching
+from jpst.weights.registry import REGISTRY, Folder, Hash, Url
 
 __all__ = ["folder", "index", "offline"]  # fixtures; `folder` is used by each test
 
@@ -37,9 +37,9 @@ time.sleep(600)
 """
 PROGRAM = f"""
 import sys
-from jpst.models import fetch
-fetch._installer = lambda requirement, folder: [sys.executable, "-c", {INSTALLER!r}, folder, sys.argv[1]]
-fetch.fetch("vgg19-caffe-codebook")
+from jpst.weights import downloads
+downloads._installer = lambda requirement, folder: [sys.executable, "-c", {INSTALLER!r}, folder, sys.argv[1]]
+downloads.fetch("vgg19-caffe-codebook")
 """
 
 
@@ -247,7 +247,7 @@ def test_users_without_a_home(tmp_path, monkeypatch):
         raise KeyError("no such user")
 
     monkeypatch.setenv("JPST_CHECKPOINTS", "")
-    monkeypatch.setattr(fetching, "__file__", str(tmp_path / "root" / "jpst" / "models" / "fetch.py"))
+    monkeypatch.setattr(fetching, "__file__", str(tmp_path / "root" / "jpst" / "weights" / "downloads.py"))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)

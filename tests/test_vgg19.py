@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jpst.models import vgg19, weights
+from jpst import weights
+from jpst.models import vgg19
 from jpst.models.vgg19 import LAYERS, LayerError, features, minimum_size, size_at
 
 NARROW = (4, 6, 8, 8, 8)

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from test_readers import mapping, write_legacy, write_safetensors, write_state_dict, write_zip
 
-from jpst.models import fetch as fetching
-from jpst.models import vgg19, weights
-from jpst.models.registry import AUTOMATIC, REGISTRY, Checkpoint, Hash, Url, Wheel
-from jpst.models.weights import CheckpointError
+from jpst import weights
+from jpst.models import vgg19
+from jpst.weights import CheckpointError
+from jpst.weights import downloads as fetching
+from jpst.weights.registry import AUTOMATIC, REGISTRY, Checkpoint, Hash, Url, Wheel
 
 NARROW = (4, 6, 8, 8, 8)
 TORCH = dict(zip(vgg19.CONVOLUTIONS, (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34), strict=True))
@@ -277,7 +278,7 @@ def test_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("JPST_CHECKPOINTS", "~/somewhere")
     assert weights.directory() == Path.home() / "somewhere"
     monkeypatch.setenv("JPST_CHECKPOINTS", "")
-    package = tmp_path / "root" / "jpst" / "models" / "fetch.py"
+    package = tmp_path / "root" / "jpst" / "weights" / "downloads.py"
     monkeypatch.setattr(fetching, "__file__", str(package))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     package.parent.mkdir(parents=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jpst import ade20k, wordnet
-from jpst.ade20k import CLASSES
 from jpst.data import make_wordnet
-from jpst.wordnet import MEASURES, WordNetError
+from jpst.regions import ade20k, wordnet
+from jpst.regions.ade20k import CLASSES
+from jpst.regions.wordnet import MEASURES, WordNetError
 
 PAIRS = list(itertools.combinations(range(150), 2))
 SPOTS = (  # with all senses, as the reference's library gives them

@@ -22,6 +22,7 @@ from copies import Networks, Rated
 
 from jpst import caching
 from jpst.models import aesthetic_head
+from jpst.weights import shipped
 
 CHECKED = 8
 """copies of the photographs that are not trained on, at most"""
@@ -66,8 +67,8 @@ def main() -> None:
         arguments.cache,
         lambda text: print(text, flush=True),
     )
-    aesthetic_head.save(arguments.output, variables)
-    written = aesthetic_head.read(arguments.output)
+    shipped.save(arguments.output, aesthetic_head.NAME, variables)
+    written = shipped.aesthetic_head(arguments.output)
     print(f"{arguments.output}: {arguments.output.stat().st_size} bytes, sha256 {written.provenance.sha256}")
     for part, each in found.items():
         _tell(part, written.variables, each)

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import photographs
 
-from jpst import image, pixels
-from jpst.models import deeplab, scene_head, weights
-from jpst.models.unfinished import replacing
+from jpst import image, pixels, weights
+from jpst.models import deeplab, scene_head
+from jpst.weights.unfinished import replacing
 
 SHAPES = ((288, 432), (432, 288))
 """of the pictures, a little larger than what the head sees, so that there are parts to choose from"""

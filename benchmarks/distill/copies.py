@@ -18,8 +18,9 @@ import numpy as np
 import photographs
 from jax import Array
 
-from jpst.models import aesthetic_head, nima, vgg19, weights
-from jpst.models.unfinished import replacing
+from jpst import weights
+from jpst.models import aesthetic_head, nima, vgg19
+from jpst.weights.unfinished import replacing
 
 DECODED = (448, 448)
 SHAPES = ((224, 224), (192, 256), (224, 224), (320, 320))

@@ -16,7 +16,7 @@ from jax import Array
 from scipy.stats import spearmanr
 
 from jpst.models import aesthetic_head, nima
-from jpst.models.unfinished import replacing
+from jpst.weights.unfinished import replacing
 
 CHUNK = 500
 """steps from one measurement, and one file to go on from, to the next"""

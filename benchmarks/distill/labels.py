@@ -18,8 +18,10 @@ import photographs
 import tyro
 from PIL import Image
 
-from jpst import ade20k, caching, image, pixels
-from jpst.models import framing, scene_head, vgg19, weights
+from jpst import caching, image, pixels, weights
+from jpst.models import framing, scene_head, vgg19
+from jpst.regions import ade20k
+from jpst.weights import shipped
 
 FACADES = {
     (128, 0, 0): ("building", "house"),
@@ -52,7 +54,7 @@ def main() -> None:
     arguments = tyro.cli(Arguments)
     caching.enable()
     teacher = weights.load("deeplab", arguments.teacher).variables
-    network, head = weights.load("vgg19").variables, scene_head.load().variables
+    network, head = weights.load("vgg19").variables, shipped.scene_head().variables
     if jax.default_backend() == "cpu":
         network = vgg19.accelerate(network)
     kept = photographs.excluded(arguments.exclude) if arguments.exclude else ()

@@ -22,8 +22,9 @@ import tyro
 from scene_fitting import Seen
 from scipy.optimize import minimize_scalar
 
-from jpst import caching
-from jpst.models import scene_head, shipped, vgg19, weights
+from jpst import caching, weights
+from jpst.models import scene_head, vgg19
+from jpst.weights import shipped
 
 BINS = 15
 """of confidence, for the calibration error"""
@@ -77,7 +78,7 @@ def main() -> None:
     variables = scene_fitting.fit(cells, settings, cache, lambda text: print(text, flush=True))
     variables = calibrated(variables, seen["calibrate"])
     shipped.save(arguments.output, scene_head.NAME, variables)
-    written = scene_head.read(arguments.output)
+    written = shipped.scene_head(arguments.output)
     print(f"{arguments.output}: {arguments.output.stat().st_size} bytes, sha256 {written.provenance.sha256}")
     for part in ("calibrate", "held-out"):
         labels, scores = scene_fitting.judged(written.variables, seen[part])

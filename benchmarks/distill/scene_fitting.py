@@ -20,7 +20,7 @@ from flax import serialization
 from jax import Array
 
 from jpst.models import scene_head, vgg19
-from jpst.models.unfinished import replacing
+from jpst.weights.unfinished import replacing
 
 CELL = scene_head.CELL
 WARM_UP = 0.05  # of all steps

@@ -9,7 +9,6 @@ of any size from `MINIMUM_SIZE` on; batch it with `jax.vmap`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,8 +18,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jpst.errors import JpstError
-from jpst.models import shipped, vgg19
-from jpst.models.weights import Loaded
+from jpst.models import vgg19
 
 Variables = Mapping[str, Any]
 
@@ -112,25 +110,6 @@ def template_of(found: Mapping[str, Any]) -> Variables:
     """The template for arrays under our own paths, as wide as they are."""
     hidden, statistics = (np.size(found.get(name, ())) for name in ("params/hidden/bias", "standard/mean"))
     return template(hidden, statistics)
-
-
-def save(path: Path, variables: Variables) -> None:
-    """Writes the variables as float16: .npz."""
-    shipped.save(path, NAME, variables)
-
-
-def load() -> Loaded:
-    """The head that ships with the package: variables as float32, and provenance."""
-    return shipped.load(NAME, template_of)
-
-
-def read(path: Path) -> Loaded:
-    """A head from a file that `save` wrote.
-
-    Raises:
-      CheckpointError: the file is damaged, or something else.
-    """
-    return shipped.read(path, NAME, template_of)
 
 
 def _floats(*sides: int) -> jax.ShapeDtypeStruct:

@@ -24,7 +24,6 @@ from jpst.caching import cached
 from jpst.errors import JpstError
 from jpst.models import framing
 from jpst.models.mobilenet import Depthwise
-from jpst.models.weights import Preprocessing, Rule, Table
 
 Variables = Mapping[str, Any]
 
@@ -33,6 +32,8 @@ SIZE = 512
 CLASSES = 31
 DECODED = 4
 """pixels of the image, each way, that one of the logits stands for"""
+SCALE, OFFSET = (2.0, 2.0, 2.0), (-1.0, -1.0, -1.0)
+"""of the published preprocessing, for RGB in [0, 1]"""
 _GREY = np.full(3, 127.5 / 255)  # what images are padded with: zero after the preprocessing
 
 
@@ -245,56 +246,4 @@ def init(seed: int) -> Variables:
         return jnp.asarray(rng.standard_normal(leaf.shape, np.float32) * np.float32(spread))
 
     params = jax.tree.map(value, template()["params"])
-    scale, offset = TABLES[0].preprocessing.scale, TABLES[0].preprocessing.offset
-    return {"params": params, "preprocessing": {"scale": jnp.float32(scale), "offset": jnp.float32(offset)}}
-
-
-_POINTWISE, _DEPTHWISE = (1, 2, 3, 0), (1, 2, 0, 3)  # from TensorFlow Lite's layouts to Flax's
-
-
-def _rules(theirs: str, ours: str, depthwise: bool = False) -> tuple[Rule, ...]:
-    """For the weights and the bias of a layer, whose output's name begins with `theirs` and goes on with what was fused
-    into it."""
-    axes = _DEPTHWISE if depthwise else _POINTWISE
-    return (
-        Rule(rf"{theirs}/.*/weights", f"params/{ours}/convolution/kernel", axes),
-        Rule(rf"{theirs}/.*/bias", f"params/{ours}/bias"),
-        Rule(rf"{theirs}/.*/range", f"ranges/{ours}/output"),
-    )
-
-
-def _block_rules(number: int) -> tuple[Rule, ...]:
-    theirs = rf"MobilenetV2/expanded_conv{f'_{number}' if number else ''}"
-    layers = (
-        rule
-        for part in ("expand", "depthwise", "project")
-        for rule in _rules(f"{theirs}/{part}", f"block_{number}/{part}", depthwise=part == "depthwise")
-    )
-    return *layers, Rule(f"{theirs}/add/range", f"ranges/block_{number}/sum")
-
-
-TABLES = (
-    Table(
-        "MLPerf's TensorFlow Lite files",
-        rules=(
-            *_rules("MobilenetV2/Conv", "conv"),
-            *(rule for number in range(len(BLOCKS)) for rule in _block_rules(number)),
-            *_rules("image_pooling", "image_pooling"),
-            *_rules("aspp0", "aspp"),
-            *_rules("concat_projection", "concat_projection"),
-            *_rules("decoder/feature_projection0", "feature_projection"),
-            *(
-                rule
-                for number in (0, 1)
-                for kind in ("depthwise", "pointwise")
-                for rule in _rules(
-                    f"decoder/decoder_conv{number}_{kind}", f"decoder_{number}_{kind}", depthwise=kind == "depthwise"
-                )
-            ),
-            *_rules("logits/semantic", "logits"),
-        ),
-        preprocessing=Preprocessing("RGB", scale=(2.0, 2.0, 2.0), offset=(-1.0, -1.0, -1.0)),
-        first_kernel="params/conv/convolution/kernel",
-        ignore=r".*/(size|axis|shape)",
-    ),
-)
+    return {"params": params, "preprocessing": {"scale": jnp.float32(SCALE), "offset": jnp.float32(OFFSET)}}

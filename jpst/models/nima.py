@@ -20,10 +20,9 @@ from jpst.errors import JpstError
 from jpst.models import inception_resnet_v2, mobilenet, vgg16
 from jpst.models.inception_resnet_v2 import InceptionResNetV2
 from jpst.models.mobilenet import MobileNet
-from jpst.models.nima_tables import TABLES
 from jpst.models.vgg16 import VGG16
 
-__all__ = ["ARCHITECTURES", "TABLES", "TRAINED_SIZE", "NimaError", "architecture", "deviation", "distribution"]
+__all__ = ["ARCHITECTURES", "TRAINED_SIZE", "NimaError", "architecture", "deviation", "distribution"]
 __all__ += ["init", "mean_score", "template", "template_of"]
 
 Variables = Mapping[str, Any]

@@ -16,13 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jpst.errors import JpstError
+from jpst.errors import CheckpointError, JpstError
 from jpst.models import framing
+from jpst.models.pspnet_families import FAMILIES, Architecture, Crops, Whole
 from jpst.models.pspnet_network import CLASSES, FEATURES, WIDTH, PSPNet, between, positions, resize_logits
-from jpst.models.pspnet_tables import FAMILIES, TABLES, Architecture, Crops, Whole
-from jpst.models.readers import CheckpointError, Tensors
 
-__all__ = ["FAMILIES", "TABLES", "PSPNetError", "Variables", "family_of", "init", "logits", "mean_colour", "predict"]
+__all__ = ["FAMILIES", "PSPNetError", "Variables", "family_of", "init", "logits", "mean_colour", "predict"]
 __all__ += ["scores", "template", "template_of"]
 
 Variables = Mapping[str, Any]
@@ -234,7 +233,7 @@ def template(family: str, width: int = WIDTH, classes: int = CLASSES) -> Variabl
     return {**shapes, "family": {family: jax.ShapeDtypeStruct((), jnp.float32)}}
 
 
-def template_of(tensors: Tensors) -> Variables:
+def template_of(tensors: Mapping[str, Any]) -> Variables:
     """The template of the family that renamed tensors say they are of."""
     names = [name.partition("/")[2] for name in tensors if name.startswith("family/")]
     return template(family_of({"family": names})[0])
@@ -243,7 +242,6 @@ def template_of(tensors: Tensors) -> Variables:
 def init(seed: int, family: str, width: int = WIDTH, classes: int = CLASSES) -> Variables:
     """Random variables (He et al., arXiv 1502.01852) with the preprocessing of the family, for tests."""
     rng = np.random.default_rng(seed)
-    table = next(table for table in TABLES if f"family/{family}" in table.constants)
     values = {"var": np.ones, "scale": np.ones, "bias": np.zeros, "mean": np.zeros, family: np.zeros}
 
     def value(path: tuple[Any, ...], leaf: Any) -> np.ndarray:
@@ -252,7 +250,7 @@ def init(seed: int, family: str, width: int = WIDTH, classes: int = CLASSES) -> 
         return values[name](leaf.shape, np.float32)
 
     shapes = {**template(family, width, classes)}
-    record = {name: np.float32(getattr(table.preprocessing, name)) for name in ("scale", "offset")}
+    record = {name: np.float32(getattr(FAMILIES[family], name)) for name in ("scale", "offset")}
     del shapes["preprocessing"]
     return {**jax.tree_util.tree_map_with_path(value, shapes), "preprocessing": record}
 

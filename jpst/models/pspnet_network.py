@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jpst.models.pspnet_tables import Architecture
+from jpst.models.pspnet_families import Architecture
 
 WIDTH, CLASSES = 64, 150
 BLOCKS = (3, 4, 6, 3)

@@ -8,7 +8,6 @@ the head was trained (benchmarks/distill/scene.py). Its weights come with the pa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,8 +16,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jpst.models import shipped, vgg19
-from jpst.models.weights import Loaded
+from jpst.models import vgg19
 
 Variables = Mapping[str, Any]
 
@@ -97,16 +95,6 @@ def logits(
     """What the softmax takes, from what `cells` gives; in training with a `key` for what is dropped."""
     rngs = None if key is None else {"dropout": key}
     return jnp.asarray(Head(dropout).apply({"params": variables["params"]}, cells, key is not None, rngs=rngs))
-
-
-def load() -> Loaded:
-    """The head that comes with the package."""
-    return shipped.load(NAME, lambda _: template())
-
-
-def read(path: Path) -> Loaded:
-    """A head from a file that `shipped.save` wrote."""
-    return shipped.read(path, NAME, lambda _: template())
 
 
 def template() -> Variables:

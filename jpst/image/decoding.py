@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 
-from jpst import icc, image_metadata, png_chunks, profiles, tiff_decoding, tiff_pages
-from jpst.image_errors import ImageError, Refused
+from jpst.image import icc, png_chunks, profiles, tiff_decoding, tiff_pages
+from jpst.image import metadata as image_metadata
+from jpst.image.errors import ImageError, Refused
 
 READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "HEIF", "AVIF", "BMP", "GIF", "JPEG2000", "PPM")
 CAMERA_RAW = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw")

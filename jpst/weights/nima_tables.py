@@ -10,8 +10,8 @@ import numpy as np
 
 from jpst.models import mobilenet, vgg16
 from jpst.models.inception_resnet_v2 import NORMALISED
-from jpst.models.readers import Tensors
-from jpst.models.weights import OIHW, Preprocessing, Rule, Table
+from jpst.weights.readers import Tensors
+from jpst.weights.tables import OIHW, Preprocessing, Rule, Table
 
 _HALF = Preprocessing("RGB", scale=(2.0, 2.0, 2.0), offset=(-1.0, -1.0, -1.0))
 _IMAGENET = Preprocessing(

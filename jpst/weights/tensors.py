@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jpst.errors import JpstError
+from jpst.errors import CheckpointError as CheckpointError
 
 Tensors = dict[str, np.ndarray]
 """Arrays by the name that the file gives them."""
@@ -23,10 +23,6 @@ LONGEST_NAME = 1024
 _FREELY = 1 << 28  # bytes that a file of any size may unfold to: zeros compress a thousandfold ...
 _FOLD = 20  # ... but trained weights hardly at all, so beyond that a file gives no more than this for each of its own
 _LONGEST_REASON = 300
-
-
-class CheckpointError(JpstError):
-    """A weight file is missing, damaged, refused, or not the one that is needed."""
 
 
 class Room:

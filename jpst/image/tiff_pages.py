@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from jpst.image_errors import Refused
+from jpst.image.errors import Refused
 
 PREFIXES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 REDUCED, MASK = 1, 4  # bits of NewSubfileType

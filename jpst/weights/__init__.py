@@ -1,30 +1,27 @@
-"""Checkpoint files -> Flax variables: recognised, checked, renamed, transposed and strictly merged.
+"""Checkpoint files to Flax variables: recognised, checked, renamed, transposed and strictly merged.
 
-A network's module (`vgg19`, ...) says what its variables look like (`template`) and how each family of files
-names them (`TABLES`, of the types below). Colour order, scale and offset belong to the weights: they are
-loaded as the collection `preprocessing`, and the input channels of the first kernel are reversed where the
-file's are BGR, so that every network takes RGB in [0, 1].
+`networks` says what the variables of each network look like and how each family of files names them. Colour order,
+scale and offset belong to the weights: they are loaded as the collection `preprocessing`, and the input channels of the
+first kernel are reversed where the file's are BGR, so that every network takes RGB in [0, 1].
 """
 
 from __future__ import annotations
 
-import importlib
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jpst.models import readers
-from jpst.models.fetch import check, digest, directory, fetch
-from jpst.models.readers import CheckpointError, Tensors
-from jpst.models.registry import AUTOMATIC, REGISTRY, Checkpoint, licences
-from jpst.models.unfinished import replacing
+from jpst.weights import networks, readers
+from jpst.weights.downloads import check, digest, directory, fetch
+from jpst.weights.readers import CheckpointError, Tensors
+from jpst.weights.registry import AUTOMATIC, REGISTRY, Checkpoint, licences
+from jpst.weights.tables import converted, recognised
+from jpst.weights.unfinished import replacing
 
 __all__ = [
     "REGISTRY",
@@ -38,53 +35,6 @@ __all__ = [
     "load",
 ]
 __all__ += ["merge", "verify"]
-
-OIHW = (2, 3, 1, 0)
-"""The transposition of PyTorch's convolution kernels to the HWIO of Flax."""
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a checkpoint was trained on: `image * scale + offset` per channel, for RGB in [0, 1].
-
-    `order` is the colour order of the input channels of the file's first kernel; scale and offset are given
-    in RGB order whatever it is.
-    """
-
-    order: Literal["RGB", "BGR"]
-    scale: tuple[float, float, float]
-    offset: tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A pattern, matched in full, of names in a file -> the path in our variables, and the transposition.
-
-    The path is a template for the pattern's groups, or made from its match.
-    """
-
-    pattern: str
-    path: str | Callable[[re.Match[str]], str]
-    axes: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """How one family of files names, lays out and preprocesses the tensors of a network.
-
-    A file belongs to the first table with a rule for one of its names for which `when` holds. `prepare`
-    rewrites tensors under their names in the file; names that match `ignore` are left out. `constants` are
-    variables that every file of the family gets: where networks differ, their module keeps there which this is.
-    """
-
-    name: str
-    rules: tuple[Rule, ...]
-    preprocessing: Preprocessing
-    first_kernel: str
-    ignore: str = r"(?!)"
-    constants: Mapping[str, np.ndarray] = field(default_factory=dict)
-    prepare: Callable[[Tensors], Tensors] = dict
-    when: Callable[[Tensors], bool] = lambda _tensors: True
 
 
 class Provenance(NamedTuple):
@@ -120,7 +70,7 @@ class Row(NamedTuple):
 
 def find(network: str) -> Found | None:
     """The first file of a network, in the registry's order, that is present in `directory()`."""
-    _module(network)
+    networks.network(network)
     for checkpoint in REGISTRY.values():
         if checkpoint.network == network and (paths := _present(checkpoint)):
             return Found(checkpoint, paths[0])
@@ -212,22 +162,6 @@ def _misfit(tensor: Any, spec: Any) -> str | None:
 _PROVENANCE = "provenance/"
 
 
-class _Module(Protocol):
-    """A network. One whose families differ in their variables has `template_of(tensors)`, from tensors renamed."""
-
-    TABLES: tuple[Table, ...]
-
-    def template(self) -> Mapping[str, Any]: ...
-
-
-def _module(network: str) -> _Module:
-    """The module of a network. Imported here by name, because it is built on the types of this one."""
-    known = dict.fromkeys(checkpoint.network for checkpoint in REGISTRY.values())
-    if network not in known:
-        raise CheckpointError(f"found the network name {network!r}; known are {', '.join(known)}.")
-    return cast(_Module, importlib.import_module(f"jpst.models.{network}"))
-
-
 def _present(checkpoint: Checkpoint) -> list[Path]:
     """A checkpoint's files in `directory()`: as published, and as converted by us."""
     names = (checkpoint.filename, f"{checkpoint.name}.npz")
@@ -275,61 +209,20 @@ def _status(checkpoint: Checkpoint, path: Path) -> str:
 
 def _variables(network: str, tensors: Tensors, source: Path) -> dict[str, Any]:
     """The strictly merged NumPy variables of a network from the tensors of a file."""
-    module = _module(network)
+    known = networks.network(network)
     if f"{_PROVENANCE}network" not in tensors:
-        found = _converted(_recognised(module.TABLES, network, tensors, source), tensors, source)
+        found = converted(recognised(known.tables, network, tensors, source), tensors, source)
     elif (theirs := _note(tensors, "network")) == network:
         found = {name: tensor for name, tensor in tensors.items() if not name.startswith(_PROVENANCE)}
     else:
         raise CheckpointError(f"{source}: found weights of {theirs}; needed are weights of {network}.")
-    expected = cast(Any, module).template_of(found) if hasattr(module, "template_of") else module.template()
+    expected = known.template_of(found)
     return merge(expected, found, source=source)
 
 
 def _note(tensors: Tensors, kind: str) -> str:
     """A text of ours in a file of ours; what somebody else put there, as one short line."""
     return " ".join(str(tensors[f"{_PROVENANCE}{kind}"]).split())[:200]
-
-
-def _recognised(tables: tuple[Table, ...], network: str, tensors: Tensors, source: Path) -> Table:
-    for table in tables:
-        if any(_rule(table, name) for name in tensors) and table.when(tensors):
-            return table
-    seen = ", ".join(list(tensors)[:4]) or "no tensors"
-    known = ", ".join(table.name for table in tables)
-    raise CheckpointError(f"{source}: found {seen} ...; needed are {network} weights as named by {known}.")
-
-
-def _rule(table: Table, name: str) -> Rule | None:
-    return next((rule for rule in table.rules if re.fullmatch(rule.pattern, name)), None)
-
-
-def _converted(table: Table, tensors: Tensors, source: Path) -> Tensors:
-    """Our names and layouts, and the preprocessing; a name without a rule stays, for `merge` to refuse."""
-    found: Tensors = {
-        "preprocessing/scale": np.asarray(table.preprocessing.scale),
-        "preprocessing/offset": np.asarray(table.preprocessing.offset),
-        **table.constants,
-    }
-    for name, tensor in table.prepare(tensors).items():
-        rule = _rule(table, name)
-        path = re.sub(rule.pattern, rule.path, name) if rule else name
-        if path in found:
-            raise CheckpointError(f"{source}: found two tensors for {path}, the second is {name}; needed is one.")
-        if rule:
-            found[path] = _laid_out(
-                tensor, rule, flip=path == table.first_kernel and table.preprocessing.order == "BGR"
-            )
-        elif not re.fullmatch(table.ignore, name):
-            found[name] = tensor
-    return found
-
-
-def _laid_out(tensor: np.ndarray, rule: Rule, flip: bool) -> np.ndarray:
-    """The tensor in our layout; one with the wrong number of axes stays, for `merge` to refuse."""
-    if rule.axes and tensor.ndim == len(rule.axes):
-        tensor = tensor.transpose(rule.axes)
-    return np.flip(tensor, axis=-2) if flip and tensor.ndim > 1 else tensor
 
 
 def _provenance(path: Path, tensors: Tensors) -> Provenance:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from jpst.models.crc32c import crc32c
-from jpst.models.tensors import LONGEST_NAME, MOST_TENSORS, CheckpointError, Room, Tensors, damage_explained, whole
+from jpst.weights.crc32c import crc32c
+from jpst.weights.tensors import LONGEST_NAME, MOST_TENSORS, CheckpointError, Room, Tensors, damage_explained, whole
 
 TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 """The last eight bytes of a table."""

@@ -8,13 +8,13 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Float, PyTree
 
-from jpst import cosegment, image, labelling, pixels, segment, semantics, trust, wordnet
+from jpst import image, pixels, weights
 from jpst.image import Photograph
-from jpst.labelling import Labeller
-from jpst.models import weights
-from jpst.models.weights import Provenance
 from jpst.recipe import Recipe
-from jpst.segment import MaskError, Segmentation
+from jpst.regions import cosegment, labelling, segment, semantics, trust, wordnet
+from jpst.regions.labelling import Labeller
+from jpst.regions.segment import MaskError, Segmentation
+from jpst.weights import Provenance
 
 Source = str | Path | PIL.Image.Image | np.ndarray
 Segmenter = Literal["masks", "pspnet", "deeplab", "scene", "cluster", "none"]

@@ -12,8 +12,8 @@ from jaxtyping import Float
 
 from jpst import faults, pixels
 from jpst.caching import cached
-from jpst.segment import WHOLE, Segmentation
-from jpst.semantics import REST, Move, Regions, Side, WordSimilarity, merge_alike, relabelled, shares_by_name
+from jpst.regions.segment import WHOLE, Segmentation
+from jpst.regions.semantics import REST, Move, Regions, Side, WordSimilarity, merge_alike, relabelled, shares_by_name
 
 _BUILT = ("building", "house", "wall", "skyscraper", "hovel", "floor", "ceiling", "road", "sidewalk", "path", "runway")
 _GROWN = ("tree", "grass", "plant", "field", "earth", "sand", "mountain", "hill", "rock", "land", "dirt track")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jpst.models.tensors import (
+from jpst.weights.tensors import (
     LONGEST_NAME,
     MOST_AXES,
     MOST_TENSORS,

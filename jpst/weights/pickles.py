@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, cast
 
-from jpst.models.tensors import LONGEST_NAME, CheckpointError
+from jpst.weights.tensors import LONGEST_NAME, CheckpointError
 
 Names = Mapping[tuple[str, str], Any]
 """Stand-ins by (module, name). Adding one must never add a way to run or read anything."""

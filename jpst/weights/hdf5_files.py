@@ -12,8 +12,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jpst.models.tensors import MOST_TENSORS, CheckpointError, Room, Tensors, damage_explained
-from jpst.models.zip_members import read_member
+from jpst.weights.tensors import MOST_TENSORS, CheckpointError, Room, Tensors, damage_explained
+from jpst.weights.zip_members import read_member
 
 KERAS_WEIGHTS = "model.weights.h5"
 """The member of a `.keras` archive that holds the weights."""

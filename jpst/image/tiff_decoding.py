@@ -11,9 +11,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from jpst import icc, tiff_pages
-from jpst.image_errors import Refused
-from jpst.tiff_pages import Page
+from jpst.image import icc, tiff_pages
+from jpst.image.errors import Refused
+from jpst.image.tiff_pages import Page
 
 
 def read(page: Page) -> tuple[np.ndarray, list[str]]:

@@ -18,10 +18,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 from scipy import linalg, ndimage
 
-from jpst import pixels, segment
+from jpst import pixels
 from jpst.caching import cached
+from jpst.masks import refine
 from jpst.models import vgg19
-from jpst.segment import Segmentation
+from jpst.regions.segment import Segmentation
 
 LAYERS = ("relu3_4", "relu4_4", "relu5_1", "relu5_4")
 
@@ -273,5 +274,5 @@ def _largest_first(labels: list[np.ndarray]) -> list[np.ndarray]:
 def _to_edges(labels: np.ndarray, count: int, image: Array) -> np.ndarray:
     """Labels [h, w] of cells at the image's size, aligned with its edges: int32 [H, W]."""
     masks = jax.image.resize(jax.nn.one_hot(labels, count), (*image.shape[:2], count), "linear")
-    refined = segment.refine(jnp.moveaxis(masks, -1, 0), image, CELL, EDGE_EPSILON)
+    refined = refine(jnp.moveaxis(masks, -1, 0), image, CELL, EDGE_EPSILON)
     return np.asarray(jnp.argmax(refined, axis=0), np.int32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jpst.models.readers import CheckpointError
+from jpst.weights.readers import CheckpointError
 
 
 @dataclass(frozen=True)

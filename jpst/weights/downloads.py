@@ -21,10 +21,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
-from jpst.models.readers import CheckpointError
-from jpst.models.registry import AUTOMATIC, Checkpoint, Folder, Hash, Page, Source, Url, Wheel, registered
-from jpst.models.tensors import MOST_BYTES
-from jpst.models.unfinished import ended_cleanly, remove_leftovers, replacing, scratch, unwritable
+from jpst.weights.readers import CheckpointError
+from jpst.weights.registry import AUTOMATIC, Checkpoint, Folder, Hash, Page, Source, Url, Wheel, registered
+from jpst.weights.tensors import MOST_BYTES
+from jpst.weights.unfinished import ended_cleanly, remove_leftovers, replacing, scratch, unwritable
 
 Progress = Callable[[int, int], None]
 """`on_progress(done, total)` in bytes; total is 0 where nobody says it."""

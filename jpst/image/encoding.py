@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from jpst import icc
-from jpst.image_decoding import hushed
-from jpst.image_errors import ImageError
+from jpst.image import icc
+from jpst.image.decoding import hushed
+from jpst.image.errors import ImageError
 
 
 def rounded(pixels: np.ndarray, alpha: np.ndarray | None, dtype: np.dtype) -> np.ndarray:

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from jpst import ade20k, pixels, segment
+from jpst import masks, pixels, weights
 from jpst.caching import cached
-from jpst.models import deeplab, framing, pspnet, scene_head, weights
+from jpst.models import deeplab, framing, pspnet, scene_head
 from jpst.models.vgg19 import is_oxfords
-from jpst.models.weights import CheckpointError, Provenance
-from jpst.segment import Segmentation
+from jpst.regions import ade20k
+from jpst.regions.segment import Segmentation
+from jpst.weights import CheckpointError, Provenance, shipped
 
 Labeller = Literal["pspnet", "deeplab", "scene"]
 LABELLERS: tuple[Labeller, ...] = ("pspnet", "deeplab", "scene")
@@ -87,7 +88,7 @@ def _check_features(variables: PyTree) -> None:
         )
 
 
-_scene_head = cache(scene_head.load)
+_scene_head = cache(shipped.scene_head)
 _scene_scores = cached(scene_head.probabilities)
 
 
@@ -99,7 +100,7 @@ def _to_edges(scores: Float[np.ndarray, "c h w"], photograph: Float[np.ndarray, 
     planes = framing.resized(np.moveaxis(scores[likeliest], 0, -1), *size)
     planes = planes / np.maximum(planes.sum(-1, keepdims=True), 1e-6)
     small = pixels.at_size(photograph, size)
-    refined = np.asarray(segment.refine(jnp.moveaxis(jnp.asarray(planes), -1, 0), small, EDGE_RADIUS, EDGE_EPSILON))
+    refined = np.asarray(masks.refine(jnp.moveaxis(jnp.asarray(planes), -1, 0), small, EDGE_RADIUS, EDGE_EPSILON))
     labels = likeliest.astype(np.int32)[refined.argmax(0)]
     return Segmentation(labels, ade20k.NAMES, refined.max(0))
 

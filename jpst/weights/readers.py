@@ -17,12 +17,12 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from jpst.models.hdf5_files import KERAS_WEIGHTS, read_hdf5, read_keras
-from jpst.models.npy_files import read_npy, read_npz
-from jpst.models.tensors import CheckpointError, Room, Tensors, damage_explained, whole
-from jpst.models.tf_bundle import TABLE_MAGIC, data_files, read_tf_bundle
-from jpst.models.tflite import IDENTIFIER, read_tflite
-from jpst.models.torch_files import read_torch, read_torch_legacy
+from jpst.weights.hdf5_files import KERAS_WEIGHTS, read_hdf5, read_keras
+from jpst.weights.npy_files import read_npy, read_npz
+from jpst.weights.tensors import CheckpointError, Room, Tensors, damage_explained, whole
+from jpst.weights.tf_bundle import TABLE_MAGIC, data_files, read_tf_bundle
+from jpst.weights.tflite import IDENTIFIER, read_tflite
+from jpst.weights.torch_files import read_torch, read_torch_legacy
 
 __all__ = ["FORMATS", "CheckpointError", "Tensors", "files", "read"]
 __all__ += ["read_hdf5", "read_keras", "read_npy", "read_npz", "read_safetensors", "read_tf_bundle", "read_tflite"]

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from jpst.models.tensors import CheckpointError
+from jpst.weights.tensors import CheckpointError
 
 _STALE = 24 * 3600  # seconds without a change after which an unfinished file is dead, whosever it is
 

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 from PIL import Image
 
-from jpst import icc, image_metadata
-from jpst import image_decoding as decoding
-from jpst import image_encoding as encoding
-from jpst.image_decoding import READABLE
-from jpst.image_errors import ImageError, Refused
+from jpst.image import decoding, encoding, icc
+from jpst.image import metadata as image_metadata
+from jpst.image.decoding import READABLE
+from jpst.image.errors import ImageError, Refused
 
 __all__ = [
     "MAX_PIXELS",

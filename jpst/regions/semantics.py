@@ -6,10 +6,9 @@ from itertools import combinations
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
 
-from jpst.pixels import area_weights
-from jpst.segment import WHOLE, MaskError, Segmentation
+from jpst.masks import BLOCK_ROWS
+from jpst.regions.segment import WHOLE, MaskError, Segmentation
 
 Side = Literal["content", "style"]
 Similarity = Callable[[Side, str, str], float]
@@ -30,7 +29,6 @@ MINIMUM_SHARE = 0.001
 
 REST = "everything else"
 """the region of everything that `trust.trusted` leaves unpaired: it takes its look from the whole style photograph"""
-BLOCK_ROWS = 256  # rows of a photograph processed at a time, in float64
 
 
 class Move(NamedTuple):
@@ -171,23 +169,6 @@ def appearance_similarity(
         return float(1 / (1 + distance))
 
     return similarity
-
-
-def masks(labels: np.ndarray, count: int, height: int, width: int) -> np.ndarray:
-    """Soft masks float32 [count, height, width] of a label map of any size: non-negative, with a sum of 1.
-
-    The exact area average of the one-hot maps: a value is the share of the pixel's area that the region covers. For
-    enlarging this is nearest neighbour, except for pixels that cross a border between old pixels.
-    """
-    rows = csr_array(area_weights(labels.shape[0], height))  # sparse: each output row overlaps few input rows
-    columns = csr_array(area_weights(labels.shape[1], width))
-    soft = np.zeros((count, height, width))
-    for top in range(0, len(labels), BLOCK_ROWS):
-        band = slice(top, top + BLOCK_ROWS)
-        for number in range(count):
-            covered = np.asarray(columns @ (labels[band] == number).T.astype(np.float64)).T
-            soft[number] += rows[:, band] @ covered
-    return soft.astype(np.float32)
 
 
 def table(regions: Regions) -> list[Row]:

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from jpst.models.pickles import MOST_NODES, Call, Dict, Names, Unpickler, inert_name, leaves, refusal
-from jpst.models.tensors import MOST_AXES, CheckpointError, Room, Tensors, damage_explained, small_enough
-from jpst.models.zip_members import read_member
+from jpst.weights.pickles import MOST_NODES, Call, Dict, Names, Unpickler, inert_name, leaves, refusal
+from jpst.weights.tensors import MOST_AXES, CheckpointError, Room, Tensors, damage_explained, small_enough
+from jpst.weights.zip_members import read_member
 
 # Beside the tensors, at the top level of training checkpoints: not read, whatever they hold.
 _NOTES = ("args", "callbacks", "cfg", "config", "epoch", "hyper_parameters", "loops", "message_hub", "meta")

@@ -33,8 +33,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jpst import ade20k
 from jpst.errors import JpstError
+from jpst.regions import ade20k
 
 Measure = Literal["li", "wup", "path", "res", "lin", "jcn", "wpath"]
 Senses = Literal["fixed", "all"]

@@ -1,19 +1,15 @@
 """Converts painted masks to label maps with names, and aligns soft masks with the edges of an image."""
 
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from scipy import ndimage
 
-from jpst import mask_colours, pixels
-from jpst.caching import cached
 from jpst.errors import JpstError
-from jpst.mask_colours import COLOUR_RADIUS, MAXIMUM_REGIONS, SLOPE_REACH
-from jpst.mask_colours import USUAL_COLOURS as USUAL_COLOURS
+from jpst.regions import mask_colours
+from jpst.regions.mask_colours import COLOUR_RADIUS, MAXIMUM_REGIONS, SLOPE_REACH
+from jpst.regions.mask_colours import USUAL_COLOURS as USUAL_COLOURS
 
 WHOLE = "whole image"
 
@@ -24,8 +20,6 @@ NEAR_SHARE = 0.01  # of a mask, for a colour near another one to count as a regi
 MINIMUM_REGION_SHARE = 5e-4  # of solid pixels in one mask; a quarter of the smallest region seen in use (0.2 %)
 
 ASPECT_TOLERANCE = 0.03
-
-TRACE_OF_REGION = 0.01  # smaller mask values count as 0
 
 _ADVICE = (
     "Paint each region in one flat colour, the same one in both masks, and save them as PNG; or leave both masks out."
@@ -143,25 +137,6 @@ def resized(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes a label map [H, W] by nearest neighbour with half-pixel centres."""
     rows, columns = labels.shape
     return labels[np.ix_(_nearest(rows, height), _nearest(columns, width))]
-
-
-@partial(cached, static_argnums=(2,))
-def refine(
-    masks: Float[Array, "r h w"], image: Float[Array, "h w 3"], radius: int, epsilon: float | Float[Array, ""]
-) -> Float[Array, "r h w"]:
-    """Aligns masks with the image's edges, by the guided filter with the image (RGB in [0, 1]) as guide.
-
-    The masks stay non-negative and sum to one over R. They change only within twice `radius` pixels of their edges. A
-    contrast below `epsilon` (a variance) does not count as an edge.
-    """
-    values = jnp.moveaxis(masks, 0, -1)
-    maps = pixels.affine_maps(image, values, radius, epsilon, jnp.zeros((3, len(masks))))
-    filtered = jnp.einsum("hwa,hwar->rhw", image, maps[..., :3, :], precision="highest") + jnp.moveaxis(
-        maps[..., 3, :], -1, 0
-    )
-    # far from edges the filter's rounding errors would count as traces of a region
-    cleaned = jnp.where(filtered < TRACE_OF_REGION, 0.0, jnp.minimum(filtered, 1.0))
-    return cleaned / jnp.maximum(cleaned.sum(0, keepdims=True), 1e-6)
 
 
 def _nearest(source: int, target: int) -> np.ndarray:

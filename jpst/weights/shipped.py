@@ -13,10 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from jpst.models import readers, weights
-from jpst.models.fetch import digest
-from jpst.models.unfinished import replacing
-from jpst.models.weights import CheckpointError, Loaded, Provenance
+from jpst import weights
+from jpst.models import aesthetic_head as aesthetic_heads
+from jpst.models import scene_head as scene_heads
+from jpst.weights import CheckpointError, Loaded, Provenance, readers
+from jpst.weights.downloads import digest
+from jpst.weights.unfinished import replacing
 
 TemplateOf = Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]
 """from a file's arrays under their paths to the shapes and types that the variables must have"""
@@ -50,6 +52,20 @@ def read(path: Path, name: str, template_of: TemplateOf) -> Loaded:
     found = {key: value for key, value in readers.read(path).items() if not key.startswith(_PROVENANCE)}
     variables = weights.merge(template_of(found), found, source=path)
     return Loaded(jax.tree.map(jnp.asarray, variables), Provenance(name, digest((path,), "sha256")))
+
+
+def scene_head(path: Path | None = None) -> Loaded:
+    """The scene head that comes with the package, or one from a file that `save` wrote."""
+    return _loaded(path, scene_heads.NAME, lambda _: scene_heads.template())
+
+
+def aesthetic_head(path: Path | None = None) -> Loaded:
+    """The aesthetic head that comes with the package, or one from a file that `save` wrote."""
+    return _loaded(path, aesthetic_heads.NAME, aesthetic_heads.template_of)
+
+
+def _loaded(path: Path | None, name: str, template_of: TemplateOf) -> Loaded:
+    return load(name, template_of) if path is None else read(path, name, template_of)
 
 
 def save(path: Path, name: str, variables: Mapping[str, Any]) -> None:

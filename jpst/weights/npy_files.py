@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from jpst.models.pickles import Call, Names, Unpickler, inert_name, leaves, refusal
-from jpst.models.tensors import MOST_AXES, CheckpointError, Room, Tensors, damage_explained, whole
-from jpst.models.zip_members import read_member
+from jpst.weights.pickles import Call, Names, Unpickler, inert_name, leaves, refusal
+from jpst.weights.tensors import MOST_AXES, CheckpointError, Room, Tensors, damage_explained, whole
+from jpst.weights.zip_members import read_member
 
 _NUMBERS = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f2", "f4", "f8", "b1"}
 _HEADER = 1 << 16  # bytes of a member that its header lies in; those of numbers have about a hundred
