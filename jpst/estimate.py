@@ -66,19 +66,24 @@ def estimate(photograph_pixels: int, levels: tuple[Level, ...], recipe: Recipe) 
 
 
 def shortage(
-    content: tuple[int, int], style: tuple[int, int], recipe: Recipe, room: Room | None = None
+    content: tuple[int, int],
+    style: tuple[int, int],
+    recipe: Recipe,
+    room: Room | None = None,
+    *,
+    projected: bool = False,
 ) -> ShortMemoryError | None:
     """Why a transfer of photographs of these sizes (height, width) does not fit into memory; None if it fits.
 
-    `room` is the memory available, by default now. The error, to be raised or shown, proposes the largest size that
-    fits, if there is one.
+    `room` is the memory available, by default now; `projected` as for `levels.plan`. The error, to be raised or shown,
+    proposes the largest size that fits, if there is one.
     """
     room = room or Room.here()
-    needed, available = _needed(content, style, recipe, room)
+    needed, available = _needed(content, style, recipe, room, projected)
     if needed <= available:
         return None
     where = "memory" if room.device is None else "memory on host or accelerator"
-    fitting = _largest(recipe, lambda smaller: _fits(content, style, smaller, room))
+    fitting = _largest(recipe, lambda smaller: _fits(content, style, smaller, room, projected))
     advice = (
         f"Use `size={fitting}`, the largest that fits."
         if fitting
@@ -90,14 +95,16 @@ def shortage(
     )
 
 
-def _fits(content: tuple[int, int], style: tuple[int, int], recipe: Recipe, room: Room) -> bool:
-    needed, available = _needed(content, style, recipe, room)
+def _fits(content: tuple[int, int], style: tuple[int, int], recipe: Recipe, room: Room, projected: bool) -> bool:
+    needed, available = _needed(content, style, recipe, room, projected)
     return needed <= available
 
 
-def _needed(content: tuple[int, int], style: tuple[int, int], recipe: Recipe, room: Room) -> tuple[float, float]:
+def _needed(
+    content: tuple[int, int], style: tuple[int, int], recipe: Recipe, room: Room, projected: bool
+) -> tuple[float, float]:
     """Bytes needed and bytes available, on the host or the accelerator, whichever is scarcer."""
-    levels = plan(content, style, recipe)
+    levels = plan(content, style, recipe, projected=projected)
     photographs = content[0] * content[1] + style[0] * style[1]
     host, device = _host_bytes(photographs), _device_bytes(levels, recipe)
     if room.device is None:

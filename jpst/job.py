@@ -35,6 +35,8 @@ class Job:
     """the regions, and where they came from"""
     levels: tuple[Level, ...]
     """the working sizes and steps, coarsest first"""
+    projected: bool
+    """whether the result is projected: unless regions come from painted masks"""
     neutral: bool
     """whether the style is black and white; the result will be, too"""
     absent: dict[str, str]
@@ -98,11 +100,13 @@ def plan(
     ranges.check("seed", seed, SEED)
     ranges.check("strength", strength, STRENGTH)
     sizes = image.size(content), image.size(style)
-    levels = planning.plan(*sizes, recipe)
-    short = estimate.shortage(*sizes, recipe)
+    planning.plan(*sizes, recipe)  # refuses small photographs before anything is downloaded
+    source = regions.choose((content, style), (content_seg, style_seg), recipe, tell)
+    projected = recipe.projection == "grid" and source.masks is None
+    levels = planning.plan(*sizes, recipe, projected=projected)
+    short = estimate.shortage(*sizes, recipe, projected=projected)
     if short and check_memory:
         raise short
-    source = regions.choose((content, style), (content_seg, style_seg), recipe, tell)
     if networks is None and source.needs_vgg19 and fetch and weights.find("vgg19") is None:
         fetch("vgg19")
     with ThreadPoolExecutor() as pool:
@@ -129,6 +133,7 @@ def plan(
             original=original,
             found=found,
             levels=levels,
+            projected=projected,
             neutral=pixels.is_neutral(photographs[1].pixels, photographs[1].alpha),
             absent=absent,
             short=short,

@@ -22,10 +22,13 @@ class Level(NamedTuple):
         return Level((width, height), (width2, height2), self.steps)
 
 
-def plan(content: tuple[int, int], style: tuple[int, int], recipe: Recipe) -> tuple[Level, ...]:
+def plan(
+    content: tuple[int, int], style: tuple[int, int], recipe: Recipe, *, projected: bool = False
+) -> tuple[Level, ...]:
     """The levels for photographs of these sizes (height, width), coarsest first.
 
-    Each is half the size of the next, and none is much larger than the photographs.
+    Each is half the size of the next, and none is much larger than the photographs. Of a transfer that is `projected`
+    only the coarsest is planned: the projection leaves nothing of what a finer one would add.
 
     Raises:
       JpstError: a photograph is too small, or too narrow at a working size, for the recipe's layers.
@@ -33,14 +36,15 @@ def plan(content: tuple[int, int], style: tuple[int, int], recipe: Recipe) -> tu
     sizes = [recipe.size >> depth for depth in reversed(range(len(recipe.iterations)))]
     for name, photograph in (("content", content), ("style", style)):
         _check_size(name, photograph, sizes[0], recipe)
-    return tuple(
+    planned = [
         Level(
             _working_size(content, size, recipe, recipe.size_multiple),
             _working_size(style, size, recipe, recipe.size_multiple),
             steps,
         )
         for size, steps in zip(sizes, recipe.iterations, strict=True)
-    )
+    ]
+    return tuple(planned[:1] if projected else planned)
 
 
 def output_size(photograph: tuple[int, int], recipe: Recipe) -> tuple[int, int]:

@@ -117,7 +117,7 @@ def run(job: Job, *, on_step: Callable[[Progress], None] = lambda _: None) -> Ru
         networks,
         job.hyper,
         recipe=job.recipe,
-        bounds=None if job.found.segmenter == "masks" else projection.CLOSE,
+        bounds=projection.CLOSE if job.projected else None,
         key=jax.random.key(job.seed),
         on_step=on_step,
     )

@@ -68,7 +68,7 @@ def climb(
     hyper: Hyperparameters,
     *,
     recipe: Recipe,
-    bounds: projection.Bounds | None = projection.CLOSE,
+    bounds: projection.Bounds | None = None,
     key: Array | None = None,
     on_step: Callable[[Progress], None] = lambda _: None,
 ) -> list[Climbed]:
@@ -79,7 +79,7 @@ def climb(
 
     Args:
       levels: as `levels.plan` gives them.
-      bounds: of a recipe's projection; None: nothing is projected.
+      bounds: how far a level's result is projected onto the family of `projection`; None: not at all.
       key: for a recipe that starts from noise.
       on_step: called after each step, on accelerators after each chunk of steps.
 
@@ -167,7 +167,7 @@ def _climb(
             image, losses, status, interrupted, plateau = _watch(
                 chunks, state.best_image, level, done, recipe.plateau_tolerance, on_step
             )
-            if recipe.projection == "grid" and bounds is not None:
+            if bounds is not None:
                 arrays = map(np.asarray, (scene.content, image, targets.start, scene.content_masks))
                 image = jnp.asarray(projection.project(*arrays, bounds=bounds))
             seconds = time.perf_counter() - started

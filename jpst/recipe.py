@@ -143,15 +143,17 @@ class Recipe:
 
     name: Annotated[Preset, tyro.conf.arg(name="preset")] = "balanced"
     """the preset that all other options start from"""
-    size: int = 192
-    """longest side of a working picture of 3:2 in pixels (much smaller photographs are worked on at half, a quarter)"""
+    size: int = 384
+    """longest side of the finest working picture, at 3:2, in pixels (much smaller photographs are worked on at half, a
+    quarter)"""
     shape: Literal["common", "own"] = "common"
     """common: the working picture has one of few shapes (1:1, 3:2, 9:4, ...), so that one compiled step serves nearly
     all photographs; it is squeezed by 22 % at most, which the result undoes; own: it has the photograph's ratio"""
     size_multiple: int = 16
     """working sides are rounded to multiples of this (1: exact)"""
-    iterations: tuple[int, ...] = (30,)
-    """steps on each level of the pyramid, coarsest first; each level is twice the size of the one before"""
+    iterations: tuple[int, ...] = (30, 15)
+    """steps on each level of the pyramid, coarsest first; each level is twice the size of the one before; only the
+    coarsest is worked on where the result is projected (see projection)"""
     optimiser: Literal["adam", "lbfgs"] = "lbfgs"
     """lbfgs moves smooth differences first and fine detail last, and needs half the steps of adam, the paper's"""
     plateau_tolerance: float = 0.0
@@ -159,7 +161,8 @@ class Recipe:
     projection: Literal["grid", "none"] = "grid"
     """grid: the result of each level is brought into a family of colour changes that vary slowly over the picture and
     its brightness, and keeps other detail only where the photograph is textured: no melted edges, no blotches in smooth
-    places; none, and wherever regions come from painted masks: it stays as the steps left it"""
+    places, nothing of what a finer level would add; none, and wherever regions come from painted masks: it stays as the
+    steps left it"""
     output_size: Literal["native", "working"] = "native"
     """size of the picture that is written: the content photograph's own, or the working size"""
     start: Literal["matched", "content", "noise", "style"] = "matched"
@@ -265,11 +268,11 @@ _OURS = Hyperparameters(
 )
 
 PRESETS: dict[str, tuple[Recipe, Hyperparameters]] = {
-    "preview": (Recipe(name="preview", iterations=(0,)), _OURS),
+    "preview": (Recipe(name="preview", size=192, iterations=(0,)), _OURS),
     "fast": (Recipe(name="fast", size=128, iterations=(20,)), _OURS),
     "balanced": (Recipe(), _OURS),
     "quality": (
-        Recipe(name="quality", size=384, iterations=(60, 20)),
+        Recipe(name="quality", iterations=(60, 20)),
         _OURS._replace(edge_weight=0.3),
     ),
     "paper": (_PAPER, Hyperparameters()),

@@ -139,7 +139,7 @@ def test_ctrl_c_keeps_the_best_image_so_far(climb):
         if now.step == 2:
             raise KeyboardInterrupt
 
-    (only,) = climb(dataclasses.replace(RECIPE, projection="none"), on_step=stop_at_the_second)
+    (only,) = climb(RECIPE, on_step=stop_at_the_second)
     assert only.interrupted
     np.testing.assert_array_equal(only.result, seen[-1].best)
 
@@ -215,6 +215,12 @@ def test_filling_up_the_regions_changes_no_term(climb, monkeypatch):
             np.testing.assert_allclose(values, other.losses[term], rtol=1e-3, err_msg=term)
 
 
+def test_a_projected_transfer_has_the_coarsest_level_alone():
+    sizes, recipe = ((427, 640), (480, 640)), Recipe()
+    assert levels.plan(*sizes, recipe, projected=True) == levels.plan(*sizes, recipe)[:1]
+    assert len(levels.plan(*sizes, recipe)) == 2
+
+
 def test_few_and_many_regions_make_lists_of_one_shape(photograph):
     shapes = []
     for regions in (2, 3, 6):
@@ -237,7 +243,7 @@ def test_the_steps_of_a_level_fall_into_chunks_of_one_length(steps, chunk):
 def test_without_projection_a_level_ends_with_its_best_image_bit_for_bit(climb, monkeypatch):
     monkeypatch.setattr(projection, "project", lambda *_: pytest.fail("it was projected"))
     seen = []
-    levels = climb(dataclasses.replace(RECIPE, projection="none"), on_step=seen.append)
+    levels = climb(RECIPE, on_step=seen.append)
     for now, one in zip((seen[2], seen[-1]), levels, strict=True):
         np.testing.assert_array_equal(one.result, now.best)
 
@@ -252,7 +258,7 @@ def test_every_level_is_projected_with_the_regions_it_has(climb, monkeypatch):
         return real(content, result, base, masks, bounds)
 
     monkeypatch.setattr(projection, "project", project)
-    levels = climb(RECIPE, on_step=seen.append)
+    levels = climb(RECIPE, bounds=projection.CLOSE, on_step=seen.append)
     for now, one, (content, result, base, masks) in zip((seen[2], seen[-1]), levels, projected, strict=True):
         np.testing.assert_array_equal(result, now.best)
         np.testing.assert_array_equal(content, one.content)
