@@ -46,8 +46,10 @@ class Rater(NamedTuple):
 
 
 def chosen(checkpoint: str | Path | None = None) -> str | Path | None:
-    """The argument for `rater`: `checkpoint` if given; else the aesthetic head, if NIMA is missing and the package has
-    the head; else None."""
+    """The argument for `rater`: `checkpoint`, or else the aesthetic head or None.
+
+    The head if NIMA is missing and the package has the head.
+    """
     if checkpoint is None and weights.find("nima") is None and _has_head():
         return HEAD
     return checkpoint

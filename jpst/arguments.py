@@ -102,8 +102,10 @@ def check_one_each(hyper: Hyperparameters) -> None:
 
 
 def check_ranges(hyper: Hyperparameters) -> None:
-    """Raises JpstError where a number, or one of a sweep, is out of its range (`recipe.NUMBERS`); traced ones have no
-    value to look at."""
+    """Raises JpstError where a number, or one of a sweep, is out of its range (`recipe.NUMBERS`).
+
+    Traced numbers have no value to look at.
+    """
     for name, allowed in NUMBERS.items():
         if not isinstance(numbers := getattr(hyper, name), Tracer):
             for number in np.ravel(numbers).tolist():

@@ -125,6 +125,7 @@ class cached:
         functools.update_wrapper(self, function)
 
     def __call__(self, *arguments: Any) -> Any:
+        """Runs the program for such arguments, compiled once."""
         if (device := _device(arguments)) is None:
             return self.jitted(*arguments)
         placed = self._placed(arguments, device)
@@ -284,8 +285,10 @@ def _trim(root: Path) -> None:
 
 @functools.cache
 def _find_lapack() -> None:
-    """Makes JAX load LAPACK, which it does when it lowers a function that needs it. A program from disk is not lowered,
-    and would crash without."""
+    """Makes JAX load LAPACK, which it does when it lowers a function that needs it.
+
+    A program from disk is not lowered, and would crash without.
+    """
     jax.jit(jnp.linalg.eigh).lower(jax.ShapeDtypeStruct((2, 2), jnp.float32))
 
 

@@ -1,5 +1,7 @@
-"""The command line: parses arguments, calls the library, prints and exits. Its options are the fields of `Recipe` and
-`Hyperparameters`."""
+"""The command line: parses arguments, calls the library, prints and exits.
+
+Its options are the fields of `Recipe` and `Hyperparameters`.
+"""
 
 import dataclasses
 import sys

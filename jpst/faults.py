@@ -39,8 +39,10 @@ Mask = Bool[np.ndarray, "h w"]
 
 
 class Faults(NamedTuple):
-    """The faults of one result compared with its content. The best values are 0, and 1 for `halo`. Shares are in
-    [0, 1]."""
+    """The faults of one result compared with its content.
+
+    The best values are 0, and 1 for `halo`. Shares are in [0, 1].
+    """
 
     edges_lost: float
     """Share of the content's strong luminance edges that are lost or reversed. An edge is lost if the result's gradient
@@ -86,8 +88,10 @@ def of_pictures(
     result: Float[np.ndarray, "H W 3"],
     alpha: Float[np.ndarray, "h w"] | None = None,
 ) -> Faults:
-    """`measure` for two images of any sizes, resized to the measuring size. Fully transparent pixels (`alpha` 0) are
-    filled from their neighbours."""
+    """`measure` for two images of any sizes, resized to the measuring size.
+
+    Fully transparent pixels (`alpha` 0) are filled from their neighbours.
+    """
     size = pixels.working_size(result.shape[0], result.shape[1], SIZE)
     content, result = small(content, size), small(result, size)
     if alpha is not None and not alpha.all():
@@ -181,8 +185,7 @@ def _banding(lab: Image, content: Image, result: Image) -> float:
 
 
 def _plateaus(before: np.ndarray, after: np.ndarray, smooth: Mask) -> Mask:
-    """Pixels of runs along the rows of `after`, one channel, that end in a step to another run where `before` has no
-    step."""
+    """Pixels of runs along the rows of `after`, one channel, that end in a step which `before` does not have."""
     starts = np.ones(after.shape, bool)
     starts[:, 1:] = after[:, 1:] != after[:, :-1]
     run = np.cumsum(starts.ravel()).reshape(after.shape) - 1

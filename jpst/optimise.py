@@ -57,6 +57,7 @@ class Status(enum.IntEnum):
 
     @property
     def sentence(self) -> str:
+        """What to tell a person."""
         if self is Status.FINE:
             return "every step was finite"
         return (
@@ -132,8 +133,7 @@ def prepare(
 
 
 def compile_features(size: tuple[int, int], networks: Networks, recipe: Recipe) -> None:
-    """Compiles what `prepare` computes of a photograph of (height, width), for instance in a thread beside other
-    work; runs nothing."""
+    """Compiles what `prepare` computes of a photograph of (height, width), beside other work; runs nothing."""
     with _precision(recipe):
         picture = jax.ShapeDtypeStruct((*size, 3), jnp.float32)
         _features.compile(networks.vgg19, picture, _layers(recipe))

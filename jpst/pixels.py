@@ -71,8 +71,10 @@ def at_size(photograph: Float[np.ndarray, "h w c"], size: tuple[int, int]) -> Fl
 
 
 def _cubic_weights(size: int, out: int) -> csr_array:
-    """[out, size]: Keys' cubic convolution (1981, a = -1/2), stretched to the output's pixels where those are larger,
-    at half-pixel centres; the rows sum to one."""
+    """[out, size]: Keys' cubic convolution (1981, a = -1/2) at half-pixel centres; the rows sum to one.
+
+    It is stretched to the output's pixels where those are larger.
+    """
     stretch = max(size / out, 1.0)
     centres = (np.arange(out) + 0.5) * (size / out) - 0.5
     inputs = np.floor(centres - 2 * stretch).astype(int)[:, None] + np.arange(int(4 * stretch) + 3)

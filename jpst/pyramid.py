@@ -37,6 +37,7 @@ class Progress(NamedTuple):
     """the best image so far, at this level's size"""
 
     def turned(self) -> "Progress":
+        """The same with height and width exchanged."""
         return self._replace(level=self.level.turned(), best=jnp.swapaxes(self.best, 0, 1))
 
 
@@ -57,6 +58,7 @@ class Climbed(NamedTuple):
     """whether it ended before its last step, the total having stopped falling"""
 
     def turned(self) -> "Climbed":
+        """The same with height and width exchanged."""
         content, result = (jnp.swapaxes(image, 0, 1) for image in (self.content, self.result))
         return self._replace(level=self.level.turned(), content=content, result=result)
 

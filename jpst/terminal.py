@@ -39,8 +39,10 @@ class _Patient(Console):
 
 
 def console(quiet: bool = False) -> Console:
-    """A console on standard output, or on standard error if `quiet` (standard output has JSON). Text is not parsed as
-    markup."""
+    """A console on standard output, or on standard error if `quiet` (standard output has JSON).
+
+    Text is not parsed as markup.
+    """
     return _Patient(stderr=quiet, markup=False, emoji=False)
 
 

@@ -97,6 +97,7 @@ def excerpt(reader: "WordNetCorpusReader") -> list[str]:
 
 
 def main() -> None:
+    """Writes the table."""
     parser = argparse.ArgumentParser(description="Makes jpst/data/wordnet.tsv from WordNet's database files.")
     parser.add_argument("folder", type=Path, help="where data.noun, index.noun and the other files are")
     folder = parser.parse_args().folder
@@ -114,8 +115,11 @@ def _lexnames() -> str:
 
 
 def _senses(reader: "WordNetCorpusReader", word: str) -> list[Any]:
-    """Noun senses, most frequent first, of the word's shortest base form: sematch, the library whose similarity
-    the reference uses, looks words up so. (It leaves spaces as they are, and so finds no compound.)"""
+    """Noun senses, most frequent first, of the word's shortest base form.
+
+    So looks sematch, the library whose similarity the reference uses, words up. (It leaves spaces as they are, and so
+    finds no compound.)
+    """
     form = word.replace(" ", "_")
     base = min(reader._morphy(form, "n"), key=len, default=form)
     return reader.synsets(base, "n")

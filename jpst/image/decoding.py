@@ -223,10 +223,9 @@ def _check_strips(image: Any, name: str) -> None:
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Makes Pillow and tifffile silent and strict about truncated files, without Pillow's size limit (jpst checks its
-    own).
+    """Makes Pillow and tifffile silent and strict about truncated files, without Pillow's size limit.
 
-    All of these settings are global to the process, hence the lock.
+    jpst checks a limit of its own. All of these settings are global to the process, hence the lock.
     """
     loggers = [logging.getLogger(name) for name in ("PIL", "tifffile")]
     with _PILLOW_LOCK, warnings.catch_warnings():
@@ -250,6 +249,7 @@ def _formats() -> list[str]:
 
 
 def register_heif(path: str | os.PathLike[str]) -> None:
+    """Teaches Pillow to read HEIC; raises `Refused` if pillow-heif is not installed."""
     try:
         import pillow_heif
     except ImportError as error:

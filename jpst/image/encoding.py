@@ -44,6 +44,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def encode(file: BinaryIO, kind: str, samples: np.ndarray, quality: int) -> None:
+    """Writes samples [H, W, C] as an image of a kind of `WRITABLE` to an open file."""
     if kind == "TIFF":
         import tifffile
 

@@ -8,5 +8,7 @@ class ImageError(JpstError):
 
 
 class Refused(Exception):
-    """Why an opened image is refused, and what to do. `image_decoding.opened` turns it into an `ImageError` that names
-    the image."""
+    """Why an opened image is refused, and what to do.
+
+    `decoding.opened` turns it into an `ImageError` that names the image.
+    """

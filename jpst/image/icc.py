@@ -37,6 +37,7 @@ def percent(share: float) -> str:
 
 @functools.cache
 def srgb_profile() -> bytes:
+    """The ICC profile of sRGB that pictures are tagged with."""
     from PIL import ImageCms
 
     made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -142,10 +143,9 @@ def _by_matrix(samples: np.ndarray, tags: dict[bytes, bytes]) -> tuple[np.ndarra
 
 
 def _by_lattice(samples: np.ndarray, profile: bytes) -> np.ndarray:
-    """Converts by a profile of look-up tables (scanners, printers): lcms on a lattice of 52^3 colours, linear in
-    between.
+    """Converts by a profile of look-up tables (scanners, printers): lcms on a lattice of 52^3 colours.
 
-    The interpolation keeps 16-bit gradients free of 8-bit steps.
+    The linear interpolation between them keeps 16-bit gradients free of 8-bit steps.
     """
     from scipy.ndimage import map_coordinates
 

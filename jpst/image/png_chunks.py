@@ -22,8 +22,10 @@ _BLOCK = 2**20
 
 
 class Chunk(NamedTuple):
-    """One chunk; `data` is empty unless it is ancillary and at most `_PROFILE_LIMIT` long. `sound`: the checksum is
-    right."""
+    """One chunk.
+
+    `data` is empty unless it is ancillary and at most `_PROFILE_LIMIT` long; `sound`: the checksum is right.
+    """
 
     name: bytes
     start: int

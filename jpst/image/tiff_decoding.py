@@ -1,5 +1,7 @@
-"""Decodes TIFF pages that Pillow reads wrongly or not at all: floats, signed, packed and separate samples, grey with
-alpha, CIELAB."""
+"""Decodes TIFF pages that Pillow reads wrongly or not at all.
+
+Those are floats, signed, packed and separate samples, grey with alpha, and CIELAB.
+"""
 
 import os
 import struct
@@ -101,8 +103,10 @@ def _of_floats(stored: np.ndarray) -> tuple[np.ndarray, list[str]]:
 
 
 def _counts(stored: np.ndarray) -> bool:
-    """Whether samples above 1 are integer levels rather than bright light: all are whole numbers, or most are above
-    1."""
+    """Whether samples above 1 are integer levels rather than bright light.
+
+    They are if all are whole numbers, or most are above 1.
+    """
     above = np.count_nonzero(stored > 1)
     return bool(above > np.count_nonzero(stored > 0) / 2 or not np.any(stored % 1))
 

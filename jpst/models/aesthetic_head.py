@@ -43,6 +43,7 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, standardised: jax.Array, training: bool = False) -> jax.Array:
+        """Logits of the ratings from standardised statistics."""
         dropped = nn.Dropout(self.dropout / 2, deterministic=not training)(standardised)
         x = nn.gelu(nn.Dense(self.hidden, name="hidden")(dropped))
         x = nn.Dropout(self.dropout, deterministic=not training)(x)

@@ -131,7 +131,7 @@ def _by_tiles(image: Array, kernel: Array, contracted: int, data: Matrix, output
 
 
 def _combine(matrix: Sequence[Sequence[float]], terms: Sequence[Array], axis: int = 0) -> Array:
-    """matrix @ terms, written out as the few sums that it is, stacked along `axis`."""
+    """Matrix @ terms, written out as the few sums that it is, stacked along `axis`."""
     sums = []
     for row in matrix:  # in terms of lax, which is traced several times as fast as operators are
         present = [(factor, term) for factor, term in zip(row, terms, strict=True) if factor]

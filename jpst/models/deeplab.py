@@ -67,6 +67,7 @@ class DeepLab(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Logits of the 32 channels from an image."""
         x = _Layer("full", 32, stride=2, name="conv")(x)
         shallow = x
         for number, block in enumerate(BLOCKS):
@@ -127,8 +128,10 @@ def _relu(channels: int, name: str) -> _Layer:
 
 
 def as_stored(x: Array, range: Float[Array, " 2"] | None) -> Array:
-    """Values clipped to a range (lowest, highest) and rounded to its 256 steps: what a quantised network was trained
-    to expect. Unchanged where there is none."""
+    """Values clipped to a range (lowest, highest) and rounded to its 256 steps; unchanged where there is none.
+
+    That is what a quantised network was trained to expect.
+    """
     if range is None:
         return x
     lowest, step = range[0], (range[1] - range[0]) / 255

@@ -23,6 +23,7 @@ class Convolution(NamedTuple):
 
     @property
     def branch(self) -> str:
+        """The branch that the convolution belongs to."""
         return self.name.partition("_")[0]
 
 
@@ -97,6 +98,7 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the module to features [H, W, C]."""
         x = nn.Conv(self.channels, self.kernel, self.stride, self.padding, use_bias=False, name="conv")(x)
         return nn.relu(nn.BatchNorm(use_running_average=True, epsilon=1e-3, name="bn")(x))
 
@@ -114,6 +116,7 @@ class Mixed(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the module to features [H, W, C]."""
         ends = _ends(x, self.block, self.width, (2, "VALID") if self.reduce else (1, "SAME"))
         return jnp.concatenate([*ends, _max_pool(x)] if self.reduce else ends, axis=-1)
 
@@ -128,6 +131,7 @@ class Residual(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the module to features [H, W, C]."""
         mixed = jnp.concatenate(_ends(x, self.block, self.width, (1, "SAME")), axis=-1)
         x = x + self.scale * nn.Conv(x.shape[-1], (1, 1), name="conv2d")(mixed)
         return nn.relu(x) if self.activated else x
@@ -162,6 +166,7 @@ class InceptionResNetV2(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the module to features [H, W, C]."""
         residual, mixed = (nn.remat(Residual), nn.remat(Mixed)) if self.remat else (Residual, Mixed)
         x = self._stem(x)
         x = mixed(MIXED_5B, self.width, name="mixed_5b")(x)

@@ -27,6 +27,7 @@ class Depthwise(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the module to features [H, W, C]."""
         channels, stride, apart = x.shape[-1], self.stride, self.dilation
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, 1, channels))
         # Where it strides, Keras pads below and on the right alone, on odd sizes too.
@@ -48,6 +49,7 @@ class MobileNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the module to features [H, W, C]."""
         x = nn.Conv(round(32 * self.width), (3, 3), 2, padding="SAME", use_bias=False, name="conv1")(x)
         x = _normalised(x, "conv1")
         for number, (channels, stride) in enumerate(BLOCKS, 1):

@@ -31,6 +31,7 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the module to an image or features [H, W, C]."""
         x = nn.Conv(
             self.features,
             (self.size, self.size),
@@ -54,6 +55,7 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the module to an image or features [H, W, C]."""
         strides = {"conv1": 1, "conv2": 1, self.architecture.strided: self.stride}
         padding = self.architecture.padding if strides["conv2"] > 1 else "SAME"
         y = nn.relu(Unit(self.features, stride=strides["conv1"], name="conv1")(x))
@@ -73,6 +75,7 @@ class PSPNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
+        """Applies the module to an image or features [H, W, C]."""
         scale = self.variable("preprocessing", "scale", jnp.ones, (3,)).value
         offset = self.variable("preprocessing", "offset", jnp.zeros, (3,)).value
         x = self._stem(image * scale[None, None, :] + offset[None, None, :])

@@ -40,6 +40,7 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, training: bool = False) -> Array:
+        """Logits of the classes from what `cells` gives."""
         x = nn.Dropout(self.dropout / 2, deterministic=not training)(x)
         x = nn.gelu(nn.Dense(512, name="hidden_0")(x))
         x = nn.Dropout(self.dropout, deterministic=not training)(x)
@@ -81,8 +82,10 @@ def _position(height: int, width: int) -> Array:
 def probabilities(
     variables: Variables, network: vgg19.Variables, image: Float[Array, "h w 3"]
 ) -> Float[Array, "31 H W"]:
-    """How likely each class is at each eighth of the image; they sum to one, and are calibrated: of the cells with a
-    highest probability p, a share of about p has the teacher's class. Pure; `network` is VGG19's variables.
+    """How likely each class is at each eighth of the image; they sum to one.
+
+    They are calibrated: of the cells with a highest probability p, a share of about p has the teacher's class. Pure;
+    `network` is VGG19's variables.
     """
     scores = logits(variables, cells(vgg19.features(network, image, LAYERS)))
     found = nn.softmax(scores / variables["calibration"]["temperature"])

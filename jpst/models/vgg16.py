@@ -18,6 +18,7 @@ class VGG16(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """The last features of an image."""
         for block, (depth, channels) in enumerate(zip(DEPTHS, CHANNELS, strict=True), 1):
             for i in range(1, depth + 1):
                 x = nn.relu(nn.Conv(round(channels * self.width), (3, 3), name=f"conv{block}_{i}")(x))

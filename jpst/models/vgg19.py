@@ -47,6 +47,7 @@ class VGG19(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array) -> dict[str, jax.Array]:
+        """The layers asked for, by name."""
         _check_layers(self.layers)
         _check_image(image, self.layers)
         scale = self.variable("preprocessing", "scale", jnp.ones, (3,)).value

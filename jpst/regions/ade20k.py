@@ -24,6 +24,7 @@ class Class(NamedTuple):
 
     @property
     def name(self) -> str:
+        """The first of its names."""
         return self.names[0]
 
 

@@ -246,8 +246,7 @@ def _nearest(cells: list[np.ndarray], labels: list[np.ndarray]) -> list[np.ndarr
 
 
 def _merge_unshared(cells: list[np.ndarray], labels: list[np.ndarray]) -> list[np.ndarray]:
-    """Merges regions that one photograph lacks, or nearly lacks, into the nearest region by Ward's cost, smallest
-    first."""
+    """Merges regions that one photograph (nearly) lacks into the nearest region by Ward's cost, smallest first."""
     while True:
         count = 1 + max(int(each.max()) for each in labels)
         shares = np.stack([np.bincount(each, minlength=count) / each.size for each in labels])

@@ -93,8 +93,10 @@ _scene_scores = cached(scene_head.probabilities)
 
 
 def _to_edges(scores: Float[np.ndarray, "c h w"], photograph: Float[np.ndarray, "h2 w2 3"]) -> Segmentation:
-    """Labels from class probabilities [c, h, w] of any size, aligned with edges; the classes are the first c of
-    `ade20k`."""
+    """Labels from class probabilities [c, h, w] of any size, aligned with edges.
+
+    The classes are the first c of `ade20k`.
+    """
     size = pixels.common_size(photograph.shape[0], photograph.shape[1], SIZE, 16)
     likeliest = np.argsort(-scores.mean((1, 2)), kind="stable")[:MOST_CLASSES]
     planes = framing.resized(np.moveaxis(scores[likeliest], 0, -1), *size)

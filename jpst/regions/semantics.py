@@ -42,8 +42,11 @@ class Move(NamedTuple):
 
 
 class Regions(NamedTuple):
-    """The shared regions: `names` (R, sorted), label maps with indices into them, int32 [H, W] and [h, w], the share of
-    each image that a region covers, and the merges that led to them."""
+    """The shared regions of two images.
+
+    `names` (R, sorted, but `REST` last), label maps with indices into them, int32 [H, W] and [h, w], the share of each
+    image that a region covers, and the merges that led to them.
+    """
 
     names: tuple[str, ...]
     content: np.ndarray
@@ -198,6 +201,7 @@ def _describe(moves: Iterable[Move]) -> list[str]:
 
 
 def relabelled(sides: dict[Side, Segmentation], names: tuple[str, ...], moves: list[Move]) -> Regions:
+    """The regions of these names after the moves, which say where each label goes."""
     labels = [_relabel(segmentation, side, names, moves) for side, segmentation in sides.items()]
     fractions = [tuple(_fractions(label, len(names)).tolist()) for label in labels]
     merged = tuple(move for move in moves if move.name != move.target)

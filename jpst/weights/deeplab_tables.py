@@ -7,8 +7,10 @@ _POINTWISE, _DEPTHWISE = (1, 2, 3, 0), (1, 2, 0, 3)  # from TensorFlow Lite's la
 
 
 def _rules(theirs: str, ours: str, depthwise: bool = False) -> tuple[Rule, ...]:
-    """For the weights and the bias of a layer, whose output's name begins with `theirs` and goes on with what was fused
-    into it."""
+    """For the weights and the bias of a layer.
+
+    Its output's name begins with `theirs` and goes on with what was fused into it.
+    """
     axes = _DEPTHWISE if depthwise else _POINTWISE
     return (
         Rule(rf"{theirs}/.*/weights", f"params/{ours}/convolution/kernel", axes),

@@ -40,6 +40,7 @@ class Call(NamedTuple):
     function: Callable[..., Any]
 
     def __call__(self, *args: Any) -> Any:
+        """What stands for the call."""
         return self.function(*args)
 
 
@@ -62,12 +63,14 @@ class Inert:
     asked = ""
 
     def __new__(cls, *_args: Any, **_options: Any) -> Inert:
+        """An empty object, whatever it is asked to hold."""
         return object.__new__(cls)
 
     def __init__(self, *_args: Any, **_options: Any) -> None:
         pass
 
     def __call__(self, *_args: Any) -> Inert:
+        """What stands for the call."""
         return self
 
     def __setstate__(self, _state: Any = None) -> None:
@@ -117,6 +120,7 @@ class Unpickler(pickle._Unpickler):
         self._unknown: dict[tuple[str, str], type[Inert]] = {}
 
     def load(self) -> Any:
+        """Reads the one object; raises CheckpointError for a pickle that asks for more than it may."""
         start = self._file.tell()
         for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(Any, self._file))):
             # The unpickler keeps a list as long as the largest memo index: one of 32 bits would fill the memory.
@@ -153,6 +157,7 @@ class Unpickler(pickle._Unpickler):
     dispatch[pickle.FROZENSET[0]] = _frozenset
 
     def find_class(self, module: str, name: str) -> Any:
+        """What stands for a class or function: one of the names allowed, or an `Inert`."""
         if (module, name) in self._names:
             return self._names[module, name]
         if len(self._unknown) == _MOST_UNKNOWN:

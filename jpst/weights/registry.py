@@ -26,6 +26,7 @@ class Url:
 
     @property
     def host(self) -> str:
+        """Where it is downloaded from."""
         return self.url.split("/")[2] or "this computer"
 
     def __str__(self) -> str:
@@ -57,6 +58,7 @@ class Folder:
 
     @property
     def host(self) -> str:
+        """Where it is downloaded from."""
         return self.urls[0].host
 
     def __str__(self) -> str:

@@ -61,6 +61,7 @@ class Table:
 
 
 def recognised(tables: tuple[Table, ...], network: str, tensors: Tensors, source: Path) -> Table:
+    """The table of a file; raises CheckpointError if none knows its names."""
     for table in tables:
         if any(_rule(table, name) for name in tensors) and table.when(tensors):
             return table
