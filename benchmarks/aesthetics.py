@@ -17,8 +17,8 @@ import tyro
 from pairs import Pair
 
 from jpst import aesthetics, caching, image, pipeline, weights
-from jpst.optimise import Networks
 from jpst.recipe import Hyperparameters, Recipe
+from jpst.total import Networks
 
 COLUMNS = ("score", "deviation", "edge SSIM", "style distance", "newly clipped")
 

@@ -27,13 +27,13 @@ import tyro
 from torch_objective import DEVICE, Torch
 
 import jpst
-from jpst import caching, optimise, pyramid
+from jpst import caching, preparation, pyramid, total
 from jpst.loading import load_networks
 from jpst.losses import Targets
 from jpst.models import vgg19
-from jpst.optimise import Networks
 from jpst.pyramid import Progress
 from jpst.recipe import Hyperparameters, Recipe
+from jpst.total import Networks
 
 HYPER = Hyperparameters.preset("paper-fast")._replace(nima_weight=0.0)
 KEEP_EVERY = 20  # steps of the reference between two saves
@@ -79,7 +79,7 @@ class Case:
     def targets(self) -> Targets:
         """The reference's: of the finest level, from the content photograph."""
         recipe, level = dataclasses.replace(self.recipe, start="content"), self.levels[-1]
-        return optimise.prepare(*self.pair.at(level, recipe).arrays, self.networks, recipe=recipe)
+        return preparation.prepare(*self.pair.at(level, recipe).arrays, self.networks, recipe=recipe)
 
     def solve(self, steps: tuple[int, ...]) -> tuple[list[float], list[float]]:
         """(seconds, best total) after each of ours at the finest level; compiled before."""
@@ -100,7 +100,7 @@ class Case:
 def check(theirs: Torch, targets: Targets, networks: Networks) -> float:
     """Relative difference of the two losses at the first image and at a noisy one; at most 1e-3."""
     image = jnp.clip(targets.start + 0.05 * jax.random.normal(jax.random.key(0), targets.start.shape), 0, 1)
-    objective, hyper, apart = jax.jit(optimise.objective), jax.tree.map(jnp.float32, HYPER), 0.0
+    objective, hyper, apart = jax.jit(total.objective), jax.tree.map(jnp.float32, HYPER), 0.0
     for at in (targets.start, image):
         ours = float(objective(at, targets, hyper, networks)[0])
         with torch.no_grad():

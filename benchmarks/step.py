@@ -19,12 +19,12 @@ import tyro
 from timing import interleaved
 from torch_objective import Torch
 
-from jpst import optimise
+from jpst import preparation, total
 from jpst.estimate import work_per_pixel
 from jpst.loading import in_fastest_form
 from jpst.models import vgg19
-from jpst.optimise import Networks
 from jpst.recipe import Hyperparameters, Recipe
+from jpst.total import Networks
 
 RECIPE, HYPER = Recipe.preset("balanced"), Hyperparameters.preset("balanced")
 
@@ -66,9 +66,9 @@ def compare(size: int, regions: int, variables: vgg19.Variables, repeats: int, t
     hyper = jax.tree.map(jnp.float32, HYPER)
     networks = Networks(in_fastest_form(variables, RECIPE))
     own, other = (cells(regions, size, seed) for seed in (0, 1))
-    targets = optimise.prepare(picture(size, 0), picture(size, 1), own, other, networks, recipe=RECIPE)
+    targets = preparation.prepare(picture(size, 0), picture(size, 1), own, other, networks, recipe=RECIPE)
     image = picture(size, 2)  # away from the targets: next to them the gradient is the difference of equals
-    step = jax.jit(jax.value_and_grad(optimise.objective, has_aux=True))
+    step = jax.jit(jax.value_and_grad(total.objective, has_aux=True))
     started = time.perf_counter()
     compiled = step.lower(image, targets, hyper, networks).compile()
     compilation = time.perf_counter() - started

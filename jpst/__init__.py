@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from jpst.job import plan as plan
     from jpst.loading import load_networks as load_networks
     from jpst.losses import Targets as Targets
-    from jpst.optimise import Networks as Networks
     from jpst.optimise import Result as Result
     from jpst.optimise import State as State
     from jpst.optimise import Status as Status
     from jpst.optimise import init as init
-    from jpst.optimise import objective as objective
-    from jpst.optimise import prepare as prepare
     from jpst.optimise import step as step
     from jpst.optimise import transfer as transfer
     from jpst.pipeline import Run as Run
     from jpst.pipeline import run as run
     from jpst.pipeline import stylize as stylize
+    from jpst.preparation import prepare as prepare
     from jpst.recipe import Hyperparameters as Hyperparameters
     from jpst.recipe import Recipe as Recipe
     from jpst.recipe import preset as preset
     from jpst.scene import Scene as Scene
     from jpst.stacking import stack as stack
+    from jpst.total import Networks as Networks
+    from jpst.total import objective as objective
 
     __version__: str
 
@@ -43,9 +43,11 @@ _HOMES = {
     "loading": ("load_networks",),
     "pipeline": ("Run", "run", "stylize"),
     "recipe": ("Hyperparameters", "Recipe", "preset"),
-    "optimise": ("Networks", "Result", "State", "Status", "init", "objective", "prepare", "step", "transfer"),
+    "optimise": ("Result", "State", "Status", "init", "step", "transfer"),
+    "preparation": ("prepare",),
     "scene": ("Scene",),
     "stacking": ("stack",),
+    "total": ("Networks", "objective"),
 }
 _HOME_OF = {name: (module, name) for module, names in _HOMES.items() for name in names}
 _HOME_OF["enable_caches"] = "caching", "enable"

@@ -11,10 +11,10 @@ from jpst.errors import JpstError
 from jpst.estimate import Estimate, ShortMemoryError
 from jpst.image import Photograph
 from jpst.levels import Level
-from jpst.optimise import Networks
 from jpst.recipe import SEED, STRENGTH, Hyperparameters, Recipe
 from jpst.regions import Found, Source
 from jpst.scene import Pair, Picture, Scene
+from jpst.total import Networks
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ from jpst import aesthetics, weights
 from jpst.arguments import check_ranges
 from jpst.errors import JpstError
 from jpst.models import vgg19
-from jpst.optimise import Networks
 from jpst.recipe import ADAM_NUMBERS, Hyperparameters, Recipe, check_read
+from jpst.total import Networks
 
 
 def load_networks(recipe: Recipe | None = None, hyper: Hyperparameters | None = None) -> Networks:

@@ -13,10 +13,10 @@ import PIL.Image
 from jpst import blending, highres, image, levels, loading, pixels, projection, pyramid, record
 from jpst.image import Photograph
 from jpst.job import Job, plan
-from jpst.optimise import Networks
 from jpst.pyramid import Climbed, Progress
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions import Source
+from jpst.total import Networks
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,11 @@ from jpst import highres, projection
 from jpst.levels import Level
 from jpst.losses import Targets
 from jpst.models import vgg19
-from jpst.optimise import Networks, Result, State, Status, compile_features, compile_transfer, init, transfer
+from jpst.optimise import Result, State, Status, compile_transfer, init, transfer
+from jpst.preparation import compile_features
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.scene import Pair, Scene
+from jpst.total import Networks
 
 ACCELERATOR_CHUNK = 10  # at most so many steps in one call on GPU and TPU, between two reports of progress
 PREPARED_AT_ONCE = 2  # levels: compiling takes one thread each

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jpst import optimise, pixels
+from jpst import pixels, preparation
 from jpst.levels import Level
 from jpst.losses import Targets
 from jpst.masks import soft_masks
-from jpst.optimise import Networks
 from jpst.recipe import Recipe
+from jpst.total import Networks
 
 REGION_COUNTS = (1, 9, 24)  # masks are filled up to these with empty ones, which costs little: fewer steps to compile
 
@@ -87,11 +87,11 @@ class Scene(NamedTuple):
         over the whole of both photographs.
         """
         arrays = self.content, self.style, *self.measured
-        return optimise.prepare(*arrays, networks, recipe=recipe, content_parts=self.content_masks)
+        return preparation.prepare(*arrays, networks, recipe=recipe, content_parts=self.content_masks)
 
     def base_look(self, recipe: Recipe) -> Float[Array, "h w 3"]:
         """What the optimisation starts from, unless that is noise."""
-        return optimise.first_image(self.content, self.style, *self.measured, self.content_masks, recipe=recipe)
+        return preparation.first_image(self.content, self.style, *self.measured, self.content_masks, recipe=recipe)
 
 
 class Pair(NamedTuple):

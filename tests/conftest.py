@@ -30,6 +30,8 @@ CHECKED = (
     "jpst.regions",
     "jpst.scene",
     "jpst.solver",
+    "jpst.total",
+    "jpst.preparation",
     "jpst.optimise",
 )
 assert not set(CHECKED) & set(sys.modules), "jpst was imported before conftest could check its annotations"

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jpst import arguments, optimise, stacking
+from jpst import arguments, optimise, preparation, stacking, total
 from jpst.errors import JpstError
-from jpst.optimise import Networks
 from jpst.recipe import Hyperparameters, Recipe
+from jpst.total import Networks
 
 RECIPE = Recipe(content_layers=("relu1_1",), style_layers=("relu1_1",), coherence_octaves=0)
 
@@ -33,7 +33,7 @@ def prepare(given, vgg19_tiny):
     def run(**changed):
         arrays = {**given, **changed}
         parts = arrays.pop("content_parts", None)
-        return optimise.prepare(**arrays, networks=Networks(vgg19_tiny), recipe=RECIPE, content_parts=parts)
+        return preparation.prepare(**arrays, networks=Networks(vgg19_tiny), recipe=RECIPE, content_parts=parts)
 
     return run
 
@@ -140,14 +140,14 @@ def test_targets_whose_lists_of_pixels_differ_are_stacked_without_them(photograp
     halves[0, :16], halves[1, 16:] = 1, 1
     mixed = np.full((8, 32, 48), 0.125, np.float32)
     each = [
-        optimise.prepare(photograph(32, 48), photograph(32, 48, seed=1), masks, masks, networks, recipe=recipe)
+        preparation.prepare(photograph(32, 48), photograph(32, 48, seed=1), masks, masks, networks, recipe=recipe)
         for masks in (halves, mixed)
     ]
     assert each[0].style["relu1_1"].pairs is not None and each[1].style["relu1_1"].pairs is None
     stacked = stacking.stack(each)
     assert stacked.style["relu1_1"].pairs is None
-    evaluate = jax.vmap(lambda targets: optimise.objective(targets.start, targets, Hyperparameters(), networks)[0])
-    expected = [optimise.objective(one.start, one, Hyperparameters(), networks)[0] for one in each]
+    evaluate = jax.vmap(lambda targets: total.objective(targets.start, targets, Hyperparameters(), networks)[0])
+    expected = [total.objective(one.start, one, Hyperparameters(), networks)[0] for one in each]
     np.testing.assert_allclose(evaluate(stacked), jnp.stack(expected), rtol=1e-3)
 
 

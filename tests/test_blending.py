@@ -9,8 +9,8 @@ import pytest
 import jpst
 from jpst import blending, image, pipeline
 from jpst.errors import JpstError
-from jpst.optimise import Networks
 from jpst.recipe import Recipe
+from jpst.total import Networks
 
 RECIPE = Recipe(size=32, size_multiple=8, iterations=(2,), segmenter="none")
 SMALL = ["--size", "32", "--size-multiple", "8", "--iterations", "2", "--segmenter", "none"]

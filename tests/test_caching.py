@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from jpst import caching, cli, losses, optimise
+from jpst import caching, cli, losses, preparation, total
 from jpst.caching import cached
 from jpst.recipe import Recipe
 
@@ -391,14 +391,14 @@ def test_without_a_folder_nothing_is_written_and_it_is_a_jitted_function(tmp_pat
 
 
 def test_a_transfers_second_run_traces_no_network(root, photograph, soft_masks, vgg19_tiny, monkeypatch):
-    networks = optimise.Networks(vgg19_tiny)
+    networks = total.Networks(vgg19_tiny)
     pictures = (jnp.asarray(make(32, 40, seed=seed)) for make in (photograph, soft_masks) for seed in (0, 1))
     scene = list(pictures)
 
     def run() -> losses.Targets:
-        for function in (optimise._features, optimise._targets, optimise._first):
+        for function in (preparation._features, preparation._targets, preparation._first):
             function._programs.clear()
-        return optimise.prepare(*scene, networks, recipe=Recipe(size=32))
+        return preparation.prepare(*scene, networks, recipe=Recipe(size=32))
 
     first = run()
     monkeypatch.setattr("jpst.models.vgg19.VGG19", None)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from jpst import image, pipeline
-from jpst.optimise import Networks
 from jpst.recipe import Recipe
 from jpst.regions import labelling
 from jpst.regions.segment import Segmentation
+from jpst.total import Networks
 from jpst.weights import Provenance
 
 SIZE = (48, 64)

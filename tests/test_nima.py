@@ -11,11 +11,12 @@ import nima_others as others
 import numpy as np
 import pytest
 
-from jpst import aesthetics, image, optimise, weights
+from jpst import aesthetics, image, optimise, preparation, weights
 from jpst.models import nima
 from jpst.models.nima import NimaError
-from jpst.optimise import Networks, Status
+from jpst.optimise import Status
 from jpst.recipe import Hyperparameters, Recipe
+from jpst.total import Networks
 from jpst.weights import CheckpointError, downloads, registry
 
 run = jax.jit(nima.distribution, static_argnames="remat")
@@ -306,7 +307,7 @@ def test_the_aesthetic_term_alone_makes_a_dull_photograph_score_higher(shared, t
     masks = jnp.ones((1, 96, 128))
     recipe = Recipe(nima_size=0, content_layers=("relu2_1",), style_layers=("relu1_1",), start="content")
     hyper = Hyperparameters(0.0, 0.0, 0.0, nima_weight=1.0)
-    targets = optimise.prepare(dull, dull, masks, masks, networks, recipe=recipe)
+    targets = preparation.prepare(dull, dull, masks, masks, networks, recipe=recipe)
     state = optimise.init(targets, hyper, recipe=recipe)
     result = optimise.transfer(state, targets, hyper, networks, recipe=recipe, steps=50)
     losses = result.history["aesthetics"]

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import reference
 
-from jpst import matting, optimise, pixels
+from jpst import matting, optimise, pixels, preparation, total
 from jpst.errors import JpstError
 from jpst.models import nima
-from jpst.optimise import Networks, Status
+from jpst.optimise import Status
 from jpst.recipe import Hyperparameters, Recipe
+from jpst.total import Networks
 
 # Two of five blocks, and the sparse Laplacian: inside a scan XLA takes a second to compile each convolution,
 # and three for the stencil. The real network and the stencil run at the end.
@@ -40,7 +41,7 @@ def scene(photograph, soft_masks):
 
 @pytest.fixture(scope="module")
 def targets(scene, networks):
-    return optimise.prepare(*scene, networks, recipe=RECIPE)
+    return preparation.prepare(*scene, networks, recipe=RECIPE)
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +215,7 @@ def test_preparing_another_pair_of_the_same_sizes_compiles_nothing(
     content, style, *masks = scene
     flipped = content[::-1], style[:, ::-1]
     with no_compilation():
-        optimise.prepare(*flipped, *masks, other_networks, recipe=RECIPE)
+        preparation.prepare(*flipped, *masks, other_networks, recipe=RECIPE)
 
 
 def test_the_compiled_step_holds_no_parameters_or_targets(state, targets, networks):
@@ -408,7 +409,7 @@ def test_every_status_has_a_sentence(status):
 
 def start_of(name: str, scene, networks, key=None):
     recipe = dataclasses.replace(RECIPE, start=name)
-    return optimise.init(optimise.prepare(*scene, networks, recipe=recipe), HYPER, recipe=recipe, key=key).image
+    return optimise.init(preparation.prepare(*scene, networks, recipe=recipe), HYPER, recipe=recipe, key=key).image
 
 
 def test_the_start_can_be_the_content(scene, networks):
@@ -449,22 +450,22 @@ def test_the_stencil_gives_the_same_trajectory_as_the_sparse_laplacian(scene, st
 
 
 def test_prepare_builds_the_form_that_the_recipe_names(scene, targets, networks):
-    stencil = optimise.prepare(*scene, networks, recipe=STENCIL).laplacian
+    stencil = preparation.prepare(*scene, networks, recipe=STENCIL).laplacian
     np.testing.assert_array_equal(stencil, matting.stencil(np.asarray(scene[0]), RECIPE.matting_epsilon))
     expected = matting.bcoo(stencil)
     equal((targets.laplacian.indices, targets.laplacian.data), (expected.indices, expected.data))
 
 
 def test_parts_that_are_the_masks_change_no_target(scene, targets, networks):
-    equal(optimise.prepare(*scene, networks, recipe=RECIPE, content_parts=scene[2]), targets)
+    equal(preparation.prepare(*scene, networks, recipe=RECIPE, content_parts=scene[2]), targets)
 
 
 def test_parts_change_where_a_region_starts_and_what_it_weighs_and_no_gram(scene, targets, networks):
     content, style, masks, style_masks = scene
     measured = masks.at[2].set(masks.sum(0)), style_masks.at[2].set(style_masks.sum(0))
-    prepared = optimise.prepare(content, style, *measured, networks, recipe=RECIPE, content_parts=masks)
+    prepared = preparation.prepare(content, style, *measured, networks, recipe=RECIPE, content_parts=masks)
     alone = jnp.ones((1, 32, 40)), jnp.ones((1, 36, 33))
-    whole = optimise.prepare(content, style, *alone, networks, recipe=RECIPE)
+    whole = preparation.prepare(content, style, *alone, networks, recipe=RECIPE)
     expected = pixels.base_look(content, style, *measured, RECIPE.matched_noise, masks, RECIPE.matched_gains)
     np.testing.assert_allclose(prepared.start, expected, atol=1e-5)
     for name, target in prepared.style.items():
@@ -477,8 +478,8 @@ def test_parts_change_where_a_region_starts_and_what_it_weighs_and_no_gram(scene
 
 
 def test_prepare_under_jit_equals_the_direct_call(scene, networks):
-    inside = jax.jit(partial(optimise.prepare, recipe=STENCIL))(*scene, networks)
-    close(inside, optimise.prepare(*scene, networks, recipe=STENCIL), rtol=1e-3)
+    inside = jax.jit(partial(preparation.prepare, recipe=STENCIL))(*scene, networks)
+    close(inside, preparation.prepare(*scene, networks, recipe=STENCIL), rtol=1e-3)
 
 
 # ---- The reference
@@ -492,7 +493,7 @@ def trajectory(golden, vgg19_real):
     np.testing.assert_array_equal(values["weights"], hyper[:3])
     images = (jnp.asarray(values[name] / np.float32(255)) for name in ("content", "style"))
     masks = (jnp.asarray(values[name].transpose(2, 0, 1)) for name in ("content_masks", "style_masks"))
-    targets = optimise.prepare(*images, *masks, networks, recipe=recipe)
+    targets = preparation.prepare(*images, *masks, networks, recipe=recipe)
     state = optimise.init(targets, hyper, recipe=recipe)
     first = optimise.transfer(state, targets, hyper, networks, recipe=recipe, steps=1)
     rest = optimise.transfer(first.state, targets, hyper, networks, recipe=recipe, steps=39)
@@ -524,7 +525,7 @@ def test_the_whole_transfer_lowers_for_gpu_and_tpu(vgg19_tiny, photograph, soft_
     recipe = Recipe(size=32)
     networks, masks = Networks(vgg19_tiny), jnp.asarray(soft_masks(32, 48))
     content, style = (jnp.asarray(photograph(32, 48, seed)) for seed in (0, 1))
-    targets = optimise.prepare(content, style, masks, masks, networks, recipe=recipe)
+    targets = preparation.prepare(content, style, masks, masks, networks, recipe=recipe)
     state = optimise.init(targets, HYPER, recipe=recipe)
     whole = jax.jit(partial(optimise.transfer, recipe=recipe, steps=3))
     arguments = (state, targets, jax.tree.map(jnp.float32, HYPER), networks)
@@ -551,18 +552,18 @@ def test_the_aesthetic_term_is_swept_like_any_other(scene, networks):
     """Zero weight among others: as good as no network, but for the term itself."""
     scoring = networks._replace(nima=nima.init(jax.random.key(4), "mobilenet", 0.0625))
     recipe = dataclasses.replace(RECIPE, nima_size=32)
-    targets = optimise.prepare(*scene, scoring, recipe=recipe)
+    targets = preparation.prepare(*scene, scoring, recipe=recipe)
     assert targets.view is not None
     sweep = jnp.float32([0.0, 0.5, 2.0])
 
     @jax.jit
     @partial(jax.vmap, in_axes=(0, None))
     def evaluate(nima_weight, image):
-        objective = jax.value_and_grad(optimise.objective, has_aux=True)
+        objective = jax.value_and_grad(total.objective, has_aux=True)
         return objective(image, targets, HYPER._replace(nima_weight=nima_weight), scoring)
 
     (totals, terms), gradients = evaluate(sweep, targets.start)
-    plain = jax.jit(optimise.objective)(targets.start, targets._replace(view=None), HYPER, networks)[0]
+    plain = jax.jit(total.objective)(targets.start, targets._replace(view=None), HYPER, networks)[0]
     loss = terms["aesthetics"][1] / 0.5
     assert 0 < loss < 9
     np.testing.assert_allclose(terms["aesthetics"], sweep * loss, rtol=1e-6)

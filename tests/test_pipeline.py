@@ -14,9 +14,9 @@ import rich.console
 
 from jpst import estimate, image, loading, pipeline, pixels, projection, record, terminal, weights
 from jpst.errors import JpstError
-from jpst.optimise import Networks
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions.segment import MaskError
+from jpst.total import Networks
 
 RECIPE = Recipe(size=32, size_multiple=8, iterations=(2,), segmenter="none")
 AUTO = dataclasses.replace(RECIPE, segmenter="auto")

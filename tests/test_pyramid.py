@@ -6,13 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from jpst import grams, levels, optimise, projection, pyramid, scene
+from jpst import grams, levels, preparation, projection, pyramid, scene
 from jpst.errors import JpstError
 from jpst.levels import Level
 from jpst.models import vgg19
-from jpst.optimise import Networks, Status
+from jpst.optimise import Status
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.scene import Pair, Picture, Scene
+from jpst.total import Networks
 
 HYPER = Hyperparameters.preset("balanced")
 
@@ -145,8 +146,8 @@ def test_ctrl_c_keeps_the_best_image_so_far(climb):
 
 
 def test_a_loss_that_is_not_finite_ends_the_climb_with_the_best_image(climb, monkeypatch):
-    real, broken = optimise.prepare, jax.numpy.float32(np.nan)
-    monkeypatch.setattr(optimise, "prepare", lambda *a, **b: real(*a, **b)._replace(laplacian_weight=broken))
+    real, broken = preparation.prepare, jax.numpy.float32(np.nan)
+    monkeypatch.setattr(preparation, "prepare", lambda *a, **b: real(*a, **b)._replace(laplacian_weight=broken))
     climbed = climb(RECIPE)
     assert len(climbed) == 1
     assert climbed[0].status is Status.NOT_FINITE
