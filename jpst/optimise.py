@@ -169,10 +169,7 @@ def _as_jax(leaf: Any) -> Array:
 def compile_transfer(
     state: State, targets: Targets, hyper: Hyperparameters, networks: Networks, *, recipe: Recipe, steps: int
 ) -> None:
-    """Compiles what `transfer` of such arrays would, for instance in a thread beside other work; runs nothing.
-
-    State and targets may be abstract, of `jax.ShapeDtypeStruct`.
-    """
+    """Compiles what `transfer` of such arrays would, for instance in a thread beside other work; runs nothing."""
     if not steps:
         return
     hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
@@ -186,8 +183,6 @@ def compile_transfer(
 def _plain_on_cpu(state: State, *others: PyTree) -> bool:
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((state, others))):
         return False
-    if isinstance(state.image, jax.ShapeDtypeStruct):
-        return jax.default_backend() == "cpu"
     return next(iter(state.image.devices())).platform == "cpu"
 
 

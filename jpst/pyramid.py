@@ -188,24 +188,10 @@ def _ready(
 ) -> _Ready:
     """All that a level needs but its first image."""
     scene = _scene(pair, level, recipe)
-    with ThreadPoolExecutor(1) as pool:
-        compiled = pool.submit(_compile_step, scene, level, networks, hyper, recipe)
-        targets = scene.targets(networks, recipe)
-        state = init(targets, hyper, recipe=recipe, key=key)
-        compiled.result()
-    return _Ready(scene, targets, state)
-
-
-def _compile_step(scene: Scene, level: Level, networks: Networks, hyper: Hyperparameters, recipe: Recipe) -> None:
-    """Compiles a level's step for the shapes that its targets and state will have, while these are computed."""
-
-    def prepared(content: Array, style: Array, content_masks: Array, style_masks: Array) -> tuple[State, Targets]:
-        traced = Scene(content, style, content_masks, style_masks, scene.names, scene.whole)
-        targets = traced.targets(networks, recipe)
-        return init(targets, recipe=recipe, key=jax.random.key(0)), targets
-
-    state, targets = jax.eval_shape(prepared, *scene.arrays)
+    targets = scene.targets(networks, recipe)
+    state = init(targets, hyper, recipe=recipe, key=key)
     compile_transfer(state, targets, hyper, networks, recipe=recipe, steps=chunk_length(level.steps))
+    return _Ready(scene, targets, state)
 
 
 def _chunks(

@@ -168,6 +168,15 @@ def test_the_papers_objective_wants_its_network_among_those_given(files, network
         jpst.stylize(*files, recipe=jpst.Recipe.preset(preset), networks=networks)
 
 
+def test_a_job_is_planned_looked_at_and_run(files, networks):
+    recipe, hyper = jpst.preset("balanced", **SMALL)
+    job = jpst.plan(*files, recipe=recipe, hyper=hyper, networks=networks)
+    assert job.levels[-1].content == (24, 32) and job.estimate().memory_bytes > 0
+    run = jpst.run(job)
+    same = jpst.stylize(*files, recipe=recipe, hyper=hyper, networks=networks)
+    np.testing.assert_array_equal(run.photograph.pixels, same.photograph.pixels)
+
+
 # ---- What a scene is
 
 
