@@ -173,13 +173,6 @@ def init(key: jax.Array, channels: tuple[int, ...] = CHANNELS) -> Variables:
     return {"params": params, "preprocessing": {"scale": jnp.ones(3), "offset": jnp.zeros(3)}}
 
 
-def size_at(layer: str, height: int, width: int) -> tuple[int, int]:
-    """Height and width of a layer's output for an image: halved and rounded down at each pool before it."""
-    _check_layers((layer,))
-    pools = _block(layer) - 1
-    return height >> pools, width >> pools
-
-
 def convolutions_to(layers: tuple[str, ...]) -> tuple[str, ...]:
     """The convolutions that computing `layers` takes, in order."""
     _check_layers(layers)
