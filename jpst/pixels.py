@@ -309,8 +309,28 @@ def affine_maps(
     own, other = mean(guide), mean(target)
     covariance = (mean(products(guide, guide)) - products(own, own)).reshape(height, width, 3, 3)
     cross = (mean(products(guide, target)) - products(own, other)).reshape(height, width, 3, channels)
-    ridge = epsilon * jnp.eye(3)[None, None]
-    linear = jnp.linalg.solve(covariance + ridge, cross + epsilon * prior[None, None])
+    linear = _solved(covariance, cross + epsilon * prior[None, None], epsilon)
     shift = other - jnp.einsum("hwa,hwab->hwb", own, linear, precision="highest")
     maps = jnp.concatenate([linear, shift[..., None, :]], axis=-2)
     return mean(maps.reshape(height, width, -1)).reshape(height, width, 4, channels)
+
+
+def _solved(matrix: Float[Array, "h w 3 3"], right: Float[Array, "h w 3 k"], ridge: Array | float) -> Array:
+    """(matrix + ridge Id)^-1 right, of symmetric matrices without negative eigenvalues, by their L D L^T.
+
+    Not by `jnp.linalg.solve`: with JAX 0.10 on two cores, batches of it in two threads wait for each other for ever.
+    """
+    (a00, _, _), (a10, a11, _), (a20, a21, a22) = [[matrix[..., i, j, None] for j in range(3)] for i in range(3)]
+    r0, r1, r2 = (right[..., i, :] for i in range(3))
+    d0 = a00 + ridge
+    l10, l20 = a10 / d0, a20 / d0
+    # Exactly, no pivot is smaller than the ridge; rounding would make some negative.
+    d1 = jnp.maximum(a11 + ridge - l10 * a10, ridge)
+    below = a21 - l20 * a10
+    l21 = below / d1
+    d2 = jnp.maximum(a22 + ridge - l20 * a20 - l21 * below, ridge)
+    y1 = r1 - l10 * r0
+    x2 = (r2 - l20 * r0 - l21 * y1) / d2
+    x1 = y1 / d1 - l21 * x2
+    x0 = r0 / d0 - l10 * x1 - l20 * x2
+    return jnp.stack([x0, x1, x2], axis=-2)

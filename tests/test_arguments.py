@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jpst import arguments, optimise, preparation, stacking, total
+from jpst import arguments, preparation, stacking, total
 from jpst.errors import JpstError
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.total import Networks
@@ -117,7 +117,7 @@ def test_what_is_no_array_and_no_networks_is_refused(given, vgg19_tiny):
     with pytest.raises(JpstError, match=r"^style is a str: expected an array of numbers"):
         arguments.array("style", "style.jpg")
     with pytest.raises(JpstError, match=r"^networks is a dict: expected Networks"):
-        optimise._check_networks(vgg19_tiny)
+        total.check_networks(vgg19_tiny)
     with pytest.raises(JpstError, match=r"^hyper is a dict: expected Hyperparameters"):
         arguments.check_one_each({"style_weight": 1.0})
 

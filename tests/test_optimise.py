@@ -131,9 +131,9 @@ def test_a_state_of_another_pair_is_refused(state, targets, networks):
 
 def test_the_coherence_term_looks_at_so_many_halves_as_have_a_window(scene, networks):
     content = scene[0]
-    assert [p.shape[:2] for p in optimise._octaves(content, 2)] == [(32, 40), (16, 20), (8, 10)]
-    assert [p.shape[:2] for p in optimise._octaves(content, 9)][-1] == (4, 5)
-    assert [p.shape[:2] for p in optimise._octaves(content, 0)] == [(32, 40)]
+    assert [p.shape[:2] for p in preparation._octaves(content, 2)] == [(32, 40), (16, 20), (8, 10)]
+    assert [p.shape[:2] for p in preparation._octaves(content, 9)][-1] == (4, 5)
+    assert [p.shape[:2] for p in preparation._octaves(content, 0)] == [(32, 40)]
 
 
 # ---- Batches

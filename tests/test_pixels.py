@@ -1,6 +1,8 @@
 """Sizes, resizing, the closed-form colour match and the box filter, each against a loop or SciPy."""
 
 import itertools
+import subprocess
+import sys
 from functools import partial
 
 import jax
@@ -360,3 +362,26 @@ def test_the_base_look_keeps_lights_that_the_match_would_clip(scene):
     assert np.mean(np.asarray(matched) > 1) > 0.05
     assert base.max() <= 1 + 1e-6 and np.mean(np.asarray(base) > 1 - 1 / 510) < 0.01
     np.testing.assert_allclose(pixels.base_look(content, bright, *masks, 0.04, None, None), matched, atol=1e-5)
+
+
+THREADS = """
+import threading
+import jax.numpy as jnp
+from jpst.pixels import affine_maps
+
+def maps(size):
+    for _ in range(20):
+        guide = jnp.linspace(0, 1, size * size * 3).reshape(size, size, 3)
+        affine_maps(guide, guide, 2, 1e-3, jnp.eye(3)).block_until_ready()
+
+threads = [threading.Thread(target=maps, args=(size,)) for size in (128, 192)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_maps_made_in_two_threads_do_not_wait_for_each_other():
+    """As JAX 0.10's batches of LAPACK calls do, for ever, on two cores."""
+    subprocess.run([sys.executable, "-c", THREADS], check=True, timeout=300)

@@ -123,7 +123,7 @@ def _keeps_light(regions: Regions, number: int, luminances: tuple[np.ndarray, np
         float(luminance[labels == number].mean() - luminance.mean())
         for luminance, labels in zip(luminances, (regions.content, regions.style), strict=True)
     )
-    return abs(content) < LIGHTER or style * np.sign(content) >= LEAST_LIGHTER * abs(content)
+    return abs(content) < LIGHTER or style * content >= LEAST_LIGHTER * content**2
 
 
 _base_look = cached(pixels.base_look, static_argnums=(4, 6))

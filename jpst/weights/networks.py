@@ -19,9 +19,9 @@ class Network(NamedTuple):
 
 NETWORKS = {
     "vgg19": Network(vgg19_tables.TABLES, lambda _: vgg19.template()),
-    "pspnet": Network(pspnet_tables.TABLES, pspnet.template_of),
-    "deeplab": Network(deeplab_tables.TABLES, deeplab.template_of),
-    "nima": Network(nima_tables.TABLES, nima.template_of),
+    "pspnet": Network(pspnet_tables.TABLES, lambda found: pspnet.template_of(found)),
+    "deeplab": Network(deeplab_tables.TABLES, lambda found: deeplab.template_of(found)),
+    "nima": Network(nima_tables.TABLES, lambda found: nima.template_of(found)),
 }
 
 
