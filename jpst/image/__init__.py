@@ -1,8 +1,8 @@
 """Reads image files into host arrays and writes them.
 
-With its modules (`image_decoding`, `image_encoding`, `tiff_decoding`, `png_chunks`, `image_metadata`, `icc`,
-`profiles`), the only place that handles EXIF orientation, colour profiles, alpha, palettes, bit depths and atomic
-writing. Everything else in jpst uses float32 [H, W, 3], sRGB-encoded RGB in [0, 1].
+With its modules (`decoding`, `encoding`, `tiff_decoding`, `png_chunks`, `metadata`, `icc`, `profiles`), the only place
+that handles EXIF orientation, colour profiles, alpha, palettes, bit depths and atomic writing. Everything else in jpst
+uses float32 [H, W, 3], sRGB-encoded RGB in [0, 1].
 """
 
 import os
