@@ -7,14 +7,12 @@ from tyro.conf import FlagCreatePairsOff, subcommand
 
 from jpst import streams
 
-Flag = FlagCreatePairsOff[bool]
-
 
 @dataclasses.dataclass(frozen=True)
 class CacheInfo:
     """Show where compiled programs are cached, their number and their size."""
 
-    json: Flag = False
+    json: FlagCreatePairsOff[bool] = False
     """print a JSON object"""
 
     def run(self) -> None:

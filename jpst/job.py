@@ -100,13 +100,13 @@ def plan(
     ranges.check("seed", seed, SEED)
     ranges.check("strength", strength, STRENGTH)
     sizes = image.size(content), image.size(style)
-    planning.plan(*sizes, recipe)  # refuses small photographs before anything is downloaded
-    source = regions.choose((content, style), (content_seg, style_seg), recipe, tell)
-    projected = recipe.projection == "grid" and source.masks is None
+    masks = regions.painted((content, style), (content_seg, style_seg), recipe) or (None, None)
+    projected = recipe.projection == "grid" and masks[0] is None
     levels = planning.plan(*sizes, recipe, projected=projected)
     short = estimate.shortage(*sizes, recipe, projected=projected)
     if short and check_memory:
         raise short
+    source = regions.choose((content, style), masks, recipe, tell)
     if networks is None and source.needs_vgg19 and fetch and weights.find("vgg19") is None:
         fetch("vgg19")
     with ThreadPoolExecutor() as pool:

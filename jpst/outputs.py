@@ -10,7 +10,7 @@ import numpy as np
 
 from jpst import image, levels, pipeline, pixels, streams
 from jpst.errors import JpstError
-from jpst.image import encoding as image_encoding
+from jpst.image import encoding
 from jpst.pyramid import Progress
 from jpst.recipe import Recipe
 from jpst.regions import ade20k, segment
@@ -109,7 +109,7 @@ def write_result(picture: Path, run: pipeline.Run) -> dict[str, Any]:
     record = {"output": picture.name, **run.record}
     text = streams.as_json(record)
     image.write(picture, **run.photograph._asdict())
-    with image_encoding.replacing(record_of(picture)) as file:
+    with encoding.replacing(record_of(picture)) as file:
         file.write(text.encode())
     return record
 

@@ -27,8 +27,7 @@ from jpst.levels import Level
 from jpst.optimise import Status
 from jpst.outputs import Share
 from jpst.regions import semantics
-from jpst.weights import downloads as fetching
-from jpst.weights import registry
+from jpst.weights import downloads, registry
 
 
 class _Patient(Console):
@@ -183,7 +182,7 @@ def fetch(name: str, console: Console) -> Path:
         TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), console=console
     ) as bar:
         task = bar.add_task(name, total=None)
-        return fetching.fetch(name, on_progress=lambda done, total: bar.update(task, completed=done, total=total))
+        return downloads.fetch(name, on_progress=lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def show_checkpoints(rows: list[dict[str, Any]], folder: Path, console: Console) -> None:

@@ -62,25 +62,26 @@ def choose(
     Raises:
       MaskError: one mask alone, or masks and another segmenter.
     """
-    masks = _masks_given(given, recipe)
+    if masks := painted(photographs, given, recipe):
+        return Way("masks", masks, "")
     if recipe.segmenter != "auto":
         return Way(recipe.segmenter, None, "")
-    beside = [segment.beside(at) if isinstance(at, str | Path) else None for at in photographs]
-    if masks is None and beside[0] and beside[1]:
-        masks = beside[0], beside[1]
-    if masks:
-        return Way("masks", masks, "")
     notes = [labelling.fetch_deeplab(tell)]
+    beside = _beside(photographs)
     if lone := beside[0] or beside[1]:
         missing = "style" if beside[0] else "content"
         notes.append(f"The mask {lone} is not used: there is none for the {missing} photograph.")
     return Way(labelling.best(), None, " ".join(filter(None, notes)))
 
 
-def _masks_given(given: tuple[Source | None, Source | None], recipe: Recipe) -> tuple[Source, Source] | None:
+def painted(
+    photographs: tuple[Source, Source], given: tuple[Source | None, Source | None], recipe: Recipe
+) -> tuple[Source, Source] | None:
+    """The masks that `choose` will use, which is known before anything is downloaded; arguments and errors as there."""
     content, style = given
     if content is None and style is None:
-        return None
+        content, style = _beside(photographs) if recipe.segmenter == "auto" else (None, None)
+        return (content, style) if content and style else None
     if content is None or style is None:
         missing = "content" if content is None else "style"
         raise MaskError(
@@ -91,6 +92,11 @@ def _masks_given(given: tuple[Source | None, Source | None], recipe: Recipe) -> 
         raise MaskError(
             f"There are masks and the segmenter {recipe.segmenter!r}: which shall it be? Leave one of them out."
         )
+    return content, style
+
+
+def _beside(photographs: tuple[Source, Source]) -> tuple[Path | None, Path | None]:
+    content, style = (segment.beside(at) if isinstance(at, str | Path) else None for at in photographs)
     return content, style
 
 
