@@ -132,9 +132,9 @@ def server():
 def test_an_ended_download_leaves_nothing(folder, server):
     made, address = server(Stalling)
     program = (
-        "import sys, dataclasses\nfrom jpst.models import fetch, registry\n"
+        "import sys, dataclasses\nfrom jpst.weights import downloads, registry\n"
         "each = dataclasses.replace(registry.REGISTRY['vgg19-keras'], sources=(registry.Url(sys.argv[1]),))\n"
-        "registry.REGISTRY['vgg19-keras'] = each\nfetch.fetch('vgg19-keras')"
+        "registry.REGISTRY['vgg19-keras'] = each\ndownloads.fetch('vgg19-keras')"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "no_proxy": "*"}
     with subprocess.Popen([sys.executable, "-c", program, f"{address}/f.h5"], env=environment) as process:
