@@ -27,7 +27,7 @@ import tyro
 from torch_objective import DEVICE, Torch
 
 import jpst
-from jpst import caching, preparation, pyramid, total
+from jpst import caching, chunks, preparation, pyramid, total
 from jpst.loading import load_networks
 from jpst.losses import Targets
 from jpst.models import vgg19
@@ -165,7 +165,7 @@ def compare(name: str, arguments: Arguments, variables: vgg19.Variables, network
     print(f"pair {name}, {width} x {height}, {len(case.pair.names)} regions; losses {apart:.0e} apart", flush=True)
     first, kept = np.asarray(targets.start), arguments.output / f"{name}_{arguments.size}.pt"
     totals = reference(theirs, first, arguments.steps, kept)
-    case.solve(tuple(map(pyramid.chunk_length, case.recipe.iterations)))
+    case.solve(tuple(map(chunks.length, case.recipe.iterations)))
     before = timed(theirs, first)
     ours, best = case.solve(case.recipe.iterations)
     one = float(np.median(before + timed(theirs, first)))

@@ -15,6 +15,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 from jpst import ranges, streams
 from jpst.cli_batch import Batch
 from jpst.cli_cache import Cache
+from jpst.cli_sweep import Sweep, single
 from jpst.cli_weights import Weights
 from jpst.errors import JpstError
 from jpst.ranges import Range
@@ -266,6 +267,10 @@ def _parse(arguments: list[str]) -> Any:
             subcommand("transfer", default=Transfer(*[tyro.MISSING] * 3, recipe=recipe, hyper=hyper)),
         ]
         | Annotated[Batch, subcommand("batch", default=Batch(*[tyro.MISSING] * 2, recipe=recipe, hyper=hyper))]
+        | Annotated[
+            Sweep,
+            subcommand("sweep", default=Sweep(*[tyro.MISSING] * 3, recipe=recipe, values=single(hyper))),
+        ]
         | Annotated[Demo, subcommand("demo")]
         | Annotated[Segment, subcommand("segment")]
         | Annotated[Score, subcommand("score")]
@@ -277,7 +282,7 @@ def _parse(arguments: list[str]) -> Any:
     sys.exit(0)
 
 
-_FIELDS = [field.name for each in (Transfer, Batch, Recipe) for field in dataclasses.fields(each)] + [
+_FIELDS = [field.name for each in (Transfer, Batch, Sweep, Recipe) for field in dataclasses.fields(each)] + [
     *Hyperparameters._fields
 ]
 _OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _FIELDS} | {"name": "--preset"}

@@ -22,6 +22,8 @@ ACTIVATION_COPIES = 2.65
 """features, their gradients and XLA's work space, in units of all convolutions' outputs; measured"""
 CURVATURE_COPIES = 3.4
 """L-BFGS's memory before and after an update, and temporaries, in units of that memory; measured"""
+MOST_AT_ONCE = 16
+"""images of one device: more would gain nothing"""
 COMPILE_SECONDS = 10.0
 """for each working size that is not in the cache"""
 
@@ -93,6 +95,12 @@ def shortage(
         f"The transfer at size {recipe.size} needs about {_gib(needed)} of {where}, but {_gib(available)} are "
         f"available: the system would stop it half-way. {advice}"
     )
+
+
+def fitting_a_device(levels: tuple[Level, ...], recipe: Recipe, room: Room | None = None) -> int:
+    """How many images can be optimised at once in a device's memory: 1 to `MOST_AT_ONCE`; 1 if that is not known."""
+    free = (room or Room.here()).device
+    return 1 if free is None else int(min(MOST_AT_ONCE, max(1.0, free // _device_bytes(levels, recipe))))
 
 
 def _fits(content: tuple[int, int], style: tuple[int, int], recipe: Recipe, room: Room, projected: bool) -> bool:

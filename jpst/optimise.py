@@ -136,19 +136,49 @@ def transfer(
         raises nothing: see `Result.status`.
     """
     ranges.check("steps", steps, STEPS)
-    state, targets, hyper, networks = _checked_step(state, targets, hyper, networks)
+    return _moved(*_checked_step(state, targets, hyper, networks), recipe, steps)
+
+
+def transfer_all(
+    states: State, targets: Targets, hypers: Hyperparameters, networks: Networks, *, recipe: Recipe, steps: int
+) -> Result:
+    """`transfer` of one pair with several settings at once: `jax.vmap`, also where steps are driven from Python.
+
+    Args:
+      states, hypers: with a new first axis, as long for both. On several devices, see `stacking.spread`.
+      targets, networks: shared by all.
+      recipe, steps: as in `transfer`.
+
+    Returns:
+      Image, state and status with that first axis; in the history it is the second, after the steps.
+    """
+    arguments.check_ranges(hypers)
+    hypers = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hypers)
+    return _moved(states, targets, hypers, networks, recipe, steps)
+
+
+def _moved(
+    state: State, targets: Targets, hyper: Hyperparameters, networks: Networks, recipe: Recipe, steps: int
+) -> Result:
+    """`steps` steps of one state, or of several with a first axis."""
+    one, scan = _programs(state)
     with precision(recipe):
         if _plain_on_cpu(state, targets, hyper, networks):
             records = []
             for _ in range(steps):
-                state, record = _step(state, targets, hyper, networks)
+                state, record = one(state, targets, hyper, networks)
                 records.append(record)
-            first = records[0] if records else jax.eval_shape(_step, state, targets, hyper, networks)[1]
-            history, finite = jax.tree.map(lambda like, *x: jax.device_put(np.asarray(x, like.dtype)), first, *records)
+            first = records[0] if records else jax.eval_shape(one, state, targets, hyper, networks)[1]
+            history, finite = jax.tree.map(_joined, first, *records)
         else:
-            state, (history, finite) = _scan(state, targets, hyper, networks, steps)
-    status = jnp.where(jnp.all(finite), jnp.int32(Status.FINE), jnp.int32(Status.NOT_FINITE))
+            state, (history, finite) = scan(state, targets, hyper, networks, steps)
+    status = jnp.where(jnp.all(finite, axis=0), jnp.int32(Status.FINE), jnp.int32(Status.NOT_FINITE))
     return Result(state.best_image, state, history, status)
+
+
+def _joined(like: Any, *values: Array) -> Array:
+    joined = np.asarray([np.asarray(value) for value in values], like.dtype)
+    return jax.device_put(joined.reshape(len(values), *like.shape))
 
 
 def _checked_step(
@@ -169,21 +199,30 @@ def _as_jax(leaf: Any) -> Array:
 def compile_transfer(
     state: State, targets: Targets, hyper: Hyperparameters, networks: Networks, *, recipe: Recipe, steps: int
 ) -> None:
-    """Compiles what `transfer` of such arrays would, for instance in a thread beside other work; runs nothing."""
+    """Compiles what `transfer` of such arrays would, for instance in a thread beside other work; runs nothing.
+
+    Or what `transfer_all` would, for states and numbers with a first axis.
+    """
     if not steps:
         return
+    one, scan = _programs(state)
     hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
     with precision(recipe):
         if _plain_on_cpu(state, targets, hyper, networks):
-            _step.compile(state, targets, hyper, networks)
+            one.compile(state, targets, hyper, networks)
         else:
-            _scan.compile(state, targets, hyper, networks, steps)
+            scan.compile(state, targets, hyper, networks, steps)
 
 
 def _plain_on_cpu(state: State, *others: PyTree) -> bool:
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((state, others))):
         return False
     return next(iter(state.image.devices())).platform == "cpu"
+
+
+def _programs(state: State) -> tuple[cached, cached]:
+    """A step and a scan of steps, of one state or of several."""
+    return (_step_all, _scan_all) if np.ndim(state.step) else (_step, _scan)
 
 
 @partial(cached, static_argnums=(4,))
@@ -204,3 +243,13 @@ def _step(state: State, targets: Targets, hyper: Hyperparameters, networks: Netw
     best_image = jnp.where(better, state.image, state.best_image)
     state = State(image, opt_state, step, best_image, jnp.where(better, total, state.best_loss))
     return state, (terms | {"total": total}, finite)
+
+
+@cached
+def _step_all(states: State, targets: Targets, hypers: Hyperparameters, networks: Networks):
+    return jax.vmap(_step, in_axes=(0, None, 0, None))(states, targets, hypers, networks)
+
+
+@partial(cached, static_argnums=(4,))
+def _scan_all(states, targets, hypers, networks, steps):
+    return jax.lax.scan(lambda states, _: _step_all(states, targets, hypers, networks), states, length=steps)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import PIL.Image
 
 from jpst import image, levels, pipeline, pixels, streams
 from jpst.errors import JpstError
@@ -42,6 +43,22 @@ def check_transfer(picture: Path, inputs: Sequence[Path], recipe: Recipe, previe
     masks = [mask for photograph in inputs[:2] if photograph.name and (mask := segment.beside(photograph))]
     check(written, [*inputs, *masks, *checkpoints(recipe.nima_checkpoint)])
     check_record(picture)
+
+
+def check_sweep(sheet: Path, pictures: Sequence[Path], inputs: Sequence[Path], recipe: Recipe) -> None:
+    """Checks that a sweep can write its pictures, their records and the sheet; makes their folder. Raises as above."""
+    try:
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{sheet.parent}: cannot be made ({error.strerror or error}). Choose another.") from error
+    for picture in pictures:
+        check_transfer(picture, inputs, recipe, previews=False)
+    check([sheet, *pictures, *map(record_of, pictures)], inputs)
+
+
+def write_sheet(path: Path, sheet: PIL.Image.Image) -> None:
+    """Writes a contact sheet, atomically."""
+    image.write(path, np.asarray(sheet, np.float32) / 255)
 
 
 def check_segmentation(labels: Path, overlay: Path | None, photograph: Path) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from jpst.job import Job, plan
 from jpst.pyramid import Climbed, Progress
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions import Source
+from jpst.scene import Pair
 from jpst.total import Networks
 
 
@@ -108,19 +109,49 @@ def run(job: Job, *, on_step: Callable[[Progress], None] = lambda _: None) -> Ru
     Raises:
       JpstError: a network cannot be loaded.
     """
+    [finished] = run_all([job], on_step=on_step)
+    return finished
+
+
+def run_all(
+    jobs: Sequence[Job], *, together: int = 1, on_step: Callable[[Progress], None] = lambda _: None
+) -> Iterator[Run]:
+    """Runs jobs that differ in nothing but `hyper` and `absent`; what does not depend on them is done once.
+
+    Args:
+      jobs: one or more.
+      together: so many are optimised at once, see `pyramid.climb_all`.
+      on_step: as in `run`.
+
+    Yields:
+      Each job's `run`, in turn. Ctrl-C ends those that are being optimised, and none follow.
+
+    Raises:
+      JpstError: a network cannot be loaded.
+    """
     started = time.perf_counter()
-    networks, checkpoints = _networks(job)
-    pair = job.pair
-    climbed = pyramid.climb(
+    first = jobs[0]
+    networks, checkpoints = _networks(jobs)
+    pair = first.pair
+    climbs = pyramid.climb_all(
         pair,
-        job.levels,
+        first.levels,
         networks,
-        job.hyper,
-        recipe=job.recipe,
-        bounds=projection.CLOSE if job.projected else None,
-        key=jax.random.key(job.seed),
+        [job.hyper for job in jobs],
+        recipe=first.recipe,
+        together=together,
+        bounds=projection.CLOSE if first.projected else None,
+        key=jax.random.key(first.seed),
         on_step=on_step,
     )
+    for job, climbed in zip(jobs, climbs, strict=False):
+        if len(jobs) > 1:  # what was done once is no job's
+            started = time.perf_counter() - sum(one.seconds for one in climbed)
+        yield _finished(job, pair, climbed, checkpoints, started)
+
+
+def _finished(job: Job, pair: Pair, climbed: list[Climbed], checkpoints: Any, started: float) -> Run:
+    """A job's levels as a finished picture; it began at `started`."""
     finished = finish(pair.content.pixels, climbed[-1], job.recipe)
     photograph = job.content._replace(pixels=pixels.neutral(finished) if job.neutral else finished)
     if photograph.alpha is not None and photograph.alpha.shape != photograph.pixels.shape[:2]:
@@ -135,8 +166,9 @@ def run(job: Job, *, on_step: Callable[[Progress], None] = lambda _: None) -> Ru
     )
 
 
-def _networks(job: Job) -> tuple[Networks, Any]:
+def _networks(jobs: Sequence[Job]) -> tuple[Networks, Any]:
     """The networks of the steps, none if there are no steps, and for the record where they come from."""
+    job = next((each for each in jobs if np.any(each.hyper.nima_weight) and not each.absent), jobs[0])
     if job.networks is not None:
         return job.networks, "given by the caller"
     if not job.recipe.optimises:

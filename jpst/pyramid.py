@@ -1,68 +1,27 @@
 """Coarse to fine: the optimisation, carried from one level to the next."""
 
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from jpst import highres, projection
+from jpst import chunks, highres, projection
+from jpst.arguments import check_ranges
 from jpst.levels import Level
 from jpst.losses import Targets
 from jpst.models import vgg19
-from jpst.optimise import Result, State, Status, compile_transfer, init, transfer
+from jpst.optimise import State, Status, compile_transfer, init
 from jpst.preparation import compile_features
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.scene import Pair, Scene
+from jpst.story import Climbed, Progress, Story, is_over, watch
 from jpst.total import Networks
 
-ACCELERATOR_CHUNK = 10  # at most so many steps in one call on GPU and TPU, between two reports of progress
 PREPARED_AT_ONCE = 2  # levels: compiling takes one thread each
-PLATEAU_STEPS = 20  # over which a recipe's `plateau_tolerance` is measured
-
-
-class Progress(NamedTuple):
-    """Where the optimisation stands after a chunk of steps."""
-
-    level: Level
-    step: int
-    """steps done, over all levels"""
-    chunk: int
-    """steps done since the last report"""
-    terms: dict[str, float]
-    """each weighted term and "total", before the last update"""
-    best: Float[Array, "h w 3"]
-    """the best image so far, at this level's size"""
-
-    def turned(self) -> "Progress":
-        """The same with height and width exchanged."""
-        return self._replace(level=self.level.turned(), best=jnp.swapaxes(self.best, 0, 1))
-
-
-class Climbed(NamedTuple):
-    """One level, done (or as far as it came)."""
-
-    level: Level
-    content: Float[Array, "h w 3"]
-    result: Float[Array, "h w 3"]
-    losses: dict[str, list[float]]
-    """each weighted term and "total" before every step"""
-    seconds: float
-    """wall time, compilation included"""
-    status: Status
-    interrupted: bool
-    """whether Ctrl-C ended it"""
-    plateau: bool
-    """whether it ended before its last step, the total having stopped falling"""
-
-    def turned(self) -> "Climbed":
-        """The same with height and width exchanged."""
-        content, result = (jnp.swapaxes(image, 0, 1) for image in (self.content, self.result))
-        return self._replace(level=self.level.turned(), content=content, result=result)
 
 
 def climb(
@@ -91,14 +50,43 @@ def climb(
       The levels reached; the last one has the result. Ctrl-C ends the optimisation, as does a loss that is not finite;
       the last level then holds the best image so far. A plateau ends only its level.
     """
+    [climbed] = climb_all(pair, levels, networks, [hyper], recipe=recipe, bounds=bounds, key=key, on_step=on_step)
+    return climbed
+
+
+def climb_all(
+    pair: Pair,
+    levels: tuple[Level, ...],
+    networks: Networks,
+    hypers: Sequence[Hyperparameters],
+    *,
+    recipe: Recipe,
+    together: int = 1,
+    bounds: projection.Bounds | None = None,
+    key: Array | None = None,
+    on_step: Callable[[Progress], None] = lambda _: None,
+) -> Iterator[list[Climbed]]:
+    """`climb` with several settings: what does not depend on them is computed once. Arguments as there.
+
+    Args:
+      together: so many settings are optimised at once, by one program and on all local devices; it is compiled for this
+        number, up to which the last settings are filled up.
+
+    Yields:
+      What `climb` returns, for each of `hypers` in turn. Ctrl-C ends the settings that are being optimised, which are
+      yielded, and none follow.
+    """
     if not recipe.optimises:
-        return [_unoptimised(pair, levels[-1], recipe)]
-    if not _is_turned(levels, networks, recipe):
-        return _climb(pair, levels, networks, hyper, recipe, bounds, key, on_step)
-    networks = Networks(vgg19.turned(networks.vgg19))
-    turned = tuple(level.turned() for level in levels)
-    climbed = _climb(pair.turned(), turned, networks, hyper, recipe, bounds, key, lambda now: on_step(now.turned()))
-    return [one.turned() for one in climbed]
+        for _ in hypers:
+            yield [_unoptimised(pair, levels[-1], recipe)]
+    elif not _is_turned(levels, networks, recipe):
+        yield from _climb(pair, levels, networks, hypers, recipe, together, bounds, key, on_step)
+    else:
+        networks = Networks(vgg19.turned(networks.vgg19))
+        turned = tuple(level.turned() for level in levels)
+        tell: Callable[[Progress], None] = lambda now: on_step(now.turned())  # noqa: E731
+        for climbed in _climb(pair.turned(), turned, networks, hypers, recipe, together, bounds, key, tell):
+            yield [one.turned() for one in climbed]
 
 
 def compile_ahead(levels: tuple[Level, ...], networks: Networks, recipe: Recipe) -> None:
@@ -148,104 +136,92 @@ def _climb(
     pair: Pair,
     levels: tuple[Level, ...],
     networks: Networks,
-    hyper: Hyperparameters,
+    hypers: Sequence[Hyperparameters],
     recipe: Recipe,
+    together: int,
     bounds: projection.Bounds | None,
     key: Array | None,
     on_step: Callable[[Progress], None],
-) -> list[Climbed]:
-    """Optimises the levels in turn while the next ones are prepared and compiled."""
-    climbed: list[Climbed] = []
+) -> Iterator[list[Climbed]]:
+    """Optimises the levels in turn while the next ones are prepared and compiled, for each group of settings."""
+    together = min(together, len(hypers))
     pool = ThreadPoolExecutor(PREPARED_AT_ONCE)
     try:
-        prepared = [pool.submit(_ready, pair, level, networks, hyper, recipe, key) for level in levels]
-        for level, ready in zip(levels, prepared, strict=True):
-            started = time.perf_counter()
-            scene, targets, state = ready.result()
-            if climbed:
-                moved = highres.apply(np.asarray(scene.content), climbed[-1].content, climbed[-1].result)
-                moved = jnp.asarray(moved)
-                state = state._replace(image=moved, best_image=moved)
-            chunks = _chunks(state, targets, hyper, networks, recipe, level.steps)
-            done = sum(len(one.losses["total"]) for one in climbed)
-            image, losses, status, interrupted, plateau = _watch(
-                chunks, state.best_image, level, done, recipe.plateau_tolerance, on_step
-            )
-            if bounds is not None:
-                arrays = map(np.asarray, (scene.content, image, targets.start, scene.content_masks))
-                image = jnp.asarray(projection.project(*arrays, bounds=bounds))
-            seconds = time.perf_counter() - started
-            climbed.append(Climbed(level, scene.content, image, losses, seconds, status, interrupted, plateau))
-            if interrupted or status is not Status.FINE:
+        first = hypers[:together]
+        prepared = [pool.submit(_ready, pair, level, networks, first, recipe, key) for level in levels]
+        for start in range(0, len(hypers), together):
+            group = hypers[start : start + together]
+            filled = [*group, *[group[-1]] * (together - len(group))]
+            climbed: list[list[Climbed]] = [[] for _ in group]
+            for level, ready in zip(levels, prepared, strict=True):
+                _add(level, ready, climbed, start, filled, networks, recipe, bounds, on_step)
+                if all(map(is_over, climbed)):
+                    break
+            yield from climbed
+            if any(one[-1].interrupted for one in climbed):
                 break
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    return climbed
+
+
+def _add(
+    level: Level,
+    ready: Future[_Ready],
+    climbed: list[list[Climbed]],
+    setting: int,
+    hypers: Sequence[Hyperparameters],
+    networks: Networks,
+    recipe: Recipe,
+    bounds: projection.Bounds | None,
+    on_step: Callable[[Progress], None],
+) -> None:
+    """Optimises a level and adds it to what each setting of a group has climbed; `setting` is the first one's number.
+
+    `hypers` may be more, to fill up a program's number.
+    """
+    started = time.perf_counter()
+    scene, targets, state = ready.result()
+    firsts = [_first(scene, state, one) for one in climbed]
+    stories = [Story(first, setting + at, one) for at, (first, one) in enumerate(zip(firsts, climbed, strict=True))]
+    results = chunks.results(firsts, state, targets, hypers, networks, recipe, level.steps)
+    watch(results, stories, level, recipe.plateau_tolerance, on_step)
+    arrays = [np.asarray(each) for each in (scene.content, targets.start, scene.content_masks)]
+    images = [story.best if story.over else _projected(story.best, *arrays, bounds=bounds) for story in stories]
+    seconds = (time.perf_counter() - started) / len(climbed)
+    for one, story, image in zip(climbed, stories, images, strict=True):
+        if not story.over:
+            one.append(story.climbed(level, scene.content, image, seconds))
 
 
 def _ready(
-    pair: Pair, level: Level, networks: Networks, hyper: Hyperparameters, recipe: Recipe, key: Array | None
+    pair: Pair,
+    level: Level,
+    networks: Networks,
+    hypers: Sequence[Hyperparameters],
+    recipe: Recipe,
+    key: Array | None,
 ) -> _Ready:
-    """All that a level needs but its first image."""
+    """All that a level needs but its first images, compiled for so many settings at once."""
     scene = _scene(pair, level, recipe)
     targets = scene.targets(networks, recipe)
-    state = init(targets, hyper, recipe=recipe, key=key)
-    compile_transfer(state, targets, hyper, networks, recipe=recipe, steps=chunk_length(level.steps))
+    state = init(targets, recipe=recipe, key=key)
+    for hyper in hypers:
+        check_ranges(hyper)
+    arrays = chunks.arguments([state.image] * len(hypers), state, targets, hypers, networks)
+    compile_transfer(*arrays, recipe=recipe, steps=chunks.length(level.steps))
     return _Ready(scene, targets, state)
 
 
-def _chunks(
-    state: State, targets: Targets, hyper: Hyperparameters, networks: Networks, recipe: Recipe, steps: int
-) -> Iterator[Result]:
-    """`transfer` in pieces between which the host may look, and stop: single steps on a CPU, scans elsewhere."""
-    chunk = chunk_length(steps)
-    for _ in range(0, steps, chunk):
-        result = transfer(state, targets, hyper, networks, recipe=recipe, steps=chunk)
-        state = result.state
-        yield result
+def _first(scene: Scene, state: State, climbed: list[Climbed]) -> Array:
+    """The first image of a level: that of its state, or the result of the level before."""
+    if not climbed:
+        return state.image
+    return jnp.asarray(highres.apply(np.asarray(scene.content), climbed[-1].content, climbed[-1].result))
 
 
-def chunk_length(steps: int) -> int:
-    """So many of a level's steps are one call of `transfer`."""
-    return 1 if jax.default_backend() == "cpu" else _largest_divisor(steps, ACCELERATOR_CHUNK)
-
-
-def _largest_divisor(steps: int, most: int) -> int:
-    """Up to `most`: a last, shorter scan would be compiled for itself, which takes longer than all its steps."""
-    return max(length for length in range(1, most + 1) if steps % length == 0)
-
-
-def _watch(
-    chunks: Iterator[Result],
-    best: Array,
-    level: Level,
-    done: int,
-    tolerance: float,
-    on_step: Callable[[Progress], None],
-) -> tuple[Array, dict[str, list[float]], Status, bool, bool]:
-    """Runs the chunks to their end, Ctrl-C, a plateau or the first that is not finite: the best image and the story."""
-    losses: dict[str, list[float]] = {"total": []}
-    status = Status.FINE
-    try:
-        for result in chunks:
-            best, status = result.image, Status(int(result.status))
-            for term, values in result.history.items():
-                losses.setdefault(term, []).extend(np.asarray(values).tolist())
-            latest = {term: values[-1] for term, values in losses.items()}
-            step = done + len(losses["total"])
-            on_step(Progress(level, step, len(result.history["total"]), latest, best))
-            if status is not Status.FINE:
-                break
-            if len(losses["total"]) < level.steps and _is_flat(losses["total"], tolerance):
-                return best, losses, status, False, True
-    except KeyboardInterrupt:
-        return best, losses, status, True, False
-    return best, losses, status, False, False
-
-
-def _is_flat(totals: list[float], tolerance: float) -> bool:
-    """Whether the last `PLATEAU_STEPS` lowered the best total by less than a share of it."""
-    if not tolerance or len(totals) <= PLATEAU_STEPS:
-        return False
-    before = min(totals[:-PLATEAU_STEPS])
-    return before - min(totals) < tolerance * abs(before)
+def _projected(
+    image: Array, content: np.ndarray, start: np.ndarray, masks: np.ndarray, *, bounds: projection.Bounds | None
+) -> Array:
+    if bounds is None:
+        return jnp.asarray(image)
+    return jnp.asarray(projection.project(content, np.asarray(image), start, masks, bounds=bounds))

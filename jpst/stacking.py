@@ -1,11 +1,13 @@
-"""Several pairs as one, for a `jax.vmap` over them."""
+"""Several pairs, or settings, as one: for a `jax.vmap` over them, on one device or spread over several."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental.sparse import BCOO
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jpst.errors import JpstError
 from jpst.losses import Targets
@@ -38,6 +40,19 @@ def stack(trees: Sequence[Stacked]) -> Stacked:
                     f"and number 0 {jnp.shape(expected)}: expected is one working size and number of regions for all."
                 )
     return jax.tree.map(_joined, *trees, is_leaf=lambda leaf: isinstance(leaf, BCOO))
+
+
+def spread(stacked: Any, shared: Any) -> tuple[Any, Any]:
+    """Arrays for a program that runs on all local devices: `stacked` cut along its first axis, `shared` on each.
+
+    Left as they are where there is one device, or where the first axis cannot be shared out evenly.
+    """
+    devices = jax.local_devices()
+    if len(devices) == 1 or any(leaf.shape[0] % len(devices) for leaf in jax.tree.leaves(stacked)):
+        return stacked, shared
+    mesh = Mesh(np.array(devices), ("settings",))
+    part, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("settings",), ()))
+    return jax.device_put(stacked, part), jax.device_put(shared, whole)
 
 
 def _joined(*leaves: Any) -> Any:

@@ -105,6 +105,18 @@ def show_run(run: pipeline.Run, output: Path, console: Console, options: Mapping
     console.print(f"{output} written, {width} x {height}, in {seconds}.", soft_wrap=True)
 
 
+def show_sweep(pictures: list[Path], records: list[dict[str, Any]], sheet: Path, console: Console) -> None:
+    """Prints the pictures written, those with visible faults, and the sheet."""
+    for picture, told in zip(pictures, records, strict=False):
+        notes = ["interrupted: the best so far"] if told["interrupted"] else []
+        notes += ["it may look broken"] if told["warnings"] else []
+        notes += [told["status"]] if told["status"] != Status.FINE.sentence else []
+        console.print("; ".join([f"{picture} written", *notes]), soft_wrap=True)
+    if len(records) < len(pictures):
+        console.print(f"{len(pictures) - len(records)} settings were not begun.")
+    console.print(f"{sheet} shows them beside each other.", soft_wrap=True)
+
+
 def _duration(seconds: float) -> str:
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= 1.7 * length:
@@ -113,19 +125,26 @@ def _duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def steps_bar(levels: tuple[Level, ...], console: Console) -> Iterator[Callable[[pyramid.Progress], None]]:
-    """Shows two live lines: step, bar and time left; all losses. Yields the function to call after each step."""
+def steps_bar(
+    levels: tuple[Level, ...], console: Console, settings: int = 1
+) -> Iterator[Callable[[pyramid.Progress], None]]:
+    """Shows two live lines: step, bar and time left; all losses. Yields the function to call after each step.
+
+    The steps are those of all settings.
+    """
     columns = (TextColumn("step {task.fields[step]}"), BarColumn(None), TimeElapsedColumn(), TextColumn("left"))
     bar, losses = Progress(*columns, TimeRemainingColumn()), Text("preparing and compiling", no_wrap=True)
-    work = sum(level.steps * level.content[0] * level.content[1] for level in levels)  # time grows with the pixels
-    steps = sum(level.steps for level in levels)
+    work = settings * sum(level.steps * level.content[0] * level.content[1] for level in levels)  # time per pixel
+    steps, done = settings * sum(level.steps for level in levels), dict.fromkeys(range(settings), 0)
     task = bar.add_task("", total=work, step=f"0/{steps}")
     if not steps:
         yield lambda _: None
         return
 
     def advance(now: pyramid.Progress) -> None:
-        bar.update(task, advance=now.chunk * now.level.content[0] * now.level.content[1], step=f"{now.step}/{steps}")
+        done[now.setting] = now.step
+        work = now.chunk * now.level.content[0] * now.level.content[1]
+        bar.update(task, advance=work, step=f"{sum(done.values())}/{steps}")
         losses.plain = "  ".join(f"{term} {value:.3g}" for term, value in now.terms.items())
 
     with Live(Group(bar, losses), console=console):

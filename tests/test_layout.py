@@ -79,6 +79,8 @@ ORDER = (
     "stacking",
     "masks",
     "levels",
+    "story",
+    "chunks",
     "scene",
     "pyramid",
     "regions.ade20k",
@@ -105,11 +107,14 @@ ORDER = (
     "many.worker",
     "many.crew",
     "many.batch",
+    "many.sweep",
+    "many.sheet",
     "__init__",
     "terminal",
     "cli_batch",
     "cli_weights",
     "cli_cache",
+    "cli_sweep",
     "cli",
     "__main__",
 )
@@ -159,6 +164,7 @@ NOTHING_BUT = {
     "many.cells": {"errors", "recipe"},
     "many.places": {"errors", "image"},
     "many.manifest": {"errors", "ranges", "recipe", "many.cells", "many.places"},
+    "many.sheet": {"image", "recipe"},
     "many.crew": {"many.manifest"},  # the processes' own module is started by its name
     "models.framing": set(),
     "models.convolution": set(),
@@ -316,7 +322,7 @@ def test_no_file_is_a_drawer_for_anything():
     assert not {path.stem for path in MODULES.values()} & DRAWERS
 
 
-@pytest.mark.parametrize("name", ["recipe", "many.manifest", "cli_batch", "cli_weights", "cli"])
+@pytest.mark.parametrize("name", ["recipe", "many.manifest", "cli_batch", "cli_sweep", "cli_weights", "cli"])
 def test_importing_it_does_not_import_jax(name):
     program = f"import sys, jpst.{name}; print(*(m for m in ('jax', 'flax', 'optax', 'scipy') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jpst import grams, levels, preparation, projection, pyramid, scene
+from jpst import chunks, grams, levels, preparation, projection, pyramid, scene, story
 from jpst.errors import JpstError
 from jpst.levels import Level
 from jpst.models import vgg19
@@ -158,7 +158,7 @@ def test_a_level_ends_on_a_plateau_and_the_next_goes_on(climb):
     # Adam with so small a rate lowers the total by next to nothing.
     recipe = dataclasses.replace(RECIPE, optimiser="adam", iterations=(30, 25), plateau_tolerance=0.05)
     coarse, fine = climb(recipe, hyper=HYPER._replace(learning_rate=1e-4))
-    window = pyramid.PLATEAU_STEPS
+    window = story.PLATEAU_STEPS
     assert [len(one.losses["total"]) for one in (coarse, fine)] == [window + 1, window + 1]
     assert coarse.plateau and fine.plateau
     assert not fine.interrupted and fine.status is Status.FINE
@@ -183,8 +183,8 @@ def test_without_a_tolerance_no_plateau_ends_a_level(climb):
     ],
 )
 def test_a_plateau_is_where_the_best_total_hardly_falls(totals, flat):
-    assert pyramid._is_flat(totals.tolist(), 0.01) == flat
-    assert not pyramid._is_flat(totals.tolist(), 0.0)
+    assert story.is_flat(totals.tolist(), 0.01) == flat
+    assert not story.is_flat(totals.tolist(), 0.0)
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
@@ -235,7 +235,7 @@ def test_few_and_many_regions_make_lists_of_one_shape(photograph):
 
 @pytest.mark.parametrize("steps, chunk", [(60, 10), (15, 5), (7, 7), (13, 1), (0, 10)])
 def test_the_steps_of_a_level_fall_into_chunks_of_one_length(steps, chunk):
-    assert pyramid._largest_divisor(steps, 10) == chunk
+    assert chunks._largest_divisor(steps, 10) == chunk
 
 
 # ---- The projection
@@ -288,7 +288,7 @@ def test_the_whole_of_both_photographs_is_what_a_level_compares(pictures, vgg19_
     """Its Grams are those of a transfer without regions; it lies, and is projected, where the labels say."""
     recipe = dataclasses.replace(RECIPE, hard_masks=True)
     level = levels.plan(pictures[0].pixels.shape[:2], pictures[1].pixels.shape[:2], recipe)[0]
-    common = (level, Networks(vgg19_tiny), HYPER, recipe, None)
+    common = (level, Networks(vgg19_tiny), [HYPER], recipe, None)
     some = pyramid._ready(pair(*pictures)._replace(whole=1), *common)
     plain = [picture._replace(labels=np.zeros((1, 1), np.int32)) for picture in pictures]
     none = pyramid._ready(pair(*plain, regions=1), *common)

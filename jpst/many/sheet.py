@@ -1,0 +1,105 @@
+"""The pictures of a sweep: their names, the commands that make each alone, and all of them on one sheet."""
+
+import dataclasses
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from jpst.image import WRITABLE, Photograph, seen
+from jpst.recipe import PRESETS, Hyperparameters, Recipe
+
+NAME = "sheet.jpg"
+SIDE = 480
+"""of each picture on the sheet, at most, in pixels"""
+_MARGIN, _TEXT, _MOST_COLUMNS = 12, 16, 8
+
+
+def varied(hypers: Sequence[Hyperparameters]) -> list[str]:
+    """The numbers that differ between settings."""
+    return [name for name in Hyperparameters._fields if len({getattr(hyper, name) for hyper in hypers}) > 1]
+
+
+def caption(hyper: Hyperparameters, names: Sequence[str]) -> str:
+    """The numbers of these names, for people."""
+    return ", ".join(f"{name.replace('_', ' ')} {_plain(getattr(hyper, name))}" for name in names)
+
+
+def picture(folder: Path, content: Path, hyper: Hyperparameters, names: Sequence[str]) -> Path:
+    """Where a setting's picture goes: the content's name with the numbers of these names."""
+    told = "".join(f"_{name.replace('_', '-')}-{_plain(getattr(hyper, name))}" for name in names)
+    suffix = content.suffix if content.suffix.lower() in WRITABLE else ".png"
+    return folder / f"{content.stem}{told}{suffix}"
+
+
+def command(
+    content: Path,
+    style: Path,
+    output: Path,
+    recipe: Recipe,
+    hyper: Hyperparameters,
+    others: dict[str, object],
+) -> str:
+    """The command that makes a picture alone. `others`: options that are no fields of recipe or numbers."""
+    base, numbers = PRESETS[recipe.name]
+    words = ["jpst", "transfer", str(content), str(style), "-o", str(output), "--preset", recipe.name]
+    for field in dataclasses.fields(Recipe):
+        if field.name != "name" and getattr(recipe, field.name) != getattr(base, field.name):
+            words += _option(field.name, getattr(recipe, field.name))
+    for name in Hyperparameters._fields:
+        if getattr(hyper, name) != getattr(numbers, name):
+            words += _option(name, getattr(hyper, name))
+    for name, value in others.items():
+        words += _option(name, value)
+    return shlex.join(words)
+
+
+def _option(name: str, value: object) -> list[str]:
+    option = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{option}" if value else f"--no-{option}"]
+    values = value if isinstance(value, tuple) else (value,)
+    return [f"--{option}", *(_plain(each) if isinstance(each, float) else str(each) for each in values)]
+
+
+def _plain(number: float) -> str:
+    """The shortest text that is read as this number."""
+    return text if float(text := f"{number:g}") == number else repr(number)
+
+
+def sheet(small: Sequence[tuple[str, Image.Image]], columns: int) -> Image.Image:
+    """Captioned pictures, as `reduced` makes them, in rows of so many, the first two in a row of their own."""
+    columns = min(max(columns, 2), _MOST_COLUMNS)
+    width, height = (max(each.size[axis] for _, each in small) for axis in (0, 1))
+    font = ImageFont.load_default(_TEXT)
+    texts = [_wrapped(text, font, width) for text, _ in small]
+    step = width + _MARGIN, height + _MARGIN + (_TEXT + 4) * max(text.count("\n") + 1 for text in texts)
+    rows = 1 + math.ceil((len(small) - 2) / columns)
+    made = Image.new("RGB", (columns * step[0] + _MARGIN, rows * step[1] + _MARGIN), "white")
+    drawing = ImageDraw.Draw(made)
+    for number, ((_, each), text) in enumerate(zip(small, texts, strict=True)):
+        row, column = (0, number) if number < 2 else divmod(number - 2 + columns, columns)
+        left, top = _MARGIN + column * step[0], _MARGIN + row * step[1]
+        made.paste(each, (left, top))
+        drawing.multiline_text((left, top + each.height + 4), text, fill="black", font=font)
+    return made
+
+
+def reduced(photograph: Photograph) -> Image.Image:
+    """A photograph as displayed, as large as it is on a sheet."""
+    array = seen(photograph)
+    made = Image.fromarray(np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8))
+    made.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return made
+
+
+def _wrapped(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+    """The text in lines that are no wider, where it has a comma."""
+    lines = [""]
+    for part in text.split(", "):
+        longer = f"{lines[-1]}, {part}" if lines[-1] else part
+        lines[-1:] = [longer] if font.getlength(longer) <= width else [*filter(None, [lines[-1]]), part]
+    return "\n".join(lines)
