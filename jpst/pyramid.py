@@ -58,6 +58,8 @@ class Climbed(NamedTuple):
     """whether Ctrl-C ended it"""
     plateau: bool
     """whether it ended before its last step, the total having stopped falling"""
+    colour_kept: float = 1.0
+    """share of the colour contrast that `projection.calmed` left"""
 
     def turned(self) -> "Climbed":
         """The same with height and width exchanged."""
@@ -92,7 +94,7 @@ def climb(
       the last level then holds the best image so far. A plateau ends only its level.
     """
     if not recipe.optimises:
-        return [_unoptimised(pair, levels[-1], recipe)]
+        return [_unoptimised(pair, levels[-1], recipe, calm=bounds is not None)]
     if not _is_turned(levels, networks, recipe):
         return _climb(pair, levels, networks, hyper, recipe, bounds, key, on_step)
     networks = Networks(vgg19.turned(networks.vgg19))
@@ -117,13 +119,26 @@ def _is_turned(levels: tuple[Level, ...], networks: Networks, recipe: Recipe) ->
     return square and height > width
 
 
-def _unoptimised(pair: Pair, level: Level, recipe: Recipe) -> Climbed:
+def _unoptimised(pair: Pair, level: Level, recipe: Recipe, calm: bool) -> Climbed:
     """The base look of a level as its result; no network is needed."""
     started = time.perf_counter()
     scene = _scene(pair, level, recipe)
-    image = scene.base_look(recipe)
+    image, kept = scene.base_look(recipe), 1.0
+    if calm:
+        image, kept = _calmed(scene, image)
     seconds = time.perf_counter() - started
-    return Climbed(level, scene.content, image, {"total": []}, seconds, Status.FINE, False, False)
+    return Climbed(level, scene.content, image, {"total": []}, seconds, Status.FINE, False, False, kept)
+
+
+def _projected(scene: Scene, image: Array, base: Array, bounds: projection.Bounds) -> tuple[Array, float]:
+    """An image brought near to the base and into the family of `projection`, and the share of its contrast kept."""
+    arrays = map(np.asarray, (scene.content, image, base, scene.content_masks))
+    return _calmed(scene, projection.project(*arrays, bounds=bounds))
+
+
+def _calmed(scene: Scene, image: Array | np.ndarray) -> tuple[Array, float]:
+    calm, kept = projection.calmed(*map(np.asarray, (scene.content, image, scene.content_masks)))
+    return jnp.asarray(calm), kept
 
 
 def _scene(pair: Pair, level: Level, recipe: Recipe) -> Scene:
@@ -171,11 +186,11 @@ def _climb(
             image, losses, status, interrupted, plateau = _watch(
                 chunks, state.best_image, level, done, recipe.plateau_tolerance, on_step
             )
+            kept = 1.0
             if bounds is not None:
-                arrays = map(np.asarray, (scene.content, image, targets.start, scene.content_masks))
-                image = jnp.asarray(projection.project(*arrays, bounds=bounds))
+                image, kept = _projected(scene, image, targets.start, bounds)
             seconds = time.perf_counter() - started
-            climbed.append(Climbed(level, scene.content, image, losses, seconds, status, interrupted, plateau))
+            climbed.append(Climbed(level, scene.content, image, losses, seconds, status, interrupted, plateau, kept))
             if interrupted or status is not Status.FINE:
                 break
     finally:
