@@ -88,6 +88,7 @@ ORDER = (
     "regions.cosegment",
     "regions.labelling",
     "regions.semantics",
+    "regions.appearance",
     "regions.trust",
     "regions",
     "data.make_wordnet",
