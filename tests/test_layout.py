@@ -40,6 +40,7 @@ ORDER = (
     "weights.tflite",
     "weights.torch_files",
     "weights.readers",
+    "weights.checkpoint",
     "weights.registry",
     "weights.unfinished",
     "weights.downloads",
@@ -164,9 +165,17 @@ NOTHING_BUT = {
     "weights.crc32c": set(),
     "weights.tf_bundle": {"weights.crc32c", "weights.tensors"},
     "weights.tflite": {"weights.tensors"},
-    "weights.registry": {"weights.readers"},
+    "weights.checkpoint": set(),
+    "weights.registry": {"weights.checkpoint", "weights.readers"},
     "weights.unfinished": {"weights.tensors"},
-    "weights.downloads": {"errors", "weights.readers", "weights.registry", "weights.tensors", "weights.unfinished"},
+    "weights.downloads": {
+        "errors",
+        "weights.checkpoint",
+        "weights.readers",
+        "weights.registry",
+        "weights.tensors",
+        "weights.unfinished",
+    },
     "weights.tables": {"weights.readers"},
 }
 NETWORKS_MAY_IMPORT = {"errors", "caching"}  # and one another: how files name their weights is no matter of theirs
