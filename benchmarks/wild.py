@@ -27,7 +27,7 @@ import tyro
 from pairs import WIDTH, Listed, Picture, listed, sheet
 
 import jpst
-from jpst import caching, errors, faults, image, metrics, pipeline, pixels
+from jpst import caching, colours, errors, faults, image, metrics, pipeline
 from jpst.recipe import Preset, Recipe
 
 SHARES = ("edges_lost", "new_edges", "banding")  # printed in percent
@@ -82,7 +82,7 @@ class Measured:
         start = time.perf_counter()
         content, style = jnp.float32(self.content), jnp.float32(self.style)
         masks, style_masks = (jnp.ones((1, *each.shape[:2])) for each in (content, style))
-        matched = pixels.match_colours(content, style, masks, style_masks)
+        matched = colours.match_colours(content, style, masks, style_masks)
         return np.clip(np.asarray(matched), 0, 1), time.perf_counter() - start
 
     def _grams(self, picture: Picture) -> dict[str, jax.Array]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import reference
 
-from jpst import matting, optimise, pixels, preparation, total
+from jpst import colours, matting, optimise, pixels, preparation, total
 from jpst.errors import JpstError
 from jpst.models import nima
 from jpst.optimise import Status
@@ -418,7 +418,7 @@ def test_the_start_can_be_the_content(scene, networks):
 
 def test_the_start_can_be_the_content_in_the_styles_colours(scene, networks):
     bounds = RECIPE.matched_noise, None, RECIPE.matched_gains
-    np.testing.assert_allclose(start_of("matched", scene, networks), pixels.base_look(*scene, *bounds), atol=1e-5)
+    np.testing.assert_allclose(start_of("matched", scene, networks), colours.base_look(*scene, *bounds), atol=1e-5)
 
 
 def test_the_start_can_be_the_style_at_the_contents_size(scene, networks):
@@ -466,7 +466,7 @@ def test_parts_change_where_a_region_starts_and_what_it_weighs_and_no_gram(scene
     prepared = preparation.prepare(content, style, *measured, networks, recipe=RECIPE, content_parts=masks)
     alone = jnp.ones((1, 32, 40)), jnp.ones((1, 36, 33))
     whole = preparation.prepare(content, style, *alone, networks, recipe=RECIPE)
-    expected = pixels.base_look(content, style, *measured, RECIPE.matched_noise, masks, RECIPE.matched_gains)
+    expected = colours.base_look(content, style, *measured, RECIPE.matched_noise, masks, RECIPE.matched_gains)
     np.testing.assert_allclose(prepared.start, expected, atol=1e-5)
     for name, target in prepared.style.items():
         before = targets.style[name]

@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 import rich.console
 
-from jpst import estimate, image, loading, pipeline, pixels, projection, record, terminal, weights
+from jpst import colours, estimate, image, loading, pipeline, pixels, projection, record, terminal, weights
 from jpst.errors import JpstError
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions.segment import MaskError
@@ -392,7 +392,7 @@ def test_a_preview_is_the_base_look_and_asks_no_network(photograph, monkeypatch)
     recipe = dataclasses.replace(Recipe.preset("preview"), size=64, size_multiple=8, shape="own", segmenter="none")
     run = pipeline.stylize(content, style, recipe=recipe)
     masks = jnp.ones((1, 48, 64)), jnp.ones((1, 40, 56))
-    expected = pixels.base_look(
+    expected = colours.base_look(
         jnp.asarray(content), jnp.asarray(style), *masks, recipe.matched_noise, None, recipe.matched_gains
     )
     np.testing.assert_allclose(run.photograph.pixels, expected, atol=1e-4)

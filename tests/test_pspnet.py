@@ -18,7 +18,8 @@ from jpst import weights
 from jpst.models import pspnet, pspnet_network
 from jpst.models.pspnet import FAMILIES, PSPNetError
 from jpst.weights import CheckpointError
-from jpst.weights.registry import REGISTRY, Url
+from jpst.weights.checkpoint import Url
+from jpst.weights.registry import REGISTRY
 
 torch = pytest.importorskip("torch", reason="the independent networks are PyTorch's")
 import pspnet_torch as independent  # noqa: E402

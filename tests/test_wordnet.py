@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from jpst.data import make_wordnet
-from jpst.regions import ade20k, wordnet
+from jpst.regions import ade20k, taxonomy, wordnet
 from jpst.regions.ade20k import CLASSES
-from jpst.regions.wordnet import MEASURES, WordNetError
+from jpst.regions.taxonomy import MEASURES, WordNetError
 
 PAIRS = list(itertools.combinations(range(150), 2))
 SPOTS = (  # with all senses, as the reference's library gives them
@@ -56,7 +56,7 @@ def below(reader):
                 waiting += lower.hyponyms() + lower.instance_hyponyms()
         return len(found) - 1
 
-    names = wordnet._lines([entry.synset for entry in CLASSES], wordnet._excerpt()[0]).names
+    names = taxonomy._lines([entry.synset for entry in CLASSES], wordnet._excerpt()[0]).names
     return {name: count(reader.synset(name)) for name in names}
 
 
@@ -197,14 +197,14 @@ def test_words_beyond_the_classes():
 def test_nouns_far_apart_are_still_comparable():
     """Root, equal nouns and abstract ones are where formulas divide by zero."""
     nouns = wordnet._excerpt()[0]
-    chosen = sorted({wordnet.ROOT, "abstraction.n.06", "physical_entity.n.01", "sky.n.01", "trade_name.n.01"})
+    chosen = sorted({taxonomy.ROOT, "abstraction.n.06", "physical_entity.n.01", "sky.n.01", "trade_name.n.01"})
     for measure in MEASURES:
-        table = wordnet._table(chosen, nouns, measure, "seco")
+        table = taxonomy.table(chosen, nouns, measure, "seco")
         assert np.isfinite(table).all(), measure
         if measure not in ("res", "li"):
             np.testing.assert_allclose(table.diagonal(), 1)
-    root = chosen.index(wordnet.ROOT)
-    assert wordnet._table(chosen, nouns, "lin", "seco")[root].tolist() == [float(n == wordnet.ROOT) for n in chosen]
+    root = chosen.index(taxonomy.ROOT)
+    assert taxonomy.table(chosen, nouns, "lin", "seco")[root].tolist() == [float(n == taxonomy.ROOT) for n in chosen]
 
 
 # --- what NLTK's corpora add, and what is said without them
@@ -224,7 +224,7 @@ def corpora(monkeypatch):
         loader = LazyCorpusLoader("wordnet_ic", WordNetICCorpusReader, r".*\.dat")
         monkeypatch.setattr(nltk.corpus, "wordnet_ic", loader)
 
-    caches = wordnet._word_similarity, wordnet._brown_counts, wordnet.class_similarity
+    caches = wordnet._word_similarity, taxonomy._brown_counts, wordnet.class_similarity
     for cache in caches:
         cache.cache_clear()
     yield use
@@ -263,11 +263,11 @@ def test_brown_counts(corpora, tmp_path):
     """Information content of a made-up corpus: half of all nouns are tables, one is a chair, none a sofa."""
     nouns = wordnet._excerpt()[0]
     counts = {"furniture.n.01": 600, "table.n.02": 500, "seat.n.03": 2, "chair.n.01": 1}
-    above = wordnet._lines(["furnishing.n.02"], nouns).names
+    above = taxonomy._lines(["furnishing.n.02"], nouns).names
     counts |= dict.fromkeys(above, 1000)
     folder = tmp_path / "corpora" / "wordnet_ic"
     folder.mkdir(parents=True)
-    lines = [f"{nouns[name].offset}n {count}{' ROOT' * (name == wordnet.ROOT)}" for name, count in counts.items()]
+    lines = [f"{nouns[name].offset}n {count}{' ROOT' * (name == taxonomy.ROOT)}" for name, count in counts.items()]
     (folder / "ic-brown.dat").write_text("\n".join(["wnver::test", *lines]) + "\n")
     corpora(tmp_path)
     tables = {
@@ -285,7 +285,7 @@ def test_brown_counts(corpora, tmp_path):
 
 def test_the_excerpt_is_complete():
     nouns, words = wordnet._excerpt()
-    assert nouns[wordnet.ROOT] == (1740, 82114, ())
+    assert nouns[taxonomy.ROOT] == (1740, 82114, ())
     assert {upper for noun in nouns.values() for upper in noun.hypernyms} <= nouns.keys()
     assert {sense for senses in words.values() for sense in senses} <= nouns.keys()
     assert {entry.synset for entry in CLASSES} <= nouns.keys()

@@ -1,8 +1,8 @@
 """Reads image files into host arrays and writes them.
 
-With its modules (`decoding`, `encoding`, `tiff_decoding`, `png_chunks`, `metadata`, `icc`, `profiles`), the only place
-that handles EXIF orientation, colour profiles, alpha, palettes, bit depths and atomic writing. Everything else in jpst
-uses float32 [H, W, 3], sRGB-encoded RGB in [0, 1].
+With its modules (`opening`, `decoding`, `encoding`, `tiff_pages`, `tiff_decoding`, `png_chunks`, `metadata`, `icc`,
+`profiles`), the only place that handles EXIF orientation, colour profiles, alpha, palettes, bit depths and atomic
+writing. Everything else in jpst uses float32 [H, W, 3], sRGB-encoded RGB in [0, 1].
 """
 
 import os
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 from PIL import Image
 
-from jpst.image import decoding, encoding, icc
+from jpst.image import decoding, encoding, icc, opening
 from jpst.image import metadata as image_metadata
-from jpst.image.decoding import READABLE
 from jpst.image.errors import ImageError, Refused
+from jpst.image.opening import READABLE
 
 __all__ = [
     "MAX_PIXELS",
@@ -113,11 +113,11 @@ def read_indices(source: Source) -> tuple[np.ndarray, np.ndarray] | None:
     """
     if _is_array(source):
         return None
-    with decoding.opened(source, MAX_PIXELS) as file:
+    with opening.opened(source, MAX_PIXELS) as file:
         picture = file.image
         if picture is None or picture.mode not in ("P", "L") or "transparency" in picture.info:
             return None
-        indices = decoding.turned(np.asarray(picture), decoding.orientation(picture)).astype(np.int32)
+        indices = decoding.turned(np.asarray(picture), opening.orientation(picture)).astype(np.int32)
         if picture.mode == "L":
             labels = picture.format != "JPEG" and indices.max() < MOST_LABELS
             return (indices, np.arange(MOST_LABELS, dtype=np.uint8).repeat(3).reshape(-1, 3)) if labels else None
@@ -133,7 +133,7 @@ def size(source: Source) -> tuple[int, int]:
     if _is_array(source):
         height, width, _ = _checked("image array", source, (1, 3, 4)).shape
         return height, width
-    with decoding.opened(source, MAX_PIXELS) as file:
+    with opening.opened(source, MAX_PIXELS) as file:
         return file.size()
 
 
@@ -215,7 +215,7 @@ def check_writable(path: str | os.PathLike[str], size: tuple[int, int] | None = 
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise ImageError(f"{path}: the folder {target.parent} is not writable. Choose another.")
     if WRITABLE[suffix] == "HEIF":
-        decoding.register_heif(path)
+        opening.register_heif(path)
     limit = SIDE_LIMITS.get(WRITABLE[suffix])
     if size and limit and max(size) > limit:
         found = f"the picture is {size[1]} x {size[0]} pixels, but {WRITABLE[suffix]} allows {limit} per side"
@@ -246,7 +246,7 @@ def write_labels(path: str | os.PathLike[str], labels: ArrayLike, palette: Array
 
 def read_labels(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads labels, int32 [H, W], from a file of `write_labels` or any indexed or grey PNG. Raises `ImageError`."""
-    with decoding.opened(path, MAX_PIXELS) as file:
+    with opening.opened(path, MAX_PIXELS) as file:
         mode = file.image.mode if file.image else "of a TIFF"
         if mode not in ("P", "L", "1", "I;16"):
             raise Refused(f"has mode {mode}, not label indices. Save it as an indexed PNG.")
@@ -278,10 +278,10 @@ def _checked(name: str, array: ArrayLike, channels: tuple[int, ...], stored: boo
 
 
 @contextmanager
-def _decoded(source: Source, managed: bool) -> Iterator[tuple[decoding.Decoded, decoding.Opened | None]]:
+def _decoded(source: Source, managed: bool) -> Iterator[tuple[decoding.Decoded, opening.Opened | None]]:
     """The decoded samples; and the opened image, unless `source` is an array."""
     if _is_array(source):
         yield decoding.Decoded(_checked("image array", source, (1, 3, 4)), None, []), None
         return
-    with decoding.opened(source, MAX_PIXELS) as file:
+    with opening.opened(source, MAX_PIXELS) as file:
         yield decoding.decoded(file, managed), file

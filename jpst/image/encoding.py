@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from jpst.image import icc
-from jpst.image.decoding import hushed
 from jpst.image.errors import ImageError
+from jpst.image.opening import hushed
 
 
 def rounded(pixels: np.ndarray, alpha: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
