@@ -1,10 +1,14 @@
 """The closed-form colour match of regions, and the base look made from it: pure functions on images [H, W, 3]."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jpst import tone
 from jpst.pixels import LUMINANCE, TRACE
 
 FLAT = 0.02  # standard deviation of a style's colours at which half of its contrast is taken for contrast
@@ -20,7 +24,6 @@ def match_colours(
     style_masks: Float[Array, "r h2 w2"],
     noise: float = 2 / 255,
     parts: Float[Array, "r h w"] | None = None,
-    gains: tuple[float, float, float] | None = None,
 ) -> Float[Array, "h w 3"]:
     """`content` with the colours of each region carried onto those of the style's region.
 
@@ -31,27 +34,15 @@ def match_colours(
     Regions blend where masks do; a region that the style lacks keeps its colours, as does what no mask covers. The
     result may leave [0, 1].
 
-    `parts`: where each region's map is applied, if not where its colours are measured. With `gains` it is another map,
-    `_luminance_first`, with bounds; a style without contrast then shrinks nothing.
+    `parts`: where each region's map is applied, if not where its colours are measured.
     """
-    parts = content_masks if parts is None else parts
 
-    def mapped(content_mask: Array, style_mask: Array, part: Array) -> Array:
+    def matched(content_mask: Array, style_mask: Array) -> Array:
         mean, covariance = _colour_moments(content, content_mask, noise)
         target_mean, target_covariance = _colour_moments(style, style_mask, noise)
-        if gains is None:
-            transport = _optimal(covariance, target_covariance)
-        else:
-            spread = jnp.trace(target_covariance) - 3 * noise**2
-            trust = spread / (spread + 3 * FLAT**2)
-            bounded = _luminance_first(covariance, target_covariance, gains)
-            transport = trust * bounded + (1 - trust) * jnp.eye(3)
-        matched = (content - mean) @ transport + target_mean
-        return jnp.where(style_mask.sum() > TRACE, matched, content) * part[..., None]
+        return (content - mean) @ _optimal(covariance, target_covariance) + target_mean
 
-    with jax.default_matmul_precision("highest"):
-        uncovered = content * (1 - parts.sum(0))[..., None]
-        return jax.vmap(mapped)(content_masks, style_masks, parts).sum(0) + uncovered
+    return _by_region(matched, content, content_masks, style_masks, parts)
 
 
 def base_look(
@@ -63,9 +54,64 @@ def base_look(
     parts: Float[Array, "r h w"] | None,
     gains: tuple[float, float, float] | None,
 ) -> Float[Array, "h w 3"]:
-    """`match_colours`, and where its gains are bounded its ends `rolled_off`: what a transfer starts from."""
-    matched = match_colours(content, style, content_masks, style_masks, noise, parts, gains)
-    return matched if gains is None else rolled_off(matched)
+    """What a transfer starts from: `match_colours` or, with `gains`, a match with bounds, in [0, 1].
+
+    The match with bounds maps luminance by luminance alone, along the curve of `tone.fit`, gives each the colour that
+    the style has at it, and carries what is left of the colours by the optimal map: the Knothe-Rosenblatt
+    rearrangement, the second variable being the two chromas. So no edge of light and dark turns round, and colours are
+    stretched less than light: strong colours of a style's one object else become those of a faint shade of the content,
+    which shows as blotches in a sky. A style without contrast shrinks nothing. Its ends are `rolled_off`.
+
+    Args:
+      gains: least, most for the range of luminance, most for colour.
+      content, style, content_masks, style_masks, noise, parts: as in `match_colours`.
+    """
+    if gains is None:
+        return match_colours(content, style, content_masks, style_masks, noise, parts)
+
+    def graded(content_mask: Array, style_mask: Array) -> Array:
+        return _graded(content, style, content_mask, style_mask, noise, gains)
+
+    return rolled_off(_by_region(graded, content, content_masks, style_masks, parts))
+
+
+def _by_region(
+    mapped: Callable[[Array, Array], Array], content: Array, content_masks: Array, style_masks: Array, parts: Any
+) -> Array:
+    """The content with each region mapped where its part lies."""
+    parts = content_masks if parts is None else parts
+
+    def of_region(content_mask: Array, style_mask: Array, part: Array) -> Array:
+        found = jnp.where(style_mask.sum() > TRACE, mapped(content_mask, style_mask), content)
+        return found * part[..., None]
+
+    with jax.default_matmul_precision("highest"):
+        uncovered = content * (1 - parts.sum(0))[..., None]
+        return jax.vmap(of_region)(content_masks, style_masks, parts).sum(0) + uncovered
+
+
+def _graded(
+    content: Array, style: Array, content_mask: Array, style_mask: Array, noise: float, gains: tuple[float, ...]
+) -> Array:
+    """The whole content with the bounded match of one region."""
+    least, most, most_colour = gains
+    axes = jnp.asarray(AXES)
+    content, style = content @ axes.T, style @ axes.T
+    (mean, ours), (target_mean, theirs) = (
+        _colour_moments(image, mask, noise) for image, mask in ((content, content_mask), (style, style_mask))
+    )
+    (slope, rest), (target_slope, target_rest) = _conditional(ours), _conditional(theirs)
+    curve = tone.fit(content[..., 0], style[..., 0], content_mask, style_mask, least, most)
+    luminance = tone.apply(curve, content[..., :1])
+    values, vectors = jnp.linalg.eigh(_optimal(rest, target_rest))
+    stretch = (vectors * jnp.clip(values, least, most_colour)[None]) @ vectors.T
+    apart = content - mean
+    chromas = target_mean[..., 1:] + (luminance - curve.mean) * target_slope[None, None]
+    chromas += (apart[..., 1:] - apart[..., :1] * slope[None, None]) @ stretch
+    spread = jnp.trace(theirs) - 3 * noise**2
+    trust = spread / (spread + FLAT**2)
+    matched = jnp.concatenate([luminance, chromas], -1)
+    return (trust * matched + (1 - trust) * (apart + target_mean)) @ jnp.asarray(np.linalg.inv(AXES).T)
 
 
 def rolled_off(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
@@ -97,27 +143,6 @@ def _optimal(covariance: Float[Array, "n n"], target: Float[Array, "n n"]) -> Fl
     """The symmetric map of row vectors that carries the one covariance onto the other."""
     root, inverse_root = _powers(covariance, 0.5), _powers(covariance, -0.5)
     return inverse_root @ _powers(root @ target @ root, 0.5) @ inverse_root
-
-
-def _luminance_first(covariance: Array, target: Array, gains: tuple[float, float, float]) -> Array:
-    """The map [3, 3] of colours, as row vectors, in which the luminance depends on the luminance alone.
-
-    It scales the luminance, gives each the colour that the target has at it, and carries what is left of the colours by
-    the optimal map: the Knothe-Rosenblatt rearrangement, the second variable being the two chromas. So no edge of light
-    and dark turns round, and colours are stretched less than light: strong colours of a style's one object else become
-    those of a faint shade of the content, which shows as blotches in a sky. `gains`: least, most for luminance, most
-    for colour.
-    """
-    least, most, most_colour = gains
-    axes = jnp.asarray(AXES)
-    ours, theirs = (axes @ each @ axes.T for each in (covariance, target))
-    (slope, rest), (target_slope, target_rest) = (_conditional(each) for each in (ours, theirs))
-    gain = jnp.clip(jnp.sqrt(theirs[0, 0] / ours[0, 0]), least, most)
-    values, vectors = jnp.linalg.eigh(_optimal(rest, target_rest))
-    chroma = (vectors * jnp.clip(values, least, most_colour)[None]) @ vectors.T
-    from_luminance = jnp.concatenate([gain[None], gain * target_slope - slope @ chroma])
-    linear = jnp.concatenate([from_luminance[None], jnp.pad(chroma, ((0, 0), (1, 0)))])
-    return axes.T @ linear @ jnp.asarray(np.linalg.inv(AXES).T)
 
 
 def _conditional(covariance: Float[Array, "3 3"]) -> tuple[Float[Array, "2"], Float[Array, "2 2"]]:

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 from scipy.sparse import csr_array
 
-from jpst.pixels import AXES, LUMINANCE
+from jpst.colours import AXES
+from jpst.pixels import LUMINANCE
 
 CELLS = 24  # of the grid along the picture's longest side
 SHADES = 8  # levels of brightness in the grid
