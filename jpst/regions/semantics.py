@@ -161,11 +161,17 @@ def table(regions: Regions) -> list[Row]:
 
 
 def _describe(moves: Iterable[Move]) -> list[str]:
-    """A sentence for each move; a single one if a name moved in both images for the same reason."""
-    shares: dict[tuple[str, str], list[str]] = {}
+    """A sentence for each reason, naming all that was merged for it; a name that both images have stands once."""
+    merged: dict[str, dict[str, list[str]]] = {}
     for move in moves:
-        shares.setdefault((move.name, move.reason), []).append(f"{100 * move.share:.2f} % of the {move.side}")
-    return [f"with {name} ({', '.join(share)}): {reason}" for (name, reason), share in shares.items()]
+        shares = merged.setdefault(move.reason, {}).setdefault(move.name, [])
+        shares.append(f"{100 * move.share:.2f} % of the {move.side}")
+    return [f"with {_enumerated(names)}: {reason}" for reason, names in merged.items()]
+
+
+def _enumerated(names: dict[str, list[str]]) -> str:
+    *first, last = (f"{name} ({', '.join(shares)})" for name, shares in names.items())
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def relabelled(sides: dict[Side, Segmentation], names: tuple[str, ...], moves: list[Move]) -> Regions:

@@ -191,9 +191,9 @@ def _doubt(target: str, targets: dict[str, str], sides: dict[Side, Segmentation]
         if not covered.any():
             other = "style" if side == "content" else "content"
             return f"only in the {other}"
-        if (share := float(covered.mean())) < TRUSTED_SHARE:
-            return f"{100 * share:.2g} % of the {side} is less than {100 * TRUSTED_SHARE:.2g} %"
+        if covered.mean() < TRUSTED_SHARE:
+            return f"less than {100 * TRUSTED_SHARE:.2g} % of the {side}"
         sure = 1.0 if found.confidence is None else float(found.confidence[covered].mean())
         if sure < TRUSTED_CONFIDENCE:
-            return f"a confidence of {100 * sure:.0f} % in the {side} is less than {100 * TRUSTED_CONFIDENCE:.0f} %"
+            return f"a confidence below {100 * TRUSTED_CONFIDENCE:.0f} % in the {side}"
     return ""
