@@ -23,10 +23,10 @@ from jpst import preparation, total
 from jpst.estimate import work_per_pixel
 from jpst.loading import in_fastest_form
 from jpst.models import vgg19
-from jpst.recipe import Hyperparameters, Recipe
+from jpst.presets import preset
 from jpst.total import Networks
 
-RECIPE, HYPER = Recipe.preset("balanced"), Hyperparameters.preset("balanced")
+RECIPE, HYPER = preset("balanced")
 
 
 @dataclasses.dataclass(frozen=True)
