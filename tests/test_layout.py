@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1] / "jpst"
 ORDER = (
     "errors",
     "streams",
+    "cache_folder",
     "caching",
     "ranges",
     "recipe",
@@ -115,7 +116,8 @@ ORDER = (
 NOTHING_BUT = {
     "errors": set(),
     "streams": set(),
-    "caching": set(),
+    "cache_folder": set(),
+    "caching": {"cache_folder"},
     "ranges": {"errors"},
     "recipe": {"errors", "ranges"},
     "presets": {"errors", "ranges", "recipe"},
