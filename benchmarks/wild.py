@@ -28,7 +28,8 @@ from pairs import WIDTH, Listed, Picture, listed, sheet
 
 import jpst
 from jpst import caching, colours, errors, faults, image, metrics, pipeline
-from jpst.recipe import Preset, Recipe
+from jpst.presets import preset
+from jpst.recipe import Preset
 
 SHARES = ("edges_lost", "new_edges", "banding")  # printed in percent
 
@@ -94,7 +95,7 @@ def transferred(pair: Listed, arguments: Arguments, networks: jpst.Networks) -> 
     at = arguments.output / f"{pair.name}.png"
     record = at.with_suffix(".json")
     if not (at.is_file() and record.is_file()):
-        recipe = dataclasses.replace(Recipe.preset(arguments.preset), segmenter=arguments.segmenter)
+        recipe = preset(arguments.preset, segmenter=arguments.segmenter)[0]
         run = pipeline.stylize(pair.content, pair.style, recipe=recipe, networks=networks)
         if run.interrupted:
             raise KeyboardInterrupt

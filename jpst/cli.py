@@ -16,8 +16,9 @@ from jpst import ranges, streams
 from jpst.cli_cache import Cache
 from jpst.cli_weights import Weights
 from jpst.errors import JpstError
+from jpst.presets import PRESETS, preset
 from jpst.ranges import Range
-from jpst.recipe import ADAM_NUMBERS, PRESETS, SEED, STRENGTH, Hyperparameters, Recipe, check_read
+from jpst.recipe import ADAM_NUMBERS, SEED, STRENGTH, Hyperparameters, Recipe, check_read
 
 if TYPE_CHECKING:  # imports JAX, which would delay --help; commands import what they need
     from rich.console import Console
@@ -65,7 +66,7 @@ class Transfer:
         ranges.check("seed", self.seed, SEED)
         ranges.check("strength", self.strength, STRENGTH)
         ranges.check("save_every", self.save_every, SAVE_EVERY)
-        defaults = Hyperparameters.preset(self.recipe.name)
+        _, defaults = preset(self.recipe.name)
         check_read(self.recipe, [name for name in ADAM_NUMBERS if getattr(self.hyper, name) != getattr(defaults, name)])
 
     def run(self) -> None:
@@ -138,7 +139,7 @@ class Demo:
         content = resources.files("sklearn.datasets") / "images" / "china.jpg"
         style = resources.files("skimage") / "data" / "rocket.jpg"
         with resources.as_file(content) as content_path, resources.as_file(style) as style_path:
-            Transfer(content_path, style_path, self.output, Recipe(), Hyperparameters.preset("balanced")).run()
+            Transfer(content_path, style_path, self.output, *preset()).run()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,10 +17,13 @@ ROOT = Path(__file__).parents[1] / "jpst"
 ORDER = (
     "errors",
     "streams",
+    "cache_folder",
     "caching",
     "ranges",
     "recipe",
+    "presets",
     "models.framing",
+    "models.scaling",
     "models.convolution",
     "models.inception_resnet_v2",
     "models.mobilenet",
@@ -115,9 +118,11 @@ ORDER = (
 NOTHING_BUT = {
     "errors": set(),
     "streams": set(),
-    "caching": set(),
+    "cache_folder": set(),
+    "caching": {"cache_folder"},
     "ranges": {"errors"},
     "recipe": {"errors", "ranges"},
+    "presets": {"errors", "ranges", "recipe"},
     "image.errors": {"errors"},
     "image.icc": set(),
     "image.profiles": set(),
@@ -159,6 +164,7 @@ NOTHING_BUT = {
     "arguments": {"errors", "ranges", "recipe"},
     "memory": set(),
     "models.framing": set(),
+    "models.scaling": set(),
     "models.convolution": set(),
     "weights.tensors": {"errors"},
     "weights.pickles": {"weights.tensors"},
@@ -277,7 +283,7 @@ def test_the_lower_floors_import_nothing_else_of_jpst(name):
     assert own_imports(name) <= NOTHING_BUT[name]
 
 
-@pytest.mark.parametrize("name", ["errors", "streams", "ranges", "recipe"])
+@pytest.mark.parametrize("name", ["errors", "streams", "ranges", "recipe", "presets"])
 def test_what_the_command_line_needs_first_imports_nothing_heavy(name):
     packages = {dotted.split(".")[0] for dotted in imported(name, ast.walk(TREES[name]))} - {"jpst", ""}
     assert packages <= sys.stdlib_module_names | {"tyro"}  # which the command line is made with
@@ -322,7 +328,7 @@ def test_no_file_is_a_drawer_for_anything():
     assert not {path.stem for path in MODULES.values()} & DRAWERS
 
 
-@pytest.mark.parametrize("name", ["recipe", "cli_weights", "cli"])
+@pytest.mark.parametrize("name", ["presets", "cli_weights", "cli"])
 def test_importing_it_does_not_import_jax(name):
     program = f"import sys, jpst.{name}; print(*(m for m in ('jax', 'flax', 'optax', 'scipy') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

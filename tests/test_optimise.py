@@ -15,6 +15,7 @@ from jpst import colours, matting, optimise, pixels, preparation, total
 from jpst.errors import JpstError
 from jpst.models import nima
 from jpst.optimise import Status
+from jpst.presets import preset
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.total import Networks
 
@@ -24,7 +25,7 @@ RECIPE = dataclasses.replace(
     Recipe(), content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"), laplacian="bcoo", optimiser="adam"
 )
 STENCIL = dataclasses.replace(RECIPE, laplacian="stencil")
-HYPER = Hyperparameters.preset("balanced")
+HYPER = preset("balanced")[1]
 
 
 @pytest.fixture(scope="module")
@@ -489,7 +490,7 @@ def test_prepare_under_jit_equals_the_direct_call(scene, networks):
 def trajectory(golden, vgg19_real):
     """Ours and the reference's first gradient, terms and last image over 40 Adam steps on pair 30."""
     values, networks = golden("trajectory_30"), Networks(vgg19_real)
-    recipe, hyper = Recipe.preset("paper"), Hyperparameters(nima_weight=0.0)
+    recipe, hyper = preset("paper")[0], Hyperparameters(nima_weight=0.0)
     np.testing.assert_array_equal(values["weights"], hyper[:3])
     images = (jnp.asarray(values[name] / np.float32(255)) for name in ("content", "style"))
     masks = (jnp.asarray(values[name].transpose(2, 0, 1)) for name in ("content_masks", "style_masks"))

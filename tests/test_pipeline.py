@@ -14,6 +14,7 @@ import rich.console
 
 from jpst import colours, estimate, image, loading, pipeline, pixels, projection, record, terminal, weights
 from jpst.errors import JpstError
+from jpst.presets import preset
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions.segment import MaskError
 from jpst.total import Networks
@@ -173,7 +174,7 @@ def test_the_record_is_json_and_tells_all(stylize, files):
     assert record["recipe"]["iterations"] == [2]
     assert record["content"] == {"path": str(files[0]), "size": [80, 60], "bit_depth": 8}
     assert len(record["levels"][0]["losses"]["style"]) == 2
-    assert record["hyperparameters"]["learning_rate"] == Hyperparameters.preset("balanced").learning_rate
+    assert record["hyperparameters"]["learning_rate"] == preset("balanced")[1].learning_rate
     assert record["versions"]["jax"]
     assert record["status"] == "every step was finite"
     assert record["peak_memory_bytes"] > 1e7
@@ -389,7 +390,7 @@ def test_a_preview_is_the_base_look_and_asks_no_network(photograph, monkeypatch)
     monkeypatch.setattr(loading, "load", refuse)
     monkeypatch.setattr(loading, "load_vgg19", refuse)
     content, style = photograph(48, 64), photograph(40, 56, seed=1)
-    recipe = dataclasses.replace(Recipe.preset("preview"), size=64, size_multiple=8, shape="own", segmenter="none")
+    recipe, _ = preset("preview", size=64, size_multiple=8, shape="own", segmenter="none")
     run = pipeline.stylize(content, style, recipe=recipe)
     masks = jnp.ones((1, 48, 64)), jnp.ones((1, 40, 56))
     expected = colours.base_look(

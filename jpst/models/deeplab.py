@@ -24,6 +24,7 @@ from jpst.caching import cached
 from jpst.errors import JpstError
 from jpst.models import framing
 from jpst.models.mobilenet import Depthwise
+from jpst.models.scaling import SYMMETRIC
 
 Variables = Mapping[str, Any]
 
@@ -32,8 +33,6 @@ SIZE = 512
 CLASSES = 31
 DECODED = 4
 """pixels of the image, each way, that one of the logits stands for"""
-SCALE, OFFSET = (2.0, 2.0, 2.0), (-1.0, -1.0, -1.0)
-"""of the published preprocessing, for RGB in [0, 1]"""
 _GREY = np.full(3, 127.5 / 255)  # what images are padded with: zero after the preprocessing
 
 
@@ -249,4 +248,7 @@ def init(seed: int) -> Variables:
         return jnp.asarray(rng.standard_normal(leaf.shape, np.float32) * np.float32(spread))
 
     params = jax.tree.map(value, template()["params"])
-    return {"params": params, "preprocessing": {"scale": jnp.float32(SCALE), "offset": jnp.float32(OFFSET)}}
+    return {
+        "params": params,
+        "preprocessing": {name: jnp.float32(value) for name, value in SYMMETRIC._asdict().items()},
+    }

@@ -250,7 +250,7 @@ def init(seed: int, family: str, width: int = WIDTH, classes: int = CLASSES) -> 
         return values[name](leaf.shape, np.float32)
 
     shapes = {**template(family, width, classes)}
-    record = {name: np.float32(getattr(FAMILIES[family], name)) for name in ("scale", "offset")}
+    record = {name: np.float32(value) for name, value in FAMILIES[family].preprocessing._asdict().items()}
     del shapes["preprocessing"]
     return {**jax.tree_util.tree_map_with_path(value, shapes), "preprocessing": record}
 
