@@ -66,6 +66,7 @@ class Transfer:
         ranges.check("seed", self.seed, SEED)
         ranges.check("strength", self.strength, STRENGTH)
         ranges.check("save_every", self.save_every, SAVE_EVERY)
+        # An option that was not given has the preset's number, which Python's callers may leave at `Hyperparameters()`.
         _, defaults = preset(self.recipe.name)
         check_read(self.recipe, [name for name in ADAM_NUMBERS if getattr(self.hyper, name) != getattr(defaults, name)])
 

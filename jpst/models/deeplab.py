@@ -168,24 +168,17 @@ def logits(variables: Variables, image: Float[Array, "h w 3"]) -> Float[Array, "
     return DeepLab().apply(variables, image * scale + offset)  # pyright: ignore[reportReturnType]
 
 
-def probabilities(
-    variables: Variables,
-    photograph: Float[np.ndarray, "h w 3"],
-    *,
-    sizes: tuple[int, ...] = (SIZE,),
-    flip: bool = False,
-) -> Float[np.ndarray, "31 h2 w2"]:
+def probabilities(variables: Variables, photograph: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "31 h2 w2"]:
     """How likely each class is at every point of a photograph of any size, float32; they sum to one over the classes.
 
     The photograph is brought to `SIZE` on its longest side and padded to a square at the bottom and on the right, as
-    MLPerf does; the result has a quarter of that size, without the padding. With several `sizes` (multiples of 16) it
-    is the mean over them, with `flip` also over the mirrored photograph. Host code around one compiled network.
+    MLPerf does; the result, the mean over the photograph and its mirror image, has a quarter of that size, without the
+    padding. Host code around one compiled network.
     """
     found = []
-    for size in sizes:
-        for mirrored in (False, True)[: 1 + flip]:
-            likely = _probabilities(variables, jnp.asarray(framed(photograph, size, mirrored)))
-            found.append(unframed(np.asarray(likely), photograph.shape, size, mirrored))
+    for mirrored in (False, True):
+        likely = _probabilities(variables, jnp.asarray(framed(photograph, SIZE, mirrored)))
+        found.append(unframed(np.asarray(likely), photograph.shape, SIZE, mirrored))
     return np.mean(found, axis=0).astype(np.float32)
 
 

@@ -28,7 +28,6 @@ class Whole:
     short: int  # what the shortest side is brought to ...
     longest: int  # ... unless the longest would exceed this
     round_up: bool  # to the multiples of 8, or to the nearest
-    shorts: tuple[int, ...] = ()  # for the average over several scales, where one was published
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ FAMILIES = {
         pooling="adaptive",
         pyramid=(1, 2, 3, 6),
         align_corners=False,
-        testing=Whole(short=450, longest=1000, round_up=True, shorts=(300, 375, 450, 525, 600)),
+        testing=Whole(short=450, longest=1000, round_up=True),
         preprocessing=IMAGENET,
     ),
 }

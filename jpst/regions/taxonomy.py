@@ -15,14 +15,12 @@ hypernym, and ic the information content:
 For wup, lcs is the common hypernym whose *shortest* path from the root is longest, as in NLTK. All measures are
 symmetric, all except res are in 0..1, and no noun is more similar to another than to itself.
 
-Information content is in nats. "seco" is computed from the taxonomy: ln N - ln(hyponyms + 1), which is Seco, Veale and
-Hayes' value (2004) times ln N, on the scale of corpus counts. "brown", which the reference uses, is -ln p in the Brown
-corpus and needs NLTK's corpus `wordnet_ic`; a noun that is not in Brown counts as seen once.
+Information content is in nats, from the taxonomy: ln N - ln(hyponyms + 1), which is Seco, Veale and Hayes' value (2004)
+times ln N, on the scale of corpus counts. Differs from the reference, which counts nouns in the Brown corpus.
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -30,7 +28,6 @@ import numpy as np
 from jpst.errors import JpstError
 
 Measure = Literal["li", "wup", "path", "res", "lin", "jcn", "wpath"]
-InformationContent = Literal["seco", "brown"]
 
 MEASURES: tuple[Measure, ...] = ("li", "wup", "path", "res", "lin", "jcn", "wpath")
 ROOT = "entity.n.01"  # of all nouns
@@ -42,9 +39,8 @@ class WordNetError(JpstError):
 
 
 class Noun(NamedTuple):
-    """One synset: its offset in WordNet's file, its number of hyponyms, and the names of its direct hypernyms."""
+    """One synset: its number of hyponyms, and the names of its direct hypernyms."""
 
-    offset: int
     hyponyms: int
     hypernyms: tuple[str, ...]
 
@@ -62,9 +58,7 @@ class _Lines(NamedTuple):
     shortest: np.ndarray
 
 
-def table(
-    chosen: list[str], nouns: Mapping[str, Noun], measure: Measure, information_content: InformationContent
-) -> np.ndarray:
+def table(chosen: list[str], nouns: Mapping[str, Noun], measure: Measure) -> np.ndarray:
     """Similarity of all pairs of some nouns, float64 [n, n]."""
     if measure not in MEASURES:
         raise WordNetError(f"There is no similarity measure '{measure}'. Use one of {', '.join(MEASURES)}.")
@@ -78,7 +72,7 @@ def table(
         return np.exp(-0.2 * path) * np.tanh(0.6 * lines.longest[lowest])
     if measure == "path":
         return 1 / (1 + path)
-    ic = _information_content(lines.names, nouns, information_content)
+    ic = _information_content(lines.names, nouns)
     if measure == "wpath":
         return 1 / (1 + path * 0.8 ** ic[lowest])
     both = ic[rows][:, None] + ic[rows][None, :]
@@ -165,25 +159,6 @@ def _highest_ranked(lines: _Lines, rows: np.ndarray, rank: np.ndarray) -> np.nda
     return lowest
 
 
-def _information_content(names: Iterable[str], nouns: Mapping[str, Noun], source: InformationContent) -> np.ndarray:
-    if source == "seco":
-        total = nouns[ROOT].hyponyms + 1
-        return np.array([math.log(total / (nouns[noun].hyponyms + 1)) for noun in names])
-    counts = _brown_counts()
-    total = counts[0]
-    return np.array([math.log(total / min(max(counts.get(nouns[noun].offset, 0), 1), total)) for noun in names])
-
-
-@cache
-def _brown_counts() -> Mapping[int, float]:
-    """Counts of each noun and its hyponyms in the Brown corpus, by offset; key 0 is the total."""
-    from nltk.corpus import wordnet_ic
-
-    try:
-        return dict(wordnet_ic.ic("ic-brown.dat")["n"])
-    except LookupError:
-        raise WordNetError(
-            "The information content of the Brown corpus needs NLTK's corpus wordnet_ic, which is not installed. "
-            'Install it with: python -m nltk.downloader wordnet_ic; or use information_content="seco", which needs '
-            "no corpus."
-        ) from None
+def _information_content(names: Iterable[str], nouns: Mapping[str, Noun]) -> np.ndarray:
+    total = nouns[ROOT].hyponyms + 1
+    return np.array([math.log(total / (nouns[noun].hyponyms + 1)) for noun in names])

@@ -16,18 +16,16 @@ from typing import Any, Literal
 import numpy as np
 
 from jpst.regions import ade20k, taxonomy
-from jpst.regions.taxonomy import InformationContent, Measure, Noun, WordNetError
+from jpst.regions.taxonomy import Measure, Noun, WordNetError
 
 Senses = Literal["fixed", "all"]
 
 
 @cache
-def class_similarity(
-    measure: Measure = "li", senses: Senses = "fixed", information_content: InformationContent = "seco"
-) -> np.ndarray:
+def class_similarity(measure: Measure = "li", senses: Senses = "fixed") -> np.ndarray:
     """Similarity of all pairs of ADE20K classes: float64 [150, 150] in the order of `ade20k.CLASSES`, read-only."""
     choices = [_class_senses(entry, senses) for entry in ade20k.CLASSES]
-    table = _best(choices, _excerpt()[0], measure, information_content)
+    table = _best(choices, _excerpt()[0], measure)
     table.flags.writeable = False
     return table
 
@@ -38,39 +36,34 @@ def similarity(
     *,
     measure: Measure = "li",
     senses: Senses = "fixed",
-    information_content: InformationContent = "seco",
 ) -> float:
     """Similarity of two words; higher is more similar. A name of an ADE20K class (any synonym) stands for its class.
 
     Other words are looked up in the excerpt that ships with jpst, then in NLTK's WordNet.
 
     Raises:
-      WordNetError: a word is not a known noun, or an information content is not installed.
+      WordNetError: a word is not a known noun, or NLTK's WordNet is needed and not installed.
     """
     entries = ade20k.find(a), ade20k.find(b)
     if entries[0] and entries[1]:
-        return float(class_similarity(measure, senses, information_content)[entries[0].id - 1, entries[1].id - 1])
-    return _word_similarity(*sorted((_plain(a), _plain(b))), measure, senses, information_content)
+        return float(class_similarity(measure, senses)[entries[0].id - 1, entries[1].id - 1])
+    return _word_similarity(*sorted((_plain(a), _plain(b))), measure, senses)
 
 
-def by_name(
-    measure: Measure = "li", senses: Senses = "fixed", information_content: InformationContent = "seco"
-) -> Callable[[str, str], float]:
+def by_name(measure: Measure = "li", senses: Senses = "fixed") -> Callable[[str, str], float]:
     """`similarity` with fixed options, as a function of two names for `semantics.group`."""
 
     def alike(a: str, b: str) -> float:
-        return similarity(a, b, measure=measure, senses=senses, information_content=information_content)
+        return similarity(a, b, measure=measure, senses=senses)
 
     return alike
 
 
 @cache
-def _word_similarity(
-    a: str, b: str, measure: Measure, senses: Senses, information_content: InformationContent
-) -> float:
+def _word_similarity(a: str, b: str, measure: Measure, senses: Senses) -> float:
     nouns = dict(_excerpt()[0])
     choices = [_word_senses(word, senses, nouns) for word in (a, b)]
-    return float(_best(choices, nouns, measure, information_content)[0, 1])
+    return float(_best(choices, nouns, measure)[0, 1])
 
 
 def _plain(word: str) -> str:
@@ -85,8 +78,8 @@ def _excerpt() -> tuple[Mapping[str, Noun], Mapping[str, tuple[str, ...]]]:
     for line in text.splitlines():
         kind, *fields = line.split("\t")
         if kind == "synset" and fields[0] != "name":
-            name, offset, hyponyms, hypernyms = fields
-            nouns[name] = Noun(int(offset), int(hyponyms), tuple(hypernyms.split()))
+            name, hyponyms, hypernyms = fields
+            nouns[name] = Noun(int(hyponyms), tuple(hypernyms.split()))
         elif kind == "word" and fields[0] != "name":
             words[fields[0]] = tuple(fields[1].split())
     return nouns, words
@@ -129,7 +122,7 @@ def _from_nltk(word: str, nouns: dict[str, Noun]) -> tuple[str, ...]:
         if noun.name() not in nouns:
             above = noun.hypernyms() + noun.instance_hypernyms()
             below = _all_below(noun)
-            nouns[noun.name()] = Noun(noun.offset(), len(below), tuple(upper.name() for upper in above))
+            nouns[noun.name()] = Noun(len(below), tuple(upper.name() for upper in above))
             waiting += above
     return tuple(noun.name() for noun in found)
 
@@ -149,12 +142,11 @@ def _best(
     choices: Sequence[Sequence[str]],
     nouns: Mapping[str, Noun],
     measure: Measure,
-    information_content: InformationContent,
 ) -> np.ndarray:
     """For each pair of lists of nouns, the largest similarity of a noun of one with a noun of the other."""
     every = sorted({noun for choice in choices for noun in choice})
     number = {noun: index for index, noun in enumerate(every)}
     flat = [number[noun] for choice in choices for noun in choice]
     starts = np.cumsum([0, *(len(choice) for choice in choices[:-1])])
-    table = taxonomy.table(every, nouns, measure, information_content)[np.ix_(flat, flat)]
+    table = taxonomy.table(every, nouns, measure)[np.ix_(flat, flat)]
     return np.maximum.reduceat(np.maximum.reduceat(table, starts, axis=0), starts, axis=1)
