@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jpst.job import plan as plan
     from jpst.loading import load_networks as load_networks
     from jpst.losses import Targets as Targets
+    from jpst.many.batch import batch as batch
     from jpst.optimise import Result as Result
     from jpst.optimise import State as State
     from jpst.optimise import Status as Status
@@ -51,6 +52,7 @@ _HOMES = {
     "total": ("Networks", "objective"),
 }
 _HOME_OF = {name: (module, name) for module, names in _HOMES.items() for name in names}
+_HOME_OF["batch"] = "many.batch", "batch"
 _HOME_OF["enable_caches"] = "caching", "enable"
 __all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -13,6 +13,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from jpst import ranges, streams
+from jpst.cli_batch import Batch
 from jpst.cli_cache import Cache
 from jpst.cli_weights import Weights
 from jpst.errors import JpstError
@@ -241,8 +242,9 @@ def main(arguments: list[str] | None = None) -> None:
         _run(command)
     except (JpstError, OSError) as error:  # such as a full disk
         sys.exit(f"jpst: {ranges.as_options(str(error), _OPTIONS)}")
-    except KeyboardInterrupt:
-        print("jpst: interrupted, nothing was written.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        told = interrupt.args[0] if interrupt.args else "interrupted, nothing was written."
+        print(f"jpst: {told}", file=sys.stderr)
         sys.exit(130)
 
 
@@ -265,6 +267,7 @@ def _parse(arguments: list[str]) -> Any:
             Transfer,
             subcommand("transfer", default=Transfer(*[tyro.MISSING] * 3, recipe=recipe, hyper=hyper)),
         ]
+        | Annotated[Batch, subcommand("batch", default=Batch(*[tyro.MISSING] * 2, recipe=recipe, hyper=hyper))]
         | Annotated[Demo, subcommand("demo")]
         | Annotated[Segment, subcommand("segment")]
         | Annotated[Score, subcommand("score")]
@@ -276,7 +279,9 @@ def _parse(arguments: list[str]) -> Any:
     sys.exit(0)
 
 
-_FIELDS = [field.name for each in (Transfer, Recipe) for field in dataclasses.fields(each)] + [*Hyperparameters._fields]
+_FIELDS = [field.name for each in (Transfer, Batch, Recipe) for field in dataclasses.fields(each)] + [
+    *Hyperparameters._fields
+]
 _OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _FIELDS} | {"name": "--preset"}
 _NAMES = (OmitArgPrefixes, OmitSubcommandPrefixes)  # plain: no --recipe.size, no `weights action:list`
 _DESCRIPTION = "Photo style transfer: give one photograph the light, weather, season or colour grade of another."

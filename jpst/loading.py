@@ -42,8 +42,12 @@ def load(
 
 def load_vgg19(recipe: Recipe) -> weights.Loaded:
     """Loads VGG19 in the fastest form for this machine and the recipe's precision."""
-    loaded = weights.load("vgg19")
-    return loaded._replace(variables=in_fastest_form(loaded.variables, recipe))
+
+    def load() -> weights.Loaded:
+        loaded = weights.load("vgg19")
+        return loaded._replace(variables=in_fastest_form(loaded.variables, recipe))
+
+    return weights.kept(("vgg19 in its fastest form", recipe.feature_precision), load)
 
 
 def in_fastest_form(variables: vgg19.Variables, recipe: Recipe) -> vgg19.Variables:

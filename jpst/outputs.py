@@ -41,7 +41,7 @@ def check_transfer(picture: Path, inputs: Sequence[Path], recipe: Recipe, previe
         written += _previews(picture, sum(recipe.iterations))
     masks = [mask for photograph in inputs[:2] if photograph.name and (mask := segment.beside(photograph))]
     check(written, [*inputs, *masks, *checkpoints(recipe.nima_checkpoint)])
-    _check_record(picture)
+    check_record(picture)
 
 
 def check_segmentation(labels: Path, overlay: Path | None, photograph: Path) -> None:
@@ -204,7 +204,7 @@ def _previews(picture: Path, steps: int) -> list[Path]:
     return list(dict.fromkeys([*filter(os.path.lexists, paths), preview_of(picture, steps)]))
 
 
-def _check_record(picture: Path) -> None:
+def check_record(picture: Path) -> None:
     """Raises `OutputError` if the record would replace a file that is not the record of the same picture."""
     record = record_of(picture)
     if not record.exists():

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console, Group
@@ -28,6 +28,9 @@ from jpst.optimise import Status
 from jpst.outputs import Share
 from jpst.regions import semantics
 from jpst.weights import downloads, registry
+
+if TYPE_CHECKING:
+    from jpst.many.batch import Outcome, Plan
 
 
 class _Patient(Console):
@@ -129,6 +132,47 @@ def steps_bar(levels: tuple[Level, ...], console: Console) -> Iterator[Callable[
         yield advance
     if not console.is_terminal:  # rich prints the last state once, without a line end
         console.line()
+
+
+def show_batch(planned: "Plan", console: Console) -> None:
+    """Prints how many rows there are, and what of a folder is none."""
+    console.print(f"{len(planned.rows)} rows, into {planned.folder}", soft_wrap=True)
+    if planned.left_out:
+        names = ", ".join(map(str, planned.left_out[:_NAMED]))
+        more = f" and {len(planned.left_out) - _NAMED} more" * (len(planned.left_out) > _NAMED)
+        console.print(f"Left out, as they are no photographs: {names}{more}.", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def rows_bar(rows: int, console: Console) -> Iterator[Callable[["Outcome"], None]]:
+    """Shows a bar over rows, and a line for each that is done or fails. Yields the function to call after each."""
+    columns = (TextColumn("row {task.completed}/{task.total}"), BarColumn(None), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("", total=rows)
+
+        def advance(outcome: "Outcome") -> None:
+            if outcome.state != "kept":
+                row = outcome.row
+                console.print(*filter(None, (f"{row.where}:", row.output, outcome.state)), soft_wrap=True)
+            bar.advance(task)
+
+        yield advance
+
+
+def show_outcomes(outcomes: "list[Outcome]", console: Console) -> None:
+    """Prints a line for each row that failed, with its file and the reason, and then how many rows came to what."""
+    if failed := [each for each in outcomes if each.state == "failed"]:
+        console.print("Failed:")
+    for row, _, reason in failed:
+        name = f"{row.content.name}: " if row.content and row.where.startswith("line ") else ""
+        console.print(f"  {row.where}: {name}{reason}", soft_wrap=True)
+    states = [each.state for each in outcomes]
+    told = {"done": "done", "kept": "done before and kept", "failed": "failed", "left": "not begun"}
+    counts = [f"{states.count(state)} {words}" for state, words in told.items() if state in states]
+    console.print(f"{len(outcomes)} rows: {', '.join(counts)}.", soft_wrap=True)
+
+
+_NAMED = 5  # files left out
 
 
 def show_scores(scores: list[tuple[Path, Score]], console: Console) -> None:

@@ -107,8 +107,16 @@ ORDER = (
     "record",
     "pipeline",
     "outputs",
+    "many",
+    "many.cells",
+    "many.places",
+    "many.manifest",
+    "many.worker",
+    "many.crew",
+    "many.batch",
     "__init__",
     "terminal",
+    "cli_batch",
     "cli_weights",
     "cli_cache",
     "cli",
@@ -163,6 +171,10 @@ NOTHING_BUT = {
     "solver": {"caching", "recipe"},
     "arguments": {"errors", "ranges", "recipe"},
     "memory": set(),
+    "many.cells": {"errors", "recipe"},
+    "many.places": {"errors", "image"},
+    "many.manifest": {"errors", "presets", "ranges", "recipe", "many.cells", "many.places"},
+    "many.crew": {"many.manifest"},  # the processes' own module is started by its name
     "models.framing": set(),
     "models.scaling": set(),
     "models.convolution": set(),
@@ -328,7 +340,7 @@ def test_no_file_is_a_drawer_for_anything():
     assert not {path.stem for path in MODULES.values()} & DRAWERS
 
 
-@pytest.mark.parametrize("name", ["presets", "cli_weights", "cli"])
+@pytest.mark.parametrize("name", ["presets", "many.manifest", "cli_batch", "cli_weights", "cli"])
 def test_importing_it_does_not_import_jax(name):
     program = f"import sys, jpst.{name}; print(*(m for m in ('jax', 'flax', 'optax', 'scipy') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

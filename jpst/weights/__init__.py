@@ -7,7 +7,7 @@ first kernel are reversed where the file's are BGR, so that every network takes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,11 +31,15 @@ __all__ = [
     "directory",
     "fetch",
     "find",
+    "keep",
+    "kept",
     "licences",
     "listing",
     "load",
 ]
 __all__ += ["merge", "verify"]
+
+_memory: dict[Hashable, Loaded] | None = None
 
 
 class Provenance(NamedTuple):
@@ -78,6 +82,21 @@ def find(network: str) -> Found | None:
     return None
 
 
+def keep() -> None:
+    """From now on networks stay in memory once they are loaded: for a process that makes many transfers."""
+    global _memory
+    _memory = {} if _memory is None else _memory
+
+
+def kept(key: Hashable, load: Callable[[], Loaded]) -> Loaded:
+    """What `load` returns; after `keep`, what it returned the first time for this key."""
+    if _memory is None:
+        return load()
+    if key not in _memory:
+        _memory[key] = load()
+    return _memory[key]
+
+
 def load(network: str, path: str | Path | None = None) -> Loaded:
     """Variables `{'params': ..., 'preprocessing': {'scale': [3], 'offset': [3]}}` and their provenance.
 
@@ -85,6 +104,10 @@ def load(network: str, path: str | Path | None = None) -> Loaded:
     finds, its hash checked where one is published, or else a fetched one where `AUTOMATIC` allows it. Some networks
     have further collections, such as `batch_stats`.
     """
+    return kept((network, path and str(path)), lambda: _load(network, path))
+
+
+def _load(network: str, path: str | Path | None) -> Loaded:
     if path is None:
         path = _present_or_fetched(network)
         _check_published(path)

@@ -13,7 +13,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -46,11 +46,11 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def scratch(folder: Path) -> Iterator[Path]:
-    """A folder inside `folder` that is gone at the end."""
+def scratch(folder: Path, prefix: str = "fetch-") -> Iterator[Path]:
+    """A folder inside `folder` that is gone at the end; `prefix` begins its name."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix="fetch-", suffix=_mark(), dir=folder))
+        made = Path(tempfile.mkdtemp(prefix=prefix, suffix=_mark(), dir=folder))
     except OSError as error:
         raise unwritable(folder, error) from error
     try:
@@ -66,10 +66,10 @@ def unwritable(path: Path, error: OSError) -> CheckpointError:
     )
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes what ended processes left in `folder` and its folders; what cannot be removed stays."""
+def remove_leftovers(folder: Path, patterns: Sequence[str] = ("*.part", "*/*.part")) -> None:
+    """Removes what ended processes left in `folder` under names of these patterns; what cannot be removed stays."""
     with suppress(OSError):
-        for path in filter(_left_over, [*folder.glob("*.part"), *folder.glob("*/*.part")]):
+        for path in filter(_left_over, [each for pattern in patterns for each in folder.glob(pattern)]):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:

@@ -1,0 +1,131 @@
+"""A process that makes the pictures of a batch, one row after the other, for as long as the one that started it lives.
+
+It reads pickled rows from standard input and answers each on standard output. Networks are loaded once. A picture and
+its record are written to a scratch folder and moved to their place when they are whole, the record last: a row is
+finished when its record is there.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import queue
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from jpst.errors import JpstError
+from jpst.many.manifest import Row
+
+PREFIX = ".jpst-"
+"""of the names of scratch folders"""
+OUT_OF_MEMORY = "There was not enough memory. Use a smaller `size`, or fewer workers."
+
+
+def make(row: Row, scratch: Path) -> str | None:
+    """Makes a row's picture and record. Returns why that failed; None if it did not."""
+    from jpst import job, outputs, pipeline
+
+    try:
+        assert row.content and row.style and row.output, "rows with a problem are not given to a worker"
+        digest = identity(row)
+        planned = job.plan(
+            row.content,
+            row.style,
+            recipe=row.recipe,
+            hyper=row.hyper,
+            content_seg=row.content_seg,
+            style_seg=row.style_seg,
+            seed=row.seed,
+            strength=row.strength,
+            compile_ahead=True,
+        )
+        run = pipeline.run(planned)
+        run.record["batch"] = {"row": row.where, "state": "done", "reason": None, "identity": digest}
+        made = scratch / row.output.name
+        outputs.write_result(made, run)
+        row.output.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(made, row.output)
+        os.replace(outputs.record_of(made), outputs.record_of(row.output))
+        return None
+    except Exception as error:  # whatever it is, it must not stop the other rows
+        return _reason(error)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error):
+        return OUT_OF_MEMORY
+    told = isinstance(error, JpstError | OSError)
+    return " ".join((str(error) if told else f"Unexpected {type(error).__name__}: {error}").split())
+
+
+def identity(row: Row) -> str:
+    """A digest of all that a row's picture depends on: the bytes of its inputs, its settings, the version of jpst.
+
+    Raises:
+      JpstError: masks that cannot be used.
+      OSError: an input cannot be read.
+    """
+    from jpst import regions
+
+    assert row.content and row.style, "a row without a problem names both"
+    masks = regions.painted((row.content, row.style), (row.content_seg, row.style_seg), row.recipe) or ()
+    read = [_digest(Path(str(path))) for path in (row.content, row.style, *masks)]
+    numbers = {name: float(number) for name, number in row.hyper._asdict().items()}
+    settings = [repr(row.recipe), numbers, row.seed, row.strength, metadata.version("jpst")]
+    return hashlib.sha256(json.dumps([read, settings]).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def serve(folder: Path, requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Makes each row that comes from `requests`, until there are no more; `folder` takes the scratch folder."""
+    from jpst import caching, weights
+    from jpst.weights import unfinished
+
+    caching.enable()
+    weights.keep()
+    with unfinished.scratch(folder, PREFIX) as scratch:
+        for row in _asked(requests, scratch):
+            pickle.dump(make(row, scratch), answers)
+            answers.flush()
+
+
+def _asked(requests: IO[bytes], scratch: Path) -> Iterator[Row]:
+    """The rows as they come. If who sends them ends without a word, so does this process, in the midst of its work."""
+    waiting: queue.Queue[Any] = queue.Queue()
+
+    def listen() -> None:
+        try:
+            while (row := pickle.load(requests)) is not None:
+                waiting.put(row)
+            waiting.put(None)
+        except Exception:  # the other end is gone
+            shutil.rmtree(scratch, ignore_errors=True)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while (row := waiting.get()) is not None:
+        yield row
+
+
+@contextmanager
+def _answers() -> Iterator[IO[bytes]]:
+    """Standard output as bytes; whatever else is printed goes to standard error."""
+    with os.fdopen(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)
+        yield answers
+
+
+if __name__ == "__main__":
+    with _answers() as answers:
+        serve(Path(sys.argv[1]), sys.stdin.buffer, answers)
