@@ -58,6 +58,8 @@ class Transfer:
     """mix of CONTENT (0) and the result (1); up to 1.5 exaggerates the result (--save-every is not affected)"""
     save_every: Annotated[int, arg(metavar="N")] = 0
     """also write the best result so far every N steps, as OUT-stepN (0: never)"""
+    strip: Flag = False
+    """leave out CONTENT's metadata: date, camera, place, author, rights"""
     dry_run: Flag = False
     """only show sizes, regions, memory and time"""
     json: Flag = False
@@ -91,6 +93,8 @@ class Transfer:
                 outputs.write_preview(self.output, now, self.save_every, job.content.pixels.shape[:2])
 
             run = pipeline.run(job, on_step=on_step)
+        if self.strip:
+            run = run.stripped()
         written = outputs.write_result(self.output, run)
         terminal.show_run(run, self.output, console, _OPTIONS)
         if self.json:
