@@ -15,6 +15,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 from jpst import ranges, streams
 from jpst.cli_batch import Batch
 from jpst.cli_cache import Cache
+from jpst.cli_look import Look
 from jpst.cli_weights import Weights
 from jpst.errors import JpstError
 from jpst.presets import PRESETS, preset
@@ -272,6 +273,7 @@ def _parse(arguments: list[str]) -> Any:
             subcommand("transfer", default=Transfer(*[tyro.MISSING] * 3, recipe=recipe, hyper=hyper)),
         ]
         | Annotated[Batch, subcommand("batch", default=Batch(*[tyro.MISSING] * 2, recipe=recipe, hyper=hyper))]
+        | Annotated[Look, subcommand("look")]
         | Annotated[Demo, subcommand("demo")]
         | Annotated[Segment, subcommand("segment")]
         | Annotated[Score, subcommand("score")]

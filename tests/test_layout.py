@@ -110,6 +110,7 @@ ORDER = (
     "record",
     "pipeline",
     "outputs",
+    "lut",
     "many",
     "many.cells",
     "many.places",
@@ -121,6 +122,7 @@ ORDER = (
     "terminal",
     "cli_batch",
     "cli_weights",
+    "cli_look",
     "cli_cache",
     "cli",
     "__main__",
@@ -184,6 +186,7 @@ NOTHING_BUT = {
     "scene": {"levels", "losses", "masks", "pixels", "preparation", "recipe", "total"},
     "solver": {"caching", "recipe"},
     "arguments": {"errors", "ranges", "recipe"},
+    "lut": {"errors"},
     "memory": set(),
     "many.cells": {"errors", "recipe"},
     "many.places": {"errors", "image"},
@@ -218,6 +221,7 @@ NETWORKS_MAY_IMPORT = {"errors", "caching"}  # and one another: how files name t
 DRAWERS = {"utils", "util", "helpers", "types", "config", "common", "misc", "core"}
 # Large or optional packages: imported where they are used, so that the rest works and starts without them.
 LAZY = {
+    "colour",
     "h5py",
     "nltk",
     "pillow_heif",
@@ -324,7 +328,8 @@ def test_large_and_optional_packages_are_imported_where_they_are_used(name):
 def test_every_package_that_is_imported_is_declared():
     """Not only brought by another one, or by what the tests need: a newcomer would lack it."""
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    requirements = [*project["dependencies"], *project["optional-dependencies"]["heic"]]
+    extras = project["optional-dependencies"]
+    requirements = [*project["dependencies"], *extras["heic"], *extras["lut"]]
     declared = {re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-") for requirement in requirements}
     distributions = importlib.metadata.packages_distributions()
     for name, tree in TREES.items():
@@ -354,7 +359,7 @@ def test_no_file_is_a_drawer_for_anything():
     assert not {path.stem for path in MODULES.values()} & DRAWERS
 
 
-@pytest.mark.parametrize("name", ["presets", "many.manifest", "cli_batch", "cli_weights", "cli"])
+@pytest.mark.parametrize("name", ["presets", "many.manifest", "cli_batch", "cli_look", "cli_weights", "cli"])
 def test_importing_it_does_not_import_jax(name):
     program = f"import sys, jpst.{name}; print(*(m for m in ('jax', 'flax', 'optax', 'scipy') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
