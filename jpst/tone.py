@@ -14,6 +14,7 @@ BINS = 256
 ENDS = 0.005  # shares of the pixels below black and above white
 LEAST_SPAN = 0.02  # from black to white: a photograph of less contrast is not stretched to more than one of this
 STEEPEST = 2.5  # slope of the bend at its steep end; at the other it is 1 / STEEPEST
+DIMMEST = 0.6  # factor of luminance where the bend leaves the content too light: a style of dusk, with lamps, has white
 LEAST_SHRINK = 0.85  # of the deviation, where the bend makes it larger than both photographs have it
 
 _EDGES = np.linspace(0, 1, BINS + 1, dtype=np.float32)
@@ -51,6 +52,8 @@ def fit(
 ) -> Curve:
     """The curve that gives the content the black, the white and, as far as `STEEPEST` allows, the mean of the style.
 
+    Where the content stays lighter than the style, all is dimmed by the square root of the ratio of the means.
+
     Args:
       content, style: luminances in [0, 1].
       content_mask, style_mask: how much each pixel counts.
@@ -67,6 +70,9 @@ def fit(
     ends = jnp.sort(jnp.stack([target_black, target_white - length]))
     start = jnp.clip(jnp.clip(unbent, *ends), 0.0, jnp.maximum(1 - length, 0.0))
     steepness = _steepness(ours, places, (target_mean - start) / length)
+    reached = start + length * (ours @ bend(places, steepness))
+    dimmed = jnp.clip(jnp.sqrt(target_mean / jnp.maximum(reached, 1e-6)), DIMMEST, 1.0)
+    start, length = dimmed * start, dimmed * length
     bent = start + length * bend(places, steepness)
     mean = ours @ bent
     spread = jnp.sqrt(ours @ (bent - mean) ** 2)

@@ -66,6 +66,16 @@ def test_the_bend_is_no_steeper_than_its_bound():
     assert slopes.max() <= tone.STEEPEST * 1.001 and slopes.min() >= 0.999 / tone.STEEPEST
 
 
+def test_a_light_photograph_is_dimmed_half_way_to_a_dark_style_with_lamps():
+    content, style = luminances(0, 1, 0.2), luminances(0, 0.3)
+    style[:2] = 1
+    curve = fit(content, style, jnp.ones(SHAPE), jnp.ones(SHAPE), 0.5, 1.6)
+    bent = float(tone.bend((content - curve.black) / curve.span, curve.steepness).mean())
+    assert float(curve.steepness) == pytest.approx(1 / tone.STEEPEST, rel=1e-4)
+    assert float(curve.mean) == pytest.approx(max(tone.DIMMEST, np.sqrt(style.mean() / bent)) * bent, abs=5e-3)
+    assert style.mean() < float(curve.mean) < bent
+
+
 def test_pixels_count_by_their_mask():
     content, style = luminances(0, 0.7), luminances(0.2, 0.9, 2)
     mask = np.zeros(SHAPE, np.float32)
