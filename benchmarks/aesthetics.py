@@ -17,7 +17,8 @@ import tyro
 from pairs import Pair
 
 from jpst import aesthetics, caching, image, pipeline, weights
-from jpst.recipe import Hyperparameters, Recipe
+from jpst.presets import preset
+from jpst.recipe import Recipe
 from jpst.total import Networks
 
 COLUMNS = ("score", "deviation", "edge SSIM", "style distance", "newly clipped")
@@ -64,7 +65,7 @@ def _transferred(arguments: Arguments, name: str, weight: float, networks: Netwo
     path = arguments.output / f"{name}-{arguments.size}-{weight:g}.png"
     if not path.is_file():
         pair, recipe = arguments.folder / name, Recipe(size=arguments.size, output_size="working")
-        hyper = Hyperparameters.preset(recipe.name)._replace(nima_weight=weight)
+        hyper = preset(recipe.name)[1]._replace(nima_weight=weight)
         used = networks if weight else networks._replace(nima=None)
         run = pipeline.stylize(pair / "content.png", pair / "style.png", recipe=recipe, hyper=hyper, networks=used)
         image.write(path, run.photograph.pixels)

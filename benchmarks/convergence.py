@@ -31,11 +31,11 @@ from jpst import caching, chunks, preparation, pyramid, total
 from jpst.loading import load_networks
 from jpst.losses import Targets
 from jpst.models import vgg19
+from jpst.presets import preset
 from jpst.pyramid import Progress
-from jpst.recipe import Hyperparameters, Recipe
 from jpst.total import Networks
 
-HYPER = Hyperparameters.preset("paper-fast")._replace(nima_weight=0.0)
+HYPER = preset("paper-fast")[1]._replace(nima_weight=0.0)
 KEEP_EVERY = 20  # steps of the reference between two saves
 TIMED = 12  # steps of the reference before, and after, each run of ours
 RATIOS = (1.10, 1.05, 1.02, 1.00)  # of the reference's last best total
@@ -61,7 +61,7 @@ class Case:
     """One pair of photographs, read and with its regions found."""
 
     def __init__(self, folder: Path, networks: Networks, size: int, iterations: tuple[int, ...] | None) -> None:
-        fast = Recipe.preset("paper-fast")
+        fast = preset("paper-fast")[0]
         self.recipe = dataclasses.replace(fast, size=size, iterations=iterations or fast.iterations)
         paths = (folder / f"{name}.png" for name in ("content", "style", "content_seg", "style_seg"))
         content, style, content_seg, style_seg = paths
@@ -194,7 +194,7 @@ def main() -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = jax.devices()[0].device_kind
     print(f"{device}, {torch.get_num_threads()} threads; JAX {jax.__version__}, PyTorch {torch.__version__}")
-    loaded = load_networks(Recipe.preset("paper-fast"), HYPER)
+    loaded = load_networks(preset("paper-fast")[0], HYPER)
     for name in arguments.pairs:
         compare(name, arguments, loaded.vgg19, loaded)
 

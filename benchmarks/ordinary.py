@@ -15,7 +15,8 @@ from PIL import Image
 
 import jpst
 from jpst import caching
-from jpst.recipe import Preset, Recipe
+from jpst.presets import preset
+from jpst.recipe import Preset
 
 PHOTOGRAPHS = (
     ("skimage", "data/coffee.png"),
@@ -41,7 +42,7 @@ class Arguments:
 def main() -> None:
     arguments = tyro.cli(Arguments)
     caching.enable()
-    recipe, networks = Recipe.preset(arguments.preset), jpst.load_networks()
+    recipe, networks = preset(arguments.preset)[0], jpst.load_networks()
     found = [Image.open(str(resources.files(package) / path)).convert("RGB") for package, path in PHOTOGRAPHS]
     pairs = list(zip(found, found[1:] + found[:1], strict=True))[: len(found) // ACROSS * ACROSS]
     rows = []

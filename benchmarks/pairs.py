@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 import jpst
-from jpst import errors, metrics, pixels
+from jpst import colours, errors, metrics, pixels
 from jpst.masks import of_labels
 
 WIDTH = 360  # of a picture on a sheet
@@ -58,7 +58,7 @@ class Pair:
     def colour_match(self) -> Picture:
         """The content with each region's colours matched in closed form, and nothing else."""
         content, style = jnp.float32(self.content), jnp.float32(self.style)
-        matched = pixels.match_colours(content, style, jnp.asarray(self.masks), jnp.asarray(self.style_masks))
+        matched = colours.match_colours(content, style, jnp.asarray(self.masks), jnp.asarray(self.style_masks))
         return np.clip(np.asarray(matched), 0, 1)
 
 

@@ -22,6 +22,7 @@ from pairs import Measures, Pair, sheet
 
 import jpst
 from jpst import caching, image, pipeline
+from jpst.presets import preset
 from jpst.recipe import Hyperparameters, Preset, Recipe
 
 OTHERS: dict[str, tuple[float, float]] = {
@@ -80,9 +81,8 @@ class Setting:
 
 def settings(arguments: Arguments) -> list[Setting]:
     """The preset as it is, then with each weight of the sweep."""
-    recipe = dataclasses.replace(Recipe.preset(arguments.preset), segmenter=arguments.segmenter, shape=arguments.shape)
+    recipe, hyper = preset(arguments.preset, segmenter=arguments.segmenter, shape=arguments.shape)
     weight = arguments.weight
-    hyper = Hyperparameters.preset(arguments.preset)
     asked = (arguments.preset, arguments.segmenter, arguments.shape)
     name = "-".join(word for word in asked if word not in ("auto", "common"))
     swept = [

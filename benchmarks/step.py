@@ -23,10 +23,11 @@ from jpst import preparation, total
 from jpst.estimate import work_per_pixel
 from jpst.loading import in_fastest_form
 from jpst.models import vgg19
-from jpst.recipe import Hyperparameters, Recipe
+from jpst.models.scaling import CAFFE
+from jpst.presets import preset
 from jpst.total import Networks
 
-RECIPE, HYPER = Recipe.preset("balanced"), Hyperparameters.preset("balanced")
+RECIPE, HYPER = preset("balanced")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +106,7 @@ def main() -> None:
     variables = vgg19.init(jax.random.key(0))
     variables = {
         **variables,
-        "preprocessing": {"scale": jnp.full(3, 255.0), "offset": -jnp.asarray([123.68, 116.779, 103.939])},
+        "preprocessing": {name: jnp.asarray(value) for name, value in CAFFE._asdict().items()},
     }
     for size in arguments.sizes:
         for regions in arguments.regions:

@@ -27,8 +27,9 @@ import tyro
 from pairs import WIDTH, Listed, Picture, listed, sheet
 
 import jpst
-from jpst import caching, errors, faults, image, metrics, pipeline, pixels
-from jpst.recipe import Preset, Recipe
+from jpst import caching, colours, errors, faults, image, metrics, pipeline
+from jpst.presets import preset
+from jpst.recipe import Preset
 
 SHARES = ("edges_lost", "new_edges", "banding")  # printed in percent
 
@@ -82,7 +83,7 @@ class Measured:
         start = time.perf_counter()
         content, style = jnp.float32(self.content), jnp.float32(self.style)
         masks, style_masks = (jnp.ones((1, *each.shape[:2])) for each in (content, style))
-        matched = pixels.match_colours(content, style, masks, style_masks)
+        matched = colours.match_colours(content, style, masks, style_masks)
         return np.clip(np.asarray(matched), 0, 1), time.perf_counter() - start
 
     def _grams(self, picture: Picture) -> dict[str, jax.Array]:
@@ -94,7 +95,7 @@ def transferred(pair: Listed, arguments: Arguments, networks: jpst.Networks) -> 
     at = arguments.output / f"{pair.name}.png"
     record = at.with_suffix(".json")
     if not (at.is_file() and record.is_file()):
-        recipe = dataclasses.replace(Recipe.preset(arguments.preset), segmenter=arguments.segmenter)
+        recipe = preset(arguments.preset, segmenter=arguments.segmenter)[0]
         run = pipeline.stylize(pair.content, pair.style, recipe=recipe, networks=networks)
         if run.interrupted:
             raise KeyboardInterrupt

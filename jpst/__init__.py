@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from jpst.pipeline import run as run
     from jpst.pipeline import stylize as stylize
     from jpst.preparation import prepare as prepare
+    from jpst.presets import preset as preset
     from jpst.recipe import Hyperparameters as Hyperparameters
     from jpst.recipe import Recipe as Recipe
-    from jpst.recipe import preset as preset
     from jpst.scene import Scene as Scene
     from jpst.stacking import stack as stack
     from jpst.total import Networks as Networks
@@ -44,7 +44,8 @@ _HOMES = {
     "losses": ("Targets",),
     "loading": ("load_networks",),
     "pipeline": ("Run", "run", "stylize"),
-    "recipe": ("Hyperparameters", "Recipe", "preset"),
+    "presets": ("preset",),
+    "recipe": ("Hyperparameters", "Recipe"),
     "optimise": ("Result", "State", "Status", "init", "step", "transfer"),
     "preparation": ("prepare",),
     "scene": ("Scene",),

@@ -3,19 +3,14 @@
 XLA needs about ten seconds to compile a step for each new shape. `cached` is `jax.jit` with compiled programs that are
 written to a folder once `enable` was called. The key of a program holds all that it depends on: the function, its
 static arguments, the shapes, JAX's settings, this package's source, the versions of JAX, Flax and optax, the
-processor. Files in the folder are executed, so it must belong to the user. A problem with the cache never ends a run:
-the program is compiled again.
+processor. A problem with the cache never ends a run: the program is compiled again.
 """
 
 import functools
 import hashlib
 import os
 import pickle
-import platform
-import shutil
-import stat
 import threading
-import time
 import uuid
 import zlib
 from collections.abc import Callable
@@ -30,12 +25,10 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.experimental import serialize_executable
 
-LIMIT = 512 << 20
-"""maximum bytes of all programs on disk; above it the least recently used ones are removed"""
+from jpst import cache_folder
 
 _FORMAT = b"jpst program 1\n"
-_SUFFIX, _PART = ".program", ".part"
-_STALE = 3600.0  # seconds after which an unfinished file is no longer being written
+_SUFFIX = ".program"
 _SETTINGS = ("jax_default_matmul_precision", "jax_enable_x64", "jax_numpy_rank_promotion")
 
 _folder: Path | None = None
@@ -54,24 +47,19 @@ class Info(NamedTuple):
 
 
 def enable(root: Path | None = None) -> None:
-    """Turns the disk cache of `cached` functions on, under `root` (default: `directory()`).
+    """Turns the disk cache of `cached` functions on, under `root` (default: `cache_folder.directory()`).
 
-    Removes programs of other jaxlib versions, and the least recently used ones above `LIMIT`. Never raises: if the
-    folder cannot be used, `problem` says why, and programs are compiled in every run. If JAX's own cache is set up
-    (JAX_COMPILATION_CACHE_DIR), that one is used instead: programs that it has loaded cannot be written again.
+    Old programs are removed, see `cache_folder.prepared`. Never raises: if the folder cannot be used, `problem` says
+    why, and programs are compiled in every run. If JAX's own cache is set up (JAX_COMPILATION_CACHE_DIR), that one is
+    used instead: programs that it has loaded cannot be written again.
     """
     global _folder, _problem
     _folder = _problem = None
     if jax.config.jax_compilation_cache_dir:  # pyright: ignore
         return
     try:
-        root = root or directory()
-        folder = root / _version_folder()
-        for each in (root, folder):
-            each.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_private(each)
-        _trim(root)
-        _folder = folder
+        root = root or cache_folder.directory()
+        _folder = cache_folder.prepared(root)
     except Exception as error:  # an unknown home folder raises many kinds of errors
         _fail(f"{root or 'the cache folder'} is not used ({error})")
 
@@ -87,27 +75,17 @@ def problem() -> str | None:
     return _problem
 
 
-def directory() -> Path:
-    """The folder of the cache: $JPST_CACHE, else a folder in the user's cache folder."""
-    if configured := os.environ.get("JPST_CACHE"):
-        return Path(configured).expanduser()
-    import platformdirs
-
-    return platformdirs.user_cache_path("jpst") / "compiled"
-
-
 def info() -> Info:
     """Counts the programs in the cache and their bytes."""
-    root = directory()
-    sizes = [size for _, _, size in _programs_in(root)]
-    return Info(root, len(sizes), sum(sizes), LIMIT, _problem)
+    root = cache_folder.directory()
+    sizes = [size for _, _, size in cache_folder.programs(root)]
+    return Info(root, len(sizes), sum(sizes), cache_folder.LIMIT, _problem)
 
 
 def clear() -> Info:
     """Removes all programs and returns the contents before. Raises OSError if they cannot be removed."""
     before = info()
-    for folder in _version_folders(before.folder):
-        shutil.rmtree(folder)
+    cache_folder.clear(before.folder)
     return before
 
 
@@ -231,59 +209,6 @@ def _source() -> bytes:
 
 
 @functools.cache
-def _version_folder() -> str:
-    """The folder name for this jaxlib and processor: machine code for another processor may not run on this one."""
-    features = platform.processor()
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        features = next(line for line in lines if line.lower().startswith(("flags", "features")))
-    digest = hashlib.sha256(" ".join(sorted(features.split())).encode()).hexdigest()
-    return f"jaxlib-{metadata.version('jaxlib')}-{platform.machine()}-{digest[:8]}"
-
-
-def _check_private(folder: Path) -> None:
-    """Raises OSError for a folder that other users may write to: its files are executed."""
-    if not hasattr(os, "getuid"):  # Windows, where other users have no access to a user's folders
-        return
-    status = folder.stat()
-    if status.st_uid != os.getuid():
-        raise OSError("it belongs to another user")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise OSError("other users may write to it; to use it again, run chmod 700 on it")
-
-
-def _version_folders(root: Path) -> list[Path]:
-    return [path for path in sorted(root.glob("jaxlib-*")) if path.is_dir() and not path.is_symlink()]
-
-
-def _programs_in(root: Path) -> list[tuple[float, Path, int]]:
-    """Time of last use, file and file size of each program, the least recently used first."""
-    found = []
-    for folder in _version_folders(root):
-        for path in folder.iterdir():
-            with suppress(OSError):  # another run may be removing it
-                status = path.stat()
-                found.append((status.st_mtime, path, status.st_size))
-    return sorted(found)
-
-
-def _trim(root: Path) -> None:
-    """Removes programs of other versions, unfinished files of killed runs, and programs above the limit."""
-    ours = f"jaxlib-{metadata.version('jaxlib')}-"
-    for folder in _version_folders(root):
-        if not folder.name.startswith(ours):
-            shutil.rmtree(folder, ignore_errors=True)
-    programs = _programs_in(root)
-    total = sum(size for _, _, size in programs)
-    for used, path, size in programs:
-        unfinished = path.suffix == _PART and used < time.time() - _STALE
-        if total > LIMIT or unfinished:
-            with suppress(OSError):
-                path.unlink()
-            total -= size
-
-
-@functools.cache
 def _find_lapack() -> None:
     """Makes JAX load LAPACK, which it does when it lowers a function that needs it.
 
@@ -315,7 +240,7 @@ def _write(path: Path, program: Any) -> None:
         packed = zlib.compress(pickle.dumps(serialize_executable.serialize(program)), 1)
     except Exception:  # programs that call back to the host, for example, cannot be serialised
         return
-    part = path.with_name(f"{uuid.uuid4().hex}{_PART}")
+    part = path.with_name(f"{uuid.uuid4().hex}{cache_folder.UNFINISHED}")
     try:
         part.write_bytes(_FORMAT + hashlib.sha256(packed).digest() + packed)
         part.replace(path)

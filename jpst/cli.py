@@ -15,11 +15,13 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 from jpst import ranges, streams
 from jpst.cli_batch import Batch
 from jpst.cli_cache import Cache
+from jpst.cli_look import Look
 from jpst.cli_sweep import Sweep, single
 from jpst.cli_weights import Weights
 from jpst.errors import JpstError
+from jpst.presets import PRESETS, preset
 from jpst.ranges import Range
-from jpst.recipe import ADAM_NUMBERS, PRESETS, SEED, STRENGTH, Hyperparameters, Recipe, check_read
+from jpst.recipe import ADAM_NUMBERS, SEED, STRENGTH, Hyperparameters, Recipe, check_read
 
 if TYPE_CHECKING:  # imports JAX, which would delay --help; commands import what they need
     from rich.console import Console
@@ -58,6 +60,8 @@ class Transfer:
     """mix of CONTENT (0) and the result (1); up to 1.5 exaggerates the result (--save-every is not affected)"""
     save_every: Annotated[int, arg(metavar="N")] = 0
     """also write the best result so far every N steps, as OUT-stepN (0: never)"""
+    strip: Flag = False
+    """leave out CONTENT's metadata: date, camera, place, author, rights"""
     dry_run: Flag = False
     """only show sizes, regions, memory and time"""
     json: Flag = False
@@ -67,7 +71,8 @@ class Transfer:
         ranges.check("seed", self.seed, SEED)
         ranges.check("strength", self.strength, STRENGTH)
         ranges.check("save_every", self.save_every, SAVE_EVERY)
-        defaults = Hyperparameters.preset(self.recipe.name)
+        # An option that was not given has the preset's number, which Python's callers may leave at `Hyperparameters()`.
+        _, defaults = preset(self.recipe.name)
         check_read(self.recipe, [name for name in ADAM_NUMBERS if getattr(self.hyper, name) != getattr(defaults, name)])
 
     def run(self) -> None:
@@ -90,6 +95,8 @@ class Transfer:
                 outputs.write_preview(self.output, now, self.save_every, job.content.pixels.shape[:2])
 
             run = pipeline.run(job, on_step=on_step)
+        if self.strip:
+            run = run.stripped()
         written = outputs.write_result(self.output, run)
         terminal.show_run(run, self.output, console, _OPTIONS)
         if self.json:
@@ -140,7 +147,7 @@ class Demo:
         content = resources.files("sklearn.datasets") / "images" / "china.jpg"
         style = resources.files("skimage") / "data" / "rocket.jpg"
         with resources.as_file(content) as content_path, resources.as_file(style) as style_path:
-            Transfer(content_path, style_path, self.output, Recipe(), Hyperparameters.preset("balanced")).run()
+            Transfer(content_path, style_path, self.output, *preset()).run()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,6 +278,7 @@ def _parse(arguments: list[str]) -> Any:
             Sweep,
             subcommand("sweep", default=Sweep(*[tyro.MISSING] * 3, recipe=recipe, values=single(hyper))),
         ]
+        | Annotated[Look, subcommand("look")]
         | Annotated[Demo, subcommand("demo")]
         | Annotated[Segment, subcommand("segment")]
         | Annotated[Score, subcommand("score")]

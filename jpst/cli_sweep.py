@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from jpst import ranges, streams
+from jpst.presets import preset
 from jpst.ranges import Range
 from jpst.recipe import NUMBERS, SEED, STRENGTH, Hyperparameters, Recipe
 
@@ -79,7 +80,7 @@ class Sweep:
 
         console = terminal.console(quiet=self.json)
         values = dataclasses.asdict(self.values)
-        hypers = sweep.settings(Hyperparameters.preset(self.recipe.name), values, zipped=self.zip)
+        hypers = sweep.settings(preset(self.recipe.name)[1], values, zipped=self.zip)
         varied = sheet.varied(hypers)
         pictures = [sheet.picture(self.output, self.content, hyper, varied) for hyper in hypers]
         inputs = [path for path in (self.content, self.style, self.content_seg, self.style_seg) if path]

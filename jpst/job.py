@@ -11,6 +11,7 @@ from jpst.errors import JpstError
 from jpst.estimate import Estimate, ShortMemoryError
 from jpst.image import Photograph
 from jpst.levels import Level
+from jpst.presets import preset
 from jpst.recipe import SEED, STRENGTH, Hyperparameters, Recipe
 from jpst.regions import Found, Source
 from jpst.scene import Pair, Picture, Scene
@@ -95,7 +96,7 @@ def plan(
       JpstError: as `stylize`.
     """
     recipe = recipe or Recipe()
-    hyper = hyper or Hyperparameters.preset(recipe.name)
+    hyper = hyper or preset(recipe.name)[1]
     absent = loading.check_numbers(recipe, hyper, networks)
     ranges.check("seed", seed, SEED)
     ranges.check("strength", strength, STRENGTH)
@@ -164,7 +165,7 @@ def load_scene(
       JpstError: unusable photographs or masks; the message says what to do.
     """
     recipe = recipe or Recipe()
-    hyper = Hyperparameters.preset(recipe.name)._replace(nima_weight=0.0)  # no network of a term is needed yet
+    hyper = preset(recipe.name)[1]._replace(nima_weight=0.0)  # no network of a term is needed yet
     job = plan(
         content,
         style,

@@ -9,6 +9,7 @@ from jpst import aesthetics, weights
 from jpst.arguments import check_ranges
 from jpst.errors import JpstError
 from jpst.models import vgg19
+from jpst.presets import preset
 from jpst.recipe import ADAM_NUMBERS, Hyperparameters, Recipe, check_read
 from jpst.total import Networks
 
@@ -19,7 +20,7 @@ def load_networks(recipe: Recipe | None = None, hyper: Hyperparameters | None = 
     VGG19 is downloaded at first use. If `hyper` weights the aesthetic term, NIMA is loaded if it is present.
     """
     recipe = recipe or Recipe()
-    hyper = hyper or Hyperparameters.preset(recipe.name)
+    hyper = hyper or preset(recipe.name)[1]
     return load(recipe, hyper, check_numbers(recipe, hyper))[0]
 
 
@@ -75,7 +76,7 @@ def check_numbers(recipe: Recipe, hyper: Hyperparameters, networks: Networks | N
       JpstError: a number that is out of its range or has no effect.
     """
     check_ranges(hyper)
-    defaults = Hyperparameters.preset(recipe.name), Hyperparameters()
+    defaults = preset(recipe.name)[1], Hyperparameters()
     check_read(recipe, [name for name in ADAM_NUMBERS if not any(_same(name, hyper, other) for other in defaults)])
     absent = _absent_terms(recipe, hyper, networks)
     if recipe.name in ("paper", "paper-fast") and absent:

@@ -123,7 +123,9 @@ def write_result(picture: Path, run: pipeline.Run) -> dict[str, Any]:
 
     The record names its picture, so that a later run can tell to which picture it belongs.
     """
-    record = {"output": picture.name, **run.record}
+    metadata = run.photograph.metadata
+    told = {"metadata": metadata.kinds() if metadata else [], "left_out": image.left_out(picture, run.photograph)}
+    record = {"output": picture.name, **run.record, **told}
     text = streams.as_json(record)
     image.write(picture, **run.photograph._asdict())
     with encoding.replacing(record_of(picture)) as file:

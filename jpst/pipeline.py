@@ -28,7 +28,7 @@ class Run:
     """the result in the form that the content came in: an array of its dtype, with alpha as a fourth channel if it had
     one; of a path or a PIL image a PIL image, RGB or RGBA, which has 8 bits a channel. `photograph` keeps 16."""
     photograph: Photograph
-    """the result as `image.write` takes it: float32 pixels, the content's alpha, the content's bit depth"""
+    """the result as `image.write` takes it: float32 pixels, the content's alpha, bit depth and metadata"""
     full_strength: Photograph
     """`photograph` at strength 1, of which `jpst.blend` makes any other strength"""
     interrupted: bool
@@ -36,17 +36,24 @@ class Run:
     record: dict[str, Any]
     """recipe, hyperparameters, versions, checkpoints, regions, losses of every step, faults, times: ready for JSON"""
 
-    def save(self, path: str | os.PathLike[str], quality: int = 95) -> None:
-        """Writes the picture, tagged as sRGB, with the content's alpha, and its 16 bits in PNG and TIFF.
+    def save(self, path: str | os.PathLike[str], quality: int = 95, strip: bool = False) -> None:
+        """Writes the picture, tagged as sRGB, with the content's alpha and metadata, and its 16 bits in PNG and TIFF.
 
         Args:
           path: its suffix names the format: .jpg .png .tif .webp, and .heic with pillow-heif.
           quality: 1 to 100, of the lossy formats.
+          strip: leave out the content's metadata: date, camera, place, author, rights.
 
         Raises:
           JpstError: it cannot be written there; nothing is then left.
         """
-        image.write(path, **self.photograph._asdict(), quality=quality)
+        run = self.stripped() if strip else self
+        image.write(path, **run.photograph._asdict(), quality=quality)
+
+    def stripped(self) -> "Run":
+        """The same run without the content's metadata."""
+        without = {name: getattr(self, name)._replace(metadata=None) for name in ("photograph", "full_strength")}
+        return dataclasses.replace(self, **without)
 
 
 def stylize(

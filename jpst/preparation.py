@@ -9,7 +9,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
-from jpst import arguments, losses, matting, pixels
+from jpst import arguments, colours, losses, matting, pixels
 from jpst.caching import cached
 from jpst.losses import Targets
 from jpst.models import vgg19
@@ -136,7 +136,7 @@ def _targets(own, other, content_masks, style_masks, content_parts, content_laye
 @partial(cached, static_argnums=(6, 7, 8))
 def _first(content, style, content_masks, style_masks, content_parts, preprocessing, start, noise, gains):
     if start == "matched":
-        return pixels.base_look(content, style, content_masks, style_masks, noise, content_parts, gains)
+        return colours.base_look(content, style, content_masks, style_masks, noise, content_parts, gains)
     if start == "style":
         return pixels.resize(style, *content.shape[:2])
     if start == "noise":

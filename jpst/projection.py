@@ -11,10 +11,11 @@ the base, the closed-form match of the photographs' colours that the optimisatio
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import ndimage
 from scipy.sparse import csr_array
 
+from jpst.colours import AXES
 from jpst.pixels import LUMINANCE
 
 CELLS = 24  # of the grid along the picture's longest side
@@ -22,9 +23,15 @@ SHADES = 8  # levels of brightness in the grid
 SHADE_REACH = 1.0  # the same in levels of brightness
 RIDGE = 1e-5  # variance, in [0, 1] squared, below which a window's colours count as one
 
+TEXTURE = 0.04  # standard deviation of luminance at which a place is half textured
 TEXTURE_WINDOW = 1 / 140  # of the longest side, for that deviation
 TEXTURE_BLUR = 1 / 90  # of the longest side, for its transitions
 LEAST = 1e-3  # of a mask: less of a region at a pixel is none
+
+GLOW = 0.01  # most that local chroma deviations may grow; 40 ordinary pairs had 0.044 in a sky with a visible glow
+SMOOTH = 0.3  # `texture` below which a place is smooth
+GLOW_WINDOW = 1 / 10  # of the longest side: standard deviation of the window
+KEPT = np.linspace(1, 0, 21)  # shares of the colour contrast that are tried
 
 
 class Bounds(NamedTuple):
@@ -42,7 +49,7 @@ class Bounds(NamedTuple):
     """of the longest side: what the family lacks is kept where it is finer than this; all of it if None"""
 
 
-CLOSE = Bounds(furthest=0.05, reach=12.0, pull=5.0, texture=0.04, detail=1 / 60)
+CLOSE = Bounds(furthest=0.05, reach=12.0, pull=5.0, texture=TEXTURE, detail=1 / 60)
 """nearly one map for each region and brightness"""
 
 
@@ -102,6 +109,57 @@ def nearest(
             covered += mask
     mapped = np.where(covered[:, None] > LEAST, total / np.maximum(covered, LEAST)[:, None], wanted)
     return mapped.reshape(result.shape)
+
+
+def calmed(
+    content: Float[np.ndarray, "h w 3"], result: Float[np.ndarray, "h w 3"], masks: Float[np.ndarray, "r h w"]
+) -> tuple[Float[np.ndarray, "h w 3"], float]:
+    """Fades the colour contrast of a result until its smooth areas have no glow, and returns the share kept.
+
+    A map that suits the whole photograph can turn the faint gradient of a sky into a glow of another hue. The chromas
+    are therefore mixed with the content's, shifted to the mean that each region has in the result. The share of the
+    result is the largest with a `glow` of at most `GLOW`. Luminance and mean colours stay.
+
+    Args:
+      content, result: sRGB-encoded RGB.
+      masks: of the regions, non-negative; what none covers stays as it is in `result`.
+    """
+    ours, theirs = (picture.astype(np.float64) @ AXES.T for picture in (content, result))
+    change = theirs - ours
+    areas = np.maximum(masks.sum((1, 2)), LEAST)
+    shift = np.einsum("rhw,rc->hwc", masks, np.einsum("rhw,hwc->rc", masks, change) / areas[:, None])
+    lacking = np.where(masks.sum(0)[..., None] > LEAST, shift - change, 0.0)
+    lacking[..., 0] = 0.0
+    smooth = texture(content, TEXTURE) < SMOOTH
+
+    def faded(kept: float) -> np.ndarray:
+        return theirs + (1 - kept) * lacking
+
+    kept = next((kept for kept in KEPT if glow(ours[..., 1:], faded(kept)[..., 1:], smooth) <= GLOW), 0.0)
+    return (faded(kept) @ np.linalg.inv(AXES).T).astype(np.float32), float(kept)
+
+
+def glow(
+    before: Float[np.ndarray, "h w 2"], after: Float[np.ndarray, "h w 2"], smooth: Bool[np.ndarray, "h w"]
+) -> float:
+    """The growth of the local standard deviation of the chromas: its 95th percentile over the smooth pixels.
+
+    Multiplied by the square root of their share, as what covers little is seen less.
+    """
+    if not smooth.any():
+        return 0.0
+    width = GLOW_WINDOW * max(smooth.shape)
+    weight = smooth.astype(np.float64)
+    mass = ndimage.gaussian_filter(weight, width) + LEAST
+
+    def mean(plane: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(weight[..., None] * plane, (width, width, 0)) / mass[..., None]
+
+    def deviation(chromas: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.maximum(mean(chromas**2) - mean(chromas) ** 2, 0).sum(-1))
+
+    growth = (deviation(after) - deviation(before))[smooth]
+    return float(np.percentile(growth, 95) * np.sqrt(smooth.mean()))
 
 
 def _grid(content: np.ndarray) -> Grid:

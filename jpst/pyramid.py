@@ -78,7 +78,7 @@ def climb_all(
     """
     if not recipe.optimises:
         for _ in hypers:
-            yield [_unoptimised(pair, levels[-1], recipe)]
+            yield [_unoptimised(pair, levels[-1], recipe, calm=bounds is not None)]
     elif not _is_turned(levels, networks, recipe):
         yield from _climb(pair, levels, networks, hypers, recipe, together, bounds, key, on_step)
     else:
@@ -105,13 +105,26 @@ def _is_turned(levels: tuple[Level, ...], networks: Networks, recipe: Recipe) ->
     return square and height > width
 
 
-def _unoptimised(pair: Pair, level: Level, recipe: Recipe) -> Climbed:
+def _unoptimised(pair: Pair, level: Level, recipe: Recipe, calm: bool) -> Climbed:
     """The base look of a level as its result; no network is needed."""
     started = time.perf_counter()
     scene = _scene(pair, level, recipe)
-    image = scene.base_look(recipe)
+    image, kept = scene.base_look(recipe), 1.0
+    if calm:
+        image, kept = _calmed(scene, image)
     seconds = time.perf_counter() - started
-    return Climbed(level, scene.content, image, {"total": []}, seconds, Status.FINE, False, False)
+    return Climbed(level, scene.content, image, {"total": []}, seconds, Status.FINE, False, False, kept)
+
+
+def _projected(scene: Scene, image: Array, base: Array, bounds: projection.Bounds) -> tuple[Array, float]:
+    """An image brought near to the base and into the family of `projection`, and the share of its contrast kept."""
+    arrays = map(np.asarray, (scene.content, image, base, scene.content_masks))
+    return _calmed(scene, projection.project(*arrays, bounds=bounds))
+
+
+def _calmed(scene: Scene, image: Array | np.ndarray) -> tuple[Array, float]:
+    calm, kept = projection.calmed(*map(np.asarray, (scene.content, image, scene.content_masks)))
+    return jnp.asarray(calm), kept
 
 
 def _scene(pair: Pair, level: Level, recipe: Recipe) -> Scene:
@@ -185,12 +198,16 @@ def _add(
     stories = [Story(first, setting + at, one) for at, (first, one) in enumerate(zip(firsts, climbed, strict=True))]
     results = chunks.results(firsts, state, targets, hypers, networks, recipe, level.steps)
     watch(results, stories, level, recipe.plateau_tolerance, on_step)
-    arrays = [np.asarray(each) for each in (scene.content, targets.start, scene.content_masks)]
-    images = [story.best if story.over else _projected(story.best, *arrays, bounds=bounds) for story in stories]
+    images = [
+        (jnp.asarray(story.best), 1.0)
+        if bounds is None or story.over
+        else _projected(scene, story.best, targets.start, bounds)
+        for story in stories
+    ]
     seconds = (time.perf_counter() - started) / len(climbed)
-    for one, story, image in zip(climbed, stories, images, strict=True):
+    for one, story, (image, kept) in zip(climbed, stories, images, strict=True):
         if not story.over:
-            one.append(story.climbed(level, scene.content, image, seconds))
+            one.append(story.climbed(level, scene.content, image, seconds)._replace(colour_kept=kept))
 
 
 def _ready(
@@ -217,11 +234,3 @@ def _first(scene: Scene, state: State, climbed: list[Climbed]) -> Array:
     if not climbed:
         return state.image
     return jnp.asarray(highres.apply(np.asarray(scene.content), climbed[-1].content, climbed[-1].result))
-
-
-def _projected(
-    image: Array, content: np.ndarray, start: np.ndarray, masks: np.ndarray, *, bounds: projection.Bounds | None
-) -> Array:
-    if bounds is None:
-        return jnp.asarray(image)
-    return jnp.asarray(projection.project(content, np.asarray(image), start, masks, bounds=bounds))

@@ -104,6 +104,7 @@ def _story(climbed: list[Climbed]) -> dict[str, Any]:
                 "steps_planned": one.level.steps,
                 "seconds": round(one.seconds, 2),
                 "plateau": one.plateau,
+                "colour_contrast_kept": one.colour_kept,
                 "losses": one.losses,
             }
             for one in climbed

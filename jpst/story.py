@@ -48,6 +48,8 @@ class Climbed(NamedTuple):
     """whether Ctrl-C ended it"""
     plateau: bool
     """whether it ended before its last step, the total having stopped falling"""
+    colour_kept: float = 1.0
+    """share of the colour contrast that `projection.calmed` left"""
 
     def turned(self) -> "Climbed":
         """The same with height and width exchanged."""

@@ -98,6 +98,9 @@ def show_run(run: pipeline.Run, output: Path, console: Console, options: Mapping
         console.print(f"Note: {run.record['status']}", soft_wrap=True)
     for warning in run.record["warnings"]:
         console.print(f"Note: {ranges.as_options(warning, options)}", soft_wrap=True)
+    if run.photograph.metadata:
+        kinds = ", ".join(run.photograph.metadata.kinds())
+        console.print(f"Metadata of the content are kept ({kinds}); --strip leaves them out.", soft_wrap=True)
     for note in image.left_out(output, run.photograph):
         console.print(note, soft_wrap=True)
     height, width = run.photograph.pixels.shape[:2]

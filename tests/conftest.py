@@ -18,6 +18,7 @@ import jaxtyping
 CHECKED = (
     "jpst.models.convolution",
     "jpst.pixels",
+    "jpst.colours",
     "jpst.matting",
     "jpst.highres",
     "jpst.grams",

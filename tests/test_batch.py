@@ -19,7 +19,7 @@ from jpst import image, outputs, pipeline
 from jpst.errors import JpstError
 from jpst.many import batch, crew, manifest, worker
 from jpst.many.crew import Lost
-from jpst.recipe import preset
+from jpst.presets import preset
 
 PREVIEW = ["--preset", "preview", "--segmenter", "none"]
 RECIPE, HYPER = preset("preview", segmenter="none")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from jpst import caching, cli, losses, preparation, total
+from jpst import cache_folder, caching, cli, losses, preparation, total
 from jpst.caching import cached
 from jpst.recipe import Recipe
 
@@ -292,7 +292,7 @@ def test_a_folder_of_another_user_is_not_read(root, monkeypatch):
 def test_programs_of_other_versions_are_removed_and_nothing_else(root):
     Traced().run(PAIR, 2.0, 3)
     old, foreign = root / "jaxlib-0.1.2-x86_64-0123abcd", root / "photographs"
-    other_processor = root / f"{caching._version_folder()}-of-another-machine"
+    other_processor = root / f"{cache_folder._version_folder()}-of-another-machine"
     for folder in (old, foreign, other_processor):
         folder.mkdir()
         (folder / "step.program").write_bytes(b"x")
@@ -304,10 +304,10 @@ def test_programs_of_other_versions_are_removed_and_nothing_else(root):
 def test_the_folders_name_tells_the_jaxlib_and_the_processor(root, monkeypatch):
     (folder,) = root.iterdir()
     assert jax.lib.__version__ in folder.name
-    caching._version_folder.cache_clear()
+    cache_folder._version_folder.cache_clear()
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: "flags : sse avx512f")
-    assert caching._version_folder() != folder.name
-    caching._version_folder.cache_clear()
+    assert cache_folder._version_folder() != folder.name
+    cache_folder._version_folder.cache_clear()
 
 
 def test_the_least_recently_used_programs_are_removed_beyond_the_limit(root, monkeypatch):
@@ -317,7 +317,7 @@ def test_the_least_recently_used_programs_are_removed_beyond_the_limit(root, mon
     for age, path in enumerate(programs(root)):
         os.utime(path, (1e9 - age, 1e9 - age))
     kept = programs(root)[0]
-    monkeypatch.setattr(caching, "LIMIT", kept.stat().st_size + 10)
+    monkeypatch.setattr(cache_folder, "LIMIT", kept.stat().st_size + 10)
     caching.enable()
     assert programs(root) == [kept]
 

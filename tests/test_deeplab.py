@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,7 +127,7 @@ def test_what_is_no_picture_is_refused(variables, image, told):
 def small(monkeypatch):
     """The network looks at squares of 64 pixels."""
     monkeypatch.setattr(deeplab, "SIZE", SIDE)
-    return partial(deeplab.probabilities, sizes=(SIDE,))
+    return deeplab.probabilities
 
 
 @pytest.mark.parametrize(("shape", "seen"), [((48, 64), (12, 16)), ((200, 90), (16, 8)), ((1, 1), (16, 16))])
@@ -142,21 +140,14 @@ def test_any_photograph_has_probabilities_that_sum_to_one(variables, small, shap
     np.testing.assert_allclose(found.sum(0), 1, atol=1e-5)
 
 
-def test_the_classes_are_those_of_the_logits_but_unlabelled(variables, small):
+def test_probabilities_are_the_mean_over_both_directions_without_the_class_unlabelled(variables, small):
     image = photo()
-    expected = np.asarray(jax.nn.softmax(run(variables, image)[..., 1:]))
-    np.testing.assert_allclose(small(variables, image), np.moveaxis(expected, -1, 0), atol=1e-5)
-
-
-def test_several_views_are_averaged(variables, small):
-    image = photo(48, 64)
-    plain, mirrored = small(variables, image), small(variables, image[:, ::-1])[..., ::-1]
-    np.testing.assert_allclose(small(variables, image, flip=True), (plain + mirrored) / 2, atol=1e-5)
-    assert np.abs(plain - mirrored).max() > 1e-3, "a network with random weights is not symmetric"
-    larger = deeplab.probabilities(variables, image, sizes=(SIDE + 32,))
-    assert larger.shape == plain.shape
-    both = deeplab.probabilities(variables, image, sizes=(SIDE, SIDE + 32))
-    np.testing.assert_allclose(both, (plain + larger) / 2, atol=1e-5)
+    plain, mirrored = (
+        np.moveaxis(np.asarray(jax.nn.softmax(run(variables, seen)[..., 1:])), -1, 0)
+        for seen in (image, image[:, ::-1])
+    )
+    np.testing.assert_allclose(small(variables, image), (plain + mirrored[..., ::-1]) / 2, atol=1e-5)
+    assert np.abs(plain - mirrored[..., ::-1]).max() > 1e-3, "a network with random weights is not symmetric"
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

@@ -548,27 +548,6 @@ def test_colours_outside_srgb_are_told(tmp_path):
     assert read(save(tmp_path / "a.png", samples, icc_profile=matrix_profile())).notes == ()
 
 
-def test_metadata_that_is_not_kept_is_told_where_asked(tmp_path):
-    exif = Image.Exif()
-    exif[0x0132], exif[0x010F], exif[0x8298] = "2001:02:03 04:05:06", "Camera", "nobody"
-    exif.get_ifd(0x8825)[2] = (1.0, 2.0, 3.0)
-    told = "Its metadata (EXIF date, EXIF camera, EXIF GPS position, EXIF copyright, XMP) is not written to the result."
-    for name in ("a.jpg", "a.webp", "a.png"):
-        save(tmp_path / name, scene(), exif=exif, xmp=b"<x:xmpmeta/>")
-        assert read(tmp_path / name).notes == ()
-        found = read(tmp_path / name, metadata=True).notes
-        assert found == (told,) or (name == "a.png" and found == (told.replace(", XMP", ""),))
-    exif = Image.Exif()
-    exif[TURN] = 6
-    assert read(save(tmp_path / "b.jpg", scene(), exif=exif), metadata=True).notes == ()
-    tags = [(306, 2, 20, "2001:02:03 04:05:06", True), (700, 1, 12, b"<x:xmpmeta/>", True)]
-    for number, samples in enumerate((scene(), scene() / np.float32(255))):
-        form = {"photometric": "rgb", "metadata": None, "software": False}
-        tifffile.imwrite(tmp_path / f"{number}.tif", samples, extratags=tags, **form)
-        told = "Its metadata (EXIF date, XMP) is not written to the result."
-        assert read(tmp_path / f"{number}.tif", metadata=True).notes == (told,)
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_pipes_are_refused_as_such(tmp_path):
     os.mkfifo(tmp_path / "a.jpg")

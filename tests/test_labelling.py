@@ -37,7 +37,7 @@ def networks(monkeypatch, two_fields, vgg19_tiny, scene_head_tiny, narrow_scene_
     """All networks answer with cells of eight pixels."""
     answers = coarse(two_fields[1], scene_head.CELL)
     monkeypatch.setattr(weights, "load", lambda name: Loaded(vgg19_tiny, Provenance(name, "0" * 64)))
-    monkeypatch.setattr(deeplab, "probabilities", lambda *_, flip: answers)
+    monkeypatch.setattr(deeplab, "probabilities", lambda *_: answers)
     monkeypatch.setattr("jpst.models.pspnet.scores", lambda *_: answers)
     monkeypatch.setattr(labelling, "_scene_scores", lambda *_: jnp.asarray(answers))
 

@@ -17,10 +17,13 @@ ROOT = Path(__file__).parents[1] / "jpst"
 ORDER = (
     "errors",
     "streams",
+    "cache_folder",
     "caching",
     "ranges",
     "recipe",
+    "presets",
     "models.framing",
+    "models.scaling",
     "models.convolution",
     "models.inception_resnet_v2",
     "models.mobilenet",
@@ -40,6 +43,7 @@ ORDER = (
     "weights.tflite",
     "weights.torch_files",
     "weights.readers",
+    "weights.checkpoint",
     "weights.registry",
     "weights.unfinished",
     "weights.downloads",
@@ -54,14 +58,20 @@ ORDER = (
     "image.errors",
     "image.icc",
     "image.profiles",
-    "image.metadata",
     "image.png_chunks",
     "image.tiff_pages",
+    "image.exif",
+    "image.xmp",
+    "image.metadata",
     "image.tiff_decoding",
+    "image.opening",
     "image.decoding",
+    "image.embedding",
     "image.encoding",
     "image",
     "pixels",
+    "tone",
+    "colours",
     "blending",
     "matting",
     "highres",
@@ -84,12 +94,14 @@ ORDER = (
     "scene",
     "pyramid",
     "regions.ade20k",
+    "regions.taxonomy",
     "regions.wordnet",
     "regions.mask_colours",
     "regions.segment",
     "regions.cosegment",
     "regions.labelling",
     "regions.semantics",
+    "regions.appearance",
     "regions.trust",
     "regions",
     "data.make_wordnet",
@@ -100,6 +112,7 @@ ORDER = (
     "record",
     "pipeline",
     "outputs",
+    "lut",
     "many",
     "many.cells",
     "many.places",
@@ -113,6 +126,7 @@ ORDER = (
     "terminal",
     "cli_batch",
     "cli_weights",
+    "cli_look",
     "cli_cache",
     "cli_sweep",
     "cli",
@@ -122,37 +136,54 @@ ORDER = (
 NOTHING_BUT = {
     "errors": set(),
     "streams": set(),
-    "caching": set(),
+    "cache_folder": set(),
+    "caching": {"cache_folder"},
     "ranges": {"errors"},
     "recipe": {"errors", "ranges"},
+    "presets": {"errors", "ranges", "recipe"},
     "image.errors": {"errors"},
     "image.icc": set(),
     "image.profiles": set(),
-    "image.metadata": set(),
+    "image.exif": set(),
+    "image.xmp": set(),
+    "image.metadata": {"image.exif", "image.xmp", "image.tiff_pages"},
+    "image.embedding": {"image.exif", "image.xmp", "image.metadata"},
     "image.png_chunks": set(),
     "image.tiff_pages": {"image.errors"},
     "image.tiff_decoding": {"image.errors", "image.icc", "image.tiff_pages"},
+    "image.opening": {"image.errors", "image.png_chunks", "image.tiff_pages"},
     "image.decoding": {
         "image.errors",
         "image.icc",
         "image.profiles",
         "image.metadata",
-        "image.png_chunks",
         "image.tiff_pages",
         "image.tiff_decoding",
+        "image.opening",
     },
-    "image.encoding": {"image.errors", "image.decoding", "image.icc"},
-    "image": {"image.errors", "image.decoding", "image.encoding", "image.metadata", "image.icc"},
+    "image.encoding": {"image.errors", "image.embedding", "image.icc", "image.opening"},
+    "image": {
+        "image.errors",
+        "image.decoding",
+        "image.embedding",
+        "image.encoding",
+        "image.opening",
+        "image.metadata",
+        "image.icc",
+    },
     "regions.ade20k": set(),
-    "regions.wordnet": {"errors", "regions.ade20k"},
+    "regions.taxonomy": {"errors"},
+    "regions.wordnet": {"regions.ade20k", "regions.taxonomy"},
     "data.make_wordnet": {"regions", "regions.ade20k"},
     "regions.mask_colours": set(),
-    "pixels": {"errors", "caching"},
+    "pixels": {"caching"},
+    "tone": set(),
+    "colours": {"pixels", "tone"},
     "blending": {"errors", "ranges", "recipe", "image.icc", "image", "pixels"},
     "matting": {"errors", "pixels"},
     "faults": {"pixels"},
     "highres": {"errors", "pixels", "caching"},
-    "projection": {"pixels"},
+    "projection": {"colours", "pixels"},
     "grams": {"errors"},
     "losses": {"errors", "pixels", "matting", "grams"},
     "masks": {"caching", "pixels", "recipe"},
@@ -160,13 +191,15 @@ NOTHING_BUT = {
     "scene": {"levels", "losses", "masks", "pixels", "preparation", "recipe", "total"},
     "solver": {"caching", "recipe"},
     "arguments": {"errors", "ranges", "recipe"},
+    "lut": {"errors"},
     "memory": set(),
     "many.cells": {"errors", "recipe"},
     "many.places": {"errors", "image"},
-    "many.manifest": {"errors", "ranges", "recipe", "many.cells", "many.places"},
-    "many.sheet": {"image", "recipe"},
+    "many.manifest": {"errors", "presets", "ranges", "recipe", "many.cells", "many.places"},
+    "many.sheet": {"image", "presets", "recipe"},
     "many.crew": {"many.manifest"},  # the processes' own module is started by its name
     "models.framing": set(),
+    "models.scaling": set(),
     "models.convolution": set(),
     "weights.tensors": {"errors"},
     "weights.pickles": {"weights.tensors"},
@@ -177,15 +210,24 @@ NOTHING_BUT = {
     "weights.crc32c": set(),
     "weights.tf_bundle": {"weights.crc32c", "weights.tensors"},
     "weights.tflite": {"weights.tensors"},
-    "weights.registry": {"weights.readers"},
+    "weights.checkpoint": set(),
+    "weights.registry": {"weights.checkpoint", "weights.readers"},
     "weights.unfinished": {"weights.tensors"},
-    "weights.downloads": {"errors", "weights.readers", "weights.registry", "weights.tensors", "weights.unfinished"},
+    "weights.downloads": {
+        "errors",
+        "weights.checkpoint",
+        "weights.readers",
+        "weights.registry",
+        "weights.tensors",
+        "weights.unfinished",
+    },
     "weights.tables": {"weights.readers"},
 }
 NETWORKS_MAY_IMPORT = {"errors", "caching"}  # and one another: how files name their weights is no matter of theirs
 DRAWERS = {"utils", "util", "helpers", "types", "config", "common", "misc", "core"}
 # Large or optional packages: imported where they are used, so that the rest works and starts without them.
 LAZY = {
+    "colour",
     "h5py",
     "nltk",
     "pillow_heif",
@@ -277,7 +319,7 @@ def test_the_lower_floors_import_nothing_else_of_jpst(name):
     assert own_imports(name) <= NOTHING_BUT[name]
 
 
-@pytest.mark.parametrize("name", ["errors", "streams", "ranges", "recipe"])
+@pytest.mark.parametrize("name", ["errors", "streams", "ranges", "recipe", "presets"])
 def test_what_the_command_line_needs_first_imports_nothing_heavy(name):
     packages = {dotted.split(".")[0] for dotted in imported(name, ast.walk(TREES[name]))} - {"jpst", ""}
     assert packages <= sys.stdlib_module_names | {"tyro"}  # which the command line is made with
@@ -292,7 +334,8 @@ def test_large_and_optional_packages_are_imported_where_they_are_used(name):
 def test_every_package_that_is_imported_is_declared():
     """Not only brought by another one, or by what the tests need: a newcomer would lack it."""
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    requirements = [*project["dependencies"], *project["optional-dependencies"]["heic"]]
+    extras = project["optional-dependencies"]
+    requirements = [*project["dependencies"], *extras["heic"], *extras["lut"]]
     declared = {re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-") for requirement in requirements}
     distributions = importlib.metadata.packages_distributions()
     for name, tree in TREES.items():
@@ -322,7 +365,9 @@ def test_no_file_is_a_drawer_for_anything():
     assert not {path.stem for path in MODULES.values()} & DRAWERS
 
 
-@pytest.mark.parametrize("name", ["recipe", "many.manifest", "cli_batch", "cli_sweep", "cli_weights", "cli"])
+@pytest.mark.parametrize(
+    "name", ["presets", "many.manifest", "cli_batch", "cli_look", "cli_sweep", "cli_weights", "cli"]
+)
 def test_importing_it_does_not_import_jax(name):
     program = f"import sys, jpst.{name}; print(*(m for m in ('jax', 'flax', 'optax', 'scipy') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -8,7 +8,7 @@ import pytest
 from jpst.errors import JpstError
 from jpst.many import manifest
 from jpst.many.manifest import Defaults
-from jpst.recipe import Hyperparameters, Recipe, preset
+from jpst.presets import preset
 
 DEFAULTS = Defaults(*preset("preview", style_weight=2.0))
 
@@ -64,8 +64,8 @@ def test_the_same_rows_as_json_lines(rows, place):
 
 def test_a_preset_of_a_row_keeps_what_the_batch_changes_from_its_own(rows):
     (row,) = rows("content,style,preset\na.jpg,style.jpg,quality\n")
-    assert row.recipe == Recipe.preset("quality")
-    assert row.hyper == Hyperparameters.preset("quality")._replace(style_weight=2.0)
+    assert row.recipe == preset("quality")[0]
+    assert row.hyper == preset("quality")[1]._replace(style_weight=2.0)
 
 
 GOOD = {"content": "a.jpg", "style": "style.jpg"}

@@ -165,7 +165,7 @@ def test_numbers_of_ones_own_with_a_recipe_by_l_bfgs(files, networks):
 @pytest.mark.parametrize("preset", ["paper", "paper-fast"])
 def test_the_papers_objective_wants_its_network_among_those_given(files, networks, preset):
     with pytest.raises(jpst.JpstError, match=r"(?s)without NIMA it is not the paper's.*`nima_weight=0`"):
-        jpst.stylize(*files, recipe=jpst.Recipe.preset(preset), networks=networks)
+        jpst.stylize(*files, recipe=jpst.preset(preset)[0], networks=networks)
 
 
 def test_a_job_is_planned_looked_at_and_run(files, networks):

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import reference
 
-from jpst import matting, optimise, pixels, preparation, total
+from jpst import colours, matting, optimise, pixels, preparation, total
 from jpst.errors import JpstError
 from jpst.models import nima
 from jpst.optimise import Status
+from jpst.presets import preset
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.total import Networks
 
@@ -24,7 +25,7 @@ RECIPE = dataclasses.replace(
     Recipe(), content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"), laplacian="bcoo", optimiser="adam"
 )
 STENCIL = dataclasses.replace(RECIPE, laplacian="stencil")
-HYPER = Hyperparameters.preset("balanced")
+HYPER = preset("balanced")[1]
 
 
 @pytest.fixture(scope="module")
@@ -418,7 +419,7 @@ def test_the_start_can_be_the_content(scene, networks):
 
 def test_the_start_can_be_the_content_in_the_styles_colours(scene, networks):
     bounds = RECIPE.matched_noise, None, RECIPE.matched_gains
-    np.testing.assert_allclose(start_of("matched", scene, networks), pixels.base_look(*scene, *bounds), atol=1e-5)
+    np.testing.assert_allclose(start_of("matched", scene, networks), colours.base_look(*scene, *bounds), atol=1e-5)
 
 
 def test_the_start_can_be_the_style_at_the_contents_size(scene, networks):
@@ -466,7 +467,7 @@ def test_parts_change_where_a_region_starts_and_what_it_weighs_and_no_gram(scene
     prepared = preparation.prepare(content, style, *measured, networks, recipe=RECIPE, content_parts=masks)
     alone = jnp.ones((1, 32, 40)), jnp.ones((1, 36, 33))
     whole = preparation.prepare(content, style, *alone, networks, recipe=RECIPE)
-    expected = pixels.base_look(content, style, *measured, RECIPE.matched_noise, masks, RECIPE.matched_gains)
+    expected = colours.base_look(content, style, *measured, RECIPE.matched_noise, masks, RECIPE.matched_gains)
     np.testing.assert_allclose(prepared.start, expected, atol=1e-5)
     for name, target in prepared.style.items():
         before = targets.style[name]
@@ -489,7 +490,7 @@ def test_prepare_under_jit_equals_the_direct_call(scene, networks):
 def trajectory(golden, vgg19_real):
     """Ours and the reference's first gradient, terms and last image over 40 Adam steps on pair 30."""
     values, networks = golden("trajectory_30"), Networks(vgg19_real)
-    recipe, hyper = Recipe.preset("paper"), Hyperparameters(nima_weight=0.0)
+    recipe, hyper = preset("paper")[0], Hyperparameters(nima_weight=0.0)
     np.testing.assert_array_equal(values["weights"], hyper[:3])
     images = (jnp.asarray(values[name] / np.float32(255)) for name in ("content", "style"))
     masks = (jnp.asarray(values[name].transpose(2, 0, 1)) for name in ("content_masks", "style_masks"))

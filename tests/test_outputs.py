@@ -267,7 +267,8 @@ def test_a_record_is_strict_json(tmp_path, run):
         raise AssertionError(constant)
 
     text = (tmp_path / "你.json").read_bytes()
-    assert json.loads(text, parse_constant=refused) == {"output": "你.png", "losses": [1.0, None, [None]], "n": 3}
+    expected = {"output": "你.png", "losses": [1.0, None, [None]], "n": 3, "metadata": [], "left_out": []}
+    assert json.loads(text, parse_constant=refused) == expected
     assert text.isascii()
     assert told["output"] == "你.png"
 

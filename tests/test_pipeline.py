@@ -12,8 +12,9 @@ import PIL.Image
 import pytest
 import rich.console
 
-from jpst import estimate, image, loading, pipeline, pixels, projection, record, terminal, weights
+from jpst import colours, estimate, image, loading, pipeline, pixels, projection, record, terminal, weights
 from jpst.errors import JpstError
+from jpst.presets import preset
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions.segment import MaskError
 from jpst.total import Networks
@@ -126,7 +127,6 @@ def test_notes_on_the_files_are_recorded_and_shown_one_a_line(told_of, tmp_path)
     assert notes[0] == f"Regions from the masks {tmp_path / 'a [red]_seg.png'} and {tmp_path / 'b [red]_seg.png'}."
     assert notes[1:] == [
         "content: The first of its 2 frames is used; the others are ignored.",
-        "content: Its metadata (EXIF camera) is not written to the result.",
         "style: The first of its 2 frames is used; the others are ignored.",
     ]
     assert set(notes) <= set(shown), "unbroken, and brackets as they are"
@@ -173,7 +173,7 @@ def test_the_record_is_json_and_tells_all(stylize, files):
     assert record["recipe"]["iterations"] == [2]
     assert record["content"] == {"path": str(files[0]), "size": [80, 60], "bit_depth": 8}
     assert len(record["levels"][0]["losses"]["style"]) == 2
-    assert record["hyperparameters"]["learning_rate"] == Hyperparameters.preset("balanced").learning_rate
+    assert record["hyperparameters"]["learning_rate"] == preset("balanced")[1].learning_rate
     assert record["versions"]["jax"]
     assert record["status"] == "every step was finite"
     assert record["peak_memory_bytes"] > 1e7
@@ -389,13 +389,14 @@ def test_a_preview_is_the_base_look_and_asks_no_network(photograph, monkeypatch)
     monkeypatch.setattr(loading, "load", refuse)
     monkeypatch.setattr(loading, "load_vgg19", refuse)
     content, style = photograph(48, 64), photograph(40, 56, seed=1)
-    recipe = dataclasses.replace(Recipe.preset("preview"), size=64, size_multiple=8, shape="own", segmenter="none")
+    recipe, _ = preset("preview", size=64, size_multiple=8, shape="own", segmenter="none")
     run = pipeline.stylize(content, style, recipe=recipe)
     masks = jnp.ones((1, 48, 64)), jnp.ones((1, 40, 56))
-    expected = pixels.base_look(
+    base = colours.base_look(
         jnp.asarray(content), jnp.asarray(style), *masks, recipe.matched_noise, None, recipe.matched_gains
     )
-    np.testing.assert_allclose(run.photograph.pixels, expected, atol=1e-4)
+    expected, _ = projection.calmed(content, np.asarray(base), np.asarray(masks[0]))
+    np.testing.assert_allclose(run.photograph.pixels, np.clip(expected, 0, 1), atol=1e-4)
     assert run.record["checkpoints"] == {}
     assert not run.interrupted
 

@@ -1,4 +1,4 @@
-"""Sizes, resizing, the closed-form colour match and the box filter, each against a loop or SciPy."""
+"""Sizes, resizing and the box filter, each against a loop or SciPy."""
 
 import itertools
 import subprocess
@@ -15,7 +15,6 @@ from scipy import ndimage
 from jpst import pixels
 
 # Compiled: operation by operation, each would be compiled by itself.
-match_colours = jax.jit(pixels.match_colours, static_argnums=(4, 6))
 resize, resize_tf1, area_mean = (
     jax.jit(function, static_argnums=(1, 2)) for function in (pixels.resize, pixels.resize_tf1, pixels.area_mean)
 )
@@ -116,59 +115,6 @@ def test_resize_averages_out_detail_that_the_small_image_cannot_hold():
     assert np.abs(np.asarray(small)[:, 2:-2] - 0.5).max() < 0.05  # without antialiasing it would be black or white
 
 
-# ---- The box filter
-
-
-@pytest.mark.parametrize("radius", [0, 1, 3, 9])
-def test_box_mean_equals_scipys_over_the_pixels_inside(radius):
-    image = planes(7, 10, 3)  # at radius 9 every window is larger than the image
-    uniform = partial(ndimage.uniform_filter, size=(2 * radius + 1, 2 * radius + 1, 1), mode="constant")
-    expected = uniform(np.asarray(image, np.float64)) / uniform(np.ones((7, 10, 1)))
-    np.testing.assert_allclose(box_mean(image, radius), expected, atol=1e-6)
-
-
-# ---- The colour match
-
-
-def moments(image, mask=None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of the colours under a mask, in float64."""
-    flat = np.asarray(image, np.float64).reshape(-1, 3)
-    weights = np.ones(len(flat)) if mask is None else np.asarray(mask, np.float64).ravel()
-    return np.average(flat, axis=0, weights=weights), np.cov(flat.T, aweights=weights, ddof=0)
-
-
-@pytest.fixture(scope="module")
-def scene(photograph):
-    """Content, style and one mask for the whole of each."""
-    return (
-        jnp.asarray(photograph(12, 16)),
-        jnp.asarray(photograph(10, 14, 1)),
-        jnp.ones((1, 12, 16)),
-        jnp.ones((1, 10, 14)),
-    )
-
-
-def test_matched_colours_have_the_targets_mean_and_covariance(scene):
-    mean, covariance = moments(match_colours(*scene, 0.0))
-    target_mean, target_covariance = moments(scene[1])
-    np.testing.assert_allclose(mean, target_mean, atol=1e-4)
-    np.testing.assert_allclose(covariance, target_covariance, atol=1e-4)
-
-
-def test_the_map_is_the_linear_monge_kantorovich_map(scene):
-    content, style = scene[:2]
-    (mean, covariance), (target_mean, target_covariance) = moments(content), moments(style)
-    noise = (2 / 255) ** 2 * np.eye(3)
-    transport = reference.monge_kantorovich(covariance + noise, target_covariance + noise)
-    expected = (np.asarray(content, np.float64) - mean) @ transport + target_mean
-    np.testing.assert_allclose(match_colours(*scene), expected, atol=1e-4)
-
-
-def test_matching_an_image_to_itself_changes_nothing(scene):
-    content, _, mask, _ = scene
-    np.testing.assert_allclose(match_colours(content, content, mask, mask), content, atol=1e-4)
-
-
 @pytest.mark.parametrize("size", [(20, 28), (13, 28), (40, 19), (61, 60), (1, 1), (40, 56)])
 def test_a_photograph_at_a_size_is_what_jax_resizes_it_to(photograph, size):
     image = photograph(40, 56)
@@ -181,187 +127,18 @@ def test_a_photograph_of_that_size_is_left_as_it_is(photograph):
     np.testing.assert_array_equal(pixels.at_size(image, (40, 56)), image)
 
 
-def left_and_right(height: int, width: int) -> jax.Array:
-    left = (np.arange(width) < width // 2).astype(np.float32)
-    return jnp.asarray(np.broadcast_to(np.stack([left, 1 - left])[:, None], (2, height, width)))
+# ---- The box filter
 
 
-def test_each_region_takes_the_colours_of_its_own_counterpart(scene):
-    content, style = scene[:2]
-    masks = left_and_right(12, 16), left_and_right(10, 14)
-    matched = match_colours(content, style, *masks, 0.0)
-    for own, other in zip(*masks, strict=True):
-        for actual, expected in zip(moments(matched, own), moments(style, other), strict=True):
-            np.testing.assert_allclose(actual, expected, atol=2e-4)
+@pytest.mark.parametrize("radius", [0, 1, 3, 9])
+def test_box_mean_equals_scipys_over_the_pixels_inside(radius):
+    image = planes(7, 10, 3)  # at radius 9 every window is larger than the image
+    uniform = partial(ndimage.uniform_filter, size=(2 * radius + 1, 2 * radius + 1, 1), mode="constant")
+    expected = uniform(np.asarray(image, np.float64)) / uniform(np.ones((7, 10, 1)))
+    np.testing.assert_allclose(box_mean(image, radius), expected, atol=1e-6)
 
 
-def test_a_region_is_left_alone_by_what_the_other_region_becomes(scene):
-    content, style = scene[:2]
-    masks = left_and_right(12, 16), left_and_right(10, 14)
-    dimmed = np.array(style)
-    dimmed[:, 7:] *= 0.3
-    before, after = (np.asarray(match_colours(content, image, *masks)) for image in (style, jnp.asarray(dimmed)))
-    np.testing.assert_allclose(after[:, :8], before[:, :8], atol=1e-6)
-    assert np.abs(after[:, 8:] - before[:, 8:]).max() > 0.05
-
-
-def test_a_flat_region_does_not_have_its_noise_amplified(scene, key):
-    _, style, *masks = scene
-    flat = 0.5 + 0.25 / 255 * jax.random.normal(key, (12, 16, 3))  # a quarter of a level
-    matched = match_colours(flat, style, *masks)
-    mean, covariance = moments(matched)
-    spread, target_spread = (np.sqrt(np.trace(c)) for c in (covariance, moments(style)[1]))
-    np.testing.assert_allclose(mean, moments(style)[0], atol=1e-3)
-    assert spread < target_spread / 4
-
-
-def test_a_perfectly_flat_content_takes_the_mean_of_the_style(scene):
-    _, style, *masks = scene
-    matched = match_colours(jnp.full((12, 16, 3), 0.2), style, *masks)
-    expected = np.broadcast_to(np.asarray(style).mean((0, 1)), (12, 16, 3))
-    np.testing.assert_allclose(matched, expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("noise", [0.0, 2 / 255])
-@pytest.mark.parametrize("side", ["content", "style", "both"])
-def test_a_region_of_one_pixel_gives_finite_colours(scene, side, noise):
-    content, style = scene[:2]
-    single = [jnp.zeros((height, width)).at[3, 3].set(1.0) for height, width in ((12, 16), (10, 14))]
-    usual = [masks[0] for masks in (left_and_right(12, 16), left_and_right(10, 14))]
-    content_mask, style_mask = (
-        single[0] if side != "style" else usual[0],
-        single[1] if side != "content" else usual[1],
-    )
-    masks = [jnp.stack([mask, 1 - mask]) for mask in (content_mask, style_mask)]
-    matched = match_colours(content, style, *masks, noise)
-    assert np.isfinite(matched).all()
-    assert np.abs(matched).max() < 3
-
-
-def test_a_region_empty_in_both_images_changes_nothing(scene):
-    content, style, *masks = scene
-    more = [jnp.concatenate([mask, jnp.zeros_like(mask)]) for mask in masks]
-    np.testing.assert_allclose(match_colours(content, style, *more), match_colours(*scene), atol=1e-5)
-
-
-def test_a_region_that_the_style_lacks_is_not_painted_black(scene):
-    content, style = scene[:2]
-    masks = left_and_right(12, 16), jnp.stack([jnp.zeros((10, 14)), jnp.ones((10, 14))])
-    matched = match_colours(content, style, *masks)
-    assert jnp.isfinite(matched).all()
-    assert matched[:, :8].mean() > 0.5 * min(content[:, :8].mean(), style.mean())
-
-
-# ---- Regions that are measured elsewhere than they lie
-
-
-def test_parts_that_are_the_masks_change_nothing(scene, soft_masks):
-    content, style = scene[:2]
-    masks = jnp.asarray(soft_masks(12, 16)), jnp.asarray(soft_masks(10, 14, seed=1))
-    np.testing.assert_array_equal(
-        match_colours(content, style, *masks, parts=masks[0]), match_colours(content, style, *masks)
-    )
-
-
-def test_a_region_measured_over_the_whole_picture_has_its_map_where_it_lies(scene):
-    content, style, everywhere, everywhere_there = scene
-    (left, right), (left_there, _) = left_and_right(12, 16), left_and_right(10, 14)
-    own = match_colours(content, style, left_and_right(12, 16), left_and_right(10, 14))
-    whole = match_colours(content, style, everywhere, everywhere_there)
-    masks = jnp.stack([left, everywhere[0]]), jnp.stack([left_there, everywhere_there[0]])
-    mixed = match_colours(content, style, *masks, parts=jnp.stack([left, right]))
-    np.testing.assert_allclose(mixed[:, :8], own[:, :8], atol=1e-6)
-    np.testing.assert_allclose(mixed[:, 8:], whole[:, 8:], atol=1e-6)
-    assert np.abs(own[:, 8:] - whole[:, 8:]).max() > 0.02
-
-
-def test_what_no_part_covers_keeps_its_colours(scene):
-    content, style, *masks = scene
-    part = jnp.zeros((1, 12, 16)).at[:, :4].set(1)
-    matched = match_colours(content, style, *masks, parts=part)
-    np.testing.assert_array_equal(matched[4:], content[4:])
-    np.testing.assert_allclose(matched[:4], match_colours(content, style, *masks)[:4], atol=1e-6)
-
-
-# ---- The match of luminance first
-
-WIDE = (1e-3, 1e3, 1e3)
-
-
-def test_luminance_first_has_the_styles_moments(scene):
-    matched = match_colours(*scene, 1e-3, None, WIDE)
-    for found, expected in zip(moments(matched), moments(scene[1]), strict=True):
-        np.testing.assert_allclose(found, expected, atol=2e-3)
-
-
-def test_luminance_first_changes_luminance_by_luminance_alone(scene):
-    matched = np.float64(match_colours(*scene, 0.04, None, (0.4, 3.0, 1.5)) @ pixels.LUMINANCE).ravel()
-    before = np.float64(scene[0] @ pixels.LUMINANCE).ravel()
-    gain, shift = np.polyfit(before, matched, 1)
-    np.testing.assert_allclose(matched, gain * before + shift, atol=1e-5)
-    assert gain > 0
-
-
-def test_luminance_first_leaves_a_photograph_that_is_its_own_style(scene):
-    content, _, masks, _ = scene
-    np.testing.assert_allclose(match_colours(content, content, masks, masks, 0.04, None, WIDE), content, atol=1e-4)
-
-
-def test_colours_are_stretched_no_further_than_their_bound():
-    pale = np.random.default_rng(3).normal(0.5, 0.08, (40, 50, 1)) + np.random.default_rng(4).normal(
-        0, 0.01, (40, 50, 3)
-    )
-    vivid = np.random.default_rng(5).uniform(0, 1, (40, 50, 3))
-    masks = jnp.ones((1, 40, 50)), jnp.ones((1, 40, 50))
-    matched = match_colours(jnp.float32(pale), jnp.float32(vivid), *masks, 1e-3, None, (0.4, 3.0, 1.5))
-    axes = pixels.AXES[1:].T
-
-    def colours(image):
-        return np.float64((image - image.mean((0, 1))) @ axes).reshape(-1, 2)
-
-    light = ((pale - pale.mean()) @ pixels.LUMINANCE).ravel()
-    before, after = (
-        each - np.outer(light, light @ each / (light @ light)) for each in (colours(pale), colours(np.float64(matched)))
-    )
-    stretched = np.linalg.lstsq(before, after, rcond=None)[0]
-    np.testing.assert_allclose(np.linalg.svd(stretched)[1], 1.5, atol=5e-3)
-
-
-# ---- The ends of the range
-
-
-def test_an_image_inside_the_range_is_not_rolled_off(scene):
-    np.testing.assert_allclose(pixels.rolled_off(scene[0]), scene[0], atol=1e-6)
-    ends = jnp.float32([[[0, 0.5, 1]]])
-    np.testing.assert_allclose(pixels.rolled_off(ends), ends, atol=1e-6)
-
-
-@pytest.mark.parametrize(("low", "high"), [(-0.4, 1.7), (0.2, 1.1), (-3.0, 0.6), (-0.01, 50.0)])
-def test_what_leaves_the_range_is_compressed_in_its_order(low, high):
-    ramp = np.linspace(low, high, 20_001)
-    rolled = np.float64(pixels.rolled_off(jnp.float32(ramp).reshape(1, -1, 1))).ravel()
-    assert rolled.min() >= -1e-6 and rolled.max() <= 1 + 1e-6
-    assert (np.diff(rolled) >= -1e-6).all()
-    middle = (ramp >= pixels.KNEE) & (ramp <= 1 - pixels.KNEE)
-    np.testing.assert_allclose(rolled[middle], ramp[middle], atol=1e-6)
-    if high > 1:
-        assert rolled[-1] == pytest.approx(1, abs=1e-6)
-        start, width = 1 - pixels.KNEE, pixels.KNEE
-        beyond = (np.maximum(ramp, start) - start) / width
-        expected = start + width * beyond / (1 + (1 - width / (high - start)) * beyond)
-        np.testing.assert_allclose(rolled[ramp > start], expected[ramp > start], atol=1e-5)
-    if low < 0:
-        assert rolled[0] == pytest.approx(0, abs=1e-6)
-
-
-def test_the_base_look_keeps_lights_that_the_match_would_clip(scene):
-    content, _, *masks = scene
-    bright = jnp.clip(0.9 + 0.6 * (content[:10, :14] - content.mean()), 0, 1)
-    matched = match_colours(content, bright, *masks, 0.04)
-    base = pixels.base_look(content, bright, *masks, 0.04, None, (0.4, 3.0, 1.5))
-    assert np.mean(np.asarray(matched) > 1) > 0.05
-    assert base.max() <= 1 + 1e-6 and np.mean(np.asarray(base) > 1 - 1 / 510) < 0.01
-    np.testing.assert_allclose(pixels.base_look(content, bright, *masks, 0.04, None, None), matched, atol=1e-5)
+# ---- Affine maps
 
 
 THREADS = """

@@ -5,6 +5,8 @@ import pytest
 from scipy import ndimage
 
 from jpst import faults, projection
+from jpst.colours import AXES
+from jpst.pixels import LUMINANCE
 from jpst.projection import CLOSE, Bounds
 
 SIZE = (120, 176)
@@ -332,3 +334,60 @@ def test_close_bounds_keep_fine_detail_where_the_photograph_is_textured(content)
     kept = projection.project(rough, rough + grain, rough, whole(content), CLOSE) - rough
     assert np.corrcoef(kept.ravel(), grain.ravel())[0, 1] > 0.9
     assert kept.std() > 0.5 * grain.std()
+
+
+# ---- Calm where the photograph is smooth
+
+
+def sky(gradient: float) -> np.ndarray:
+    """A smooth picture, brighter towards the top, with a faint gradient of colour from left to right."""
+    light = np.broadcast_to(np.linspace(0.8, 0.5, SIZE[0])[:, None], SIZE)
+    across = np.broadcast_to(np.linspace(-1, 1, SIZE[1]), SIZE)
+    planes = np.stack([light, gradient * across, 0 * light], -1)
+    return np.float32(planes @ np.linalg.inv(AXES).T)
+
+
+def chromas(picture: np.ndarray) -> np.ndarray:
+    return (picture.astype(np.float64) @ AXES.T)[..., 1:]
+
+
+def test_a_glow_is_faded_to_its_bound_and_nothing_else_changes():
+    content, result = sky(0.02), sky(0.2) + np.float32([0.05, 0, -0.05])
+    calm, kept = projection.calmed(content, result, whole(content))
+    smooth = np.ones(SIZE, bool)
+    assert projection.glow(chromas(content), chromas(result), smooth) > 2 * projection.GLOW
+    assert projection.glow(chromas(content), chromas(calm), smooth) <= 1.01 * projection.GLOW
+    assert 0 < kept < 1
+    np.testing.assert_allclose(calm @ LUMINANCE, result @ LUMINANCE, atol=1e-5)
+    np.testing.assert_allclose(calm.mean((0, 1)), result.mean((0, 1)), atol=1e-5)
+
+
+def test_the_glow_is_the_growth_of_the_deviation():
+    """Far from the borders, a gradient in a Gaussian window has the deviation slope times width."""
+    width = projection.GLOW_WINDOW * max(SIZE)
+    slopes = [np.ptp(chromas(sky(gradient))[0, :, 0]) / (SIZE[1] - 1) for gradient in (0.02, 0.2)]
+    found = projection.glow(chromas(sky(0.02)), chromas(sky(0.2)), np.ones(SIZE, bool))
+    assert found == pytest.approx((slopes[1] - slopes[0]) * width, rel=0.02)
+
+
+def test_a_cast_that_is_the_same_all_over_is_no_glow():
+    content = sky(0.05)
+    result = content + np.float32([0.1, 0, -0.1])
+    calm, kept = projection.calmed(content, result, whole(content))
+    assert kept == 1
+    np.testing.assert_allclose(calm, result, atol=1e-6)
+
+
+def test_textured_colours_may_grow(content):
+    rough = content + np.random.default_rng(1).normal(0, 0.1, (*SIZE, 1)).astype(np.float32)
+    result = np.float32((rough @ AXES.T) * [1, 1.5, 1.5] @ np.linalg.inv(AXES).T)
+    assert projection.calmed(rough, result, whole(content))[1] == 1
+
+
+def test_what_no_mask_covers_is_not_calmed():
+    content, result = sky(0.02), sky(0.2)
+    masks = whole(content)
+    masks[:, :, :60] = 0
+    calm, kept = projection.calmed(content, result, masks)
+    assert kept < 1
+    np.testing.assert_allclose(calm[:, :60], result[:, :60], atol=1e-6)

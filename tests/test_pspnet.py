@@ -18,7 +18,8 @@ from jpst import weights
 from jpst.models import pspnet, pspnet_network
 from jpst.models.pspnet import FAMILIES, PSPNetError
 from jpst.weights import CheckpointError
-from jpst.weights.registry import REGISTRY, Url
+from jpst.weights.checkpoint import Url
+from jpst.weights.registry import REGISTRY
 
 torch = pytest.importorskip("torch", reason="the independent networks are PyTorch's")
 import pspnet_torch as independent  # noqa: E402
@@ -284,10 +285,10 @@ def test_both_halves_are_fetched_into_one_folder(tmp_path, monkeypatch, narrow):
 def test_new_weights_compile_nothing(family, no_compilation):
     first, second = (device(pspnet.init(seed, family, WIDTH, CLASSES)) for seed in (0, 1))
     image = photo(40, 40)
-    before = pspnet.predict(first, image)
+    before = pspnet.scores(first, image)
     with no_compilation():
-        after = pspnet.predict(second, image)
-    assert before.shape == after.shape == (40, 40) and before.dtype == np.int32
+        after = pspnet.scores(second, image)
+    assert before.shape == after.shape and before.dtype == np.float32
     assert (before != after).any()
 
 
@@ -302,46 +303,38 @@ def test_any_size_is_served_by_one_compiled_crop(family, shape, no_compilation):
     pspnet.scores(variables, photo(9, 9))
     with no_compilation():
         found = pspnet.scores(variables, photo(*shape))
-        labels = pspnet.predict(variables, photo(*shape))
     assert found.shape[0] == CLASSES and max(found.shape) == 512
     np.testing.assert_allclose(found.sum(0), 1, atol=1e-5)
-    assert labels.shape == shape and set(np.unique(labels)) <= set(range(CLASSES))
 
 
 def test_crops_by_hand():
-    """semseg's test, step by step: 512 x 288 centred on 512 x 473, crops at 0 and 39, mirrored, averaged."""
+    """semseg's test, step by step: 512 x 288 centred on 512 x 473, crops at 0 and 39, averaged."""
     variables, image = device(pspnet.init(0, "semseg", WIDTH, CLASSES)), photo(512, 288)
     padded = np.tile(np.float32([0.485, 0.456, 0.406]), (512, 473, 1))
     padded[:, 92:380] = image
     total, count = np.zeros((512, 473, CLASSES)), np.zeros((512, 1, 1))
     for top in (0, 39):
-        for mirror in (False, True):
-            crop = padded[top : top + 473, :: -1 if mirror else 1]
-            logits = torch.from_numpy(np.array(run(variables, np.ascontiguousarray(crop)))).permute(2, 0, 1)[None]
-            resized = torch.nn.functional.interpolate(logits, (473, 473), mode="bilinear", align_corners=True)
-            found = resized[0].softmax(0).permute(1, 2, 0).numpy()
-            total[top : top + 473] += found[:, ::-1] if mirror else found
-            count[top : top + 473] += 1
-    found = pspnet.scores(variables, image, flip=True)
+        logits = torch.from_numpy(np.array(run(variables, padded[top : top + 473]))).permute(2, 0, 1)[None]
+        resized = torch.nn.functional.interpolate(logits, (473, 473), mode="bilinear", align_corners=True)
+        total[top : top + 473] += resized[0].softmax(0).permute(1, 2, 0).numpy()
+        count[top : top + 473] += 1
+    found = pspnet.scores(variables, image)
     np.testing.assert_allclose(found, (total / count)[:, 92:380].transpose(2, 0, 1), atol=1e-5)
 
 
-def test_several_scales_by_hand(monkeypatch):
-    """csail's test, at smaller sizes: sides rounded up to multiples of 8, the mean of the softmaxes."""
+def test_a_whole_image_by_hand(monkeypatch):
+    """csail's test, at a smaller size: sides rounded up to multiples of 8."""
     from PIL import Image
 
-    testing = dataclasses.replace(FAMILIES["csail"].testing, short=36, shorts=(36, 48))
+    testing = dataclasses.replace(FAMILIES["csail"].testing, short=36)
     monkeypatch.setitem(FAMILIES, "csail", dataclasses.replace(FAMILIES["csail"], testing=testing))
     variables, image = device(pspnet.init(0, "csail", WIDTH, CLASSES)), photo(150, 200)
-    total = np.zeros((CLASSES, 40, 48))
-    for height, width in ((40, 48), (48, 64)):
-        planes = [Image.fromarray(image[..., i]).resize((width, height), Image.Resampling.BILINEAR) for i in range(3)]
-        logits = np.array(run(variables, np.stack([np.asarray(plane) for plane in planes], -1)))
-        resized = torch.nn.functional.interpolate(
-            torch.from_numpy(logits).permute(2, 0, 1)[None], (40, 48), mode="bilinear", align_corners=False
-        )
-        total += resized[0].softmax(0).numpy() / 2
-    np.testing.assert_allclose(pspnet.scores(variables, image, multiscale=True), total, atol=1e-5)
+    planes = [Image.fromarray(image[..., i]).resize((48, 40), Image.Resampling.BILINEAR) for i in range(3)]
+    logits = np.array(run(variables, np.stack([np.asarray(plane) for plane in planes], -1)))
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(logits).permute(2, 0, 1)[None], (40, 48), mode="bilinear", align_corners=False
+    )
+    np.testing.assert_allclose(pspnet.scores(variables, image), resized[0].softmax(0).numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("family, shape, size", [
@@ -354,10 +347,10 @@ def test_several_scales_by_hand(monkeypatch):
 ])  # fmt: skip
 def test_sizes_of_whole_images(family, shape, size):
     testing = FAMILIES[family].testing
-    assert pspnet._whole_size(np.broadcast_to(np.float32(0), (*shape, 3)), testing, testing.short) == size
+    assert pspnet._whole_size(np.broadcast_to(np.float32(0), (*shape, 3)), testing) == size
 
 
-def test_paper_mode_is_the_references(tmp_path, narrow):
+def test_labels_are_the_references(tmp_path, narrow):
     """Padded below and on the right with the mean, one pass, bilinear with aligned corners, cropped, argmax."""
     numbers = independent.caffe_numbers(WIDTH, CLASSES)
     variables = weights.load("pspnet", bundle_folder(tmp_path / "f", numbers)).variables
@@ -372,7 +365,9 @@ def test_paper_mode_is_the_references(tmp_path, narrow):
     reference = resized[0].argmax(0).numpy()[: size[0], : size[1]]
     assert len(np.unique(reference)) > 1
     # Rounding decides a tie now and then.
-    assert (pspnet.predict(variables, image, mode="paper") == reference).mean() > 0.9999
+    found = pspnet.predict(variables, image)
+    assert found.shape == size and found.dtype == np.int32
+    assert (found == reference).mean() > 0.9999
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -406,9 +401,5 @@ def test_wrong_use():
     for image in (np.zeros((5, 5, 3), np.uint8), np.zeros((5, 5)), np.zeros((0, 5, 3), np.float32)):
         with pytest.raises(PSPNetError, match="needed is one float image"):
             pspnet.predict(variables, image)
-    with pytest.raises(PSPNetError, match="csail"):
-        pspnet.scores(variables, photo(5, 5), multiscale=True)
-    with pytest.raises(PSPNetError, match="mode 'fast'"):
-        pspnet.predict(variables, photo(5, 5), mode="fast")
     with pytest.raises(CheckpointError, match=r"family \(\)"):
         pspnet.predict({**variables, "family": {}}, photo(5, 5))

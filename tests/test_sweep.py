@@ -17,7 +17,7 @@ from jpst import estimate, pipeline, preparation, stacking
 from jpst.errors import JpstError
 from jpst.estimate import Room
 from jpst.many import sheet, sweep
-from jpst.recipe import Hyperparameters, preset
+from jpst.presets import preset
 from jpst.total import Networks
 
 SMALL = {"size": 48, "size_multiple": 8, "iterations": (6, 2), "segmenter": "none", "start": "content"}
@@ -36,14 +36,11 @@ def networks(vgg19_tiny):
 
 
 def hypers(**values):
-    return [
-        Hyperparameters.preset("balanced")._replace(**dict(zip(values, row, strict=True)))
-        for row in zip(*values.values(), strict=True)
-    ]
+    return [preset()[1]._replace(**dict(zip(values, row, strict=True))) for row in zip(*values.values(), strict=True)]
 
 
 def test_settings_are_every_combination_or_side_by_side():
-    base = Hyperparameters.preset("balanced")
+    base = preset()[1]
     grid = sweep.settings(base, {"style_weight": [1, 2], "edge_weight": [0.1, 0.3]})
     assert grid == hypers(style_weight=(1.0, 1.0, 2.0, 2.0), edge_weight=(0.1, 0.3, 0.1, 0.3))
     side = sweep.settings(base, {"style_weight": [1, 2], "edge_weight": [0.1, 0.3], "beta1": [0.5]}, zipped=True)

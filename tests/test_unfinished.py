@@ -21,7 +21,8 @@ from test_weights import CONTENT, folder, index, needs_pip, offline, published, 
 from jpst import weights
 from jpst.weights import CheckpointError, unfinished
 from jpst.weights import downloads as fetching
-from jpst.weights.registry import REGISTRY, Folder, Hash, Url
+from jpst.weights.checkpoint import Folder, Hash, Url
+from jpst.weights.registry import REGISTRY
 
 __all__ = ["folder", "index", "offline"]  # fixtures; `folder` is used by each test
 
@@ -132,8 +133,8 @@ def server():
 def test_an_ended_download_leaves_nothing(folder, server):
     made, address = server(Stalling)
     program = (
-        "import sys, dataclasses\nfrom jpst.weights import downloads, registry\n"
-        "each = dataclasses.replace(registry.REGISTRY['vgg19-keras'], sources=(registry.Url(sys.argv[1]),))\n"
+        "import sys, dataclasses\nfrom jpst.weights import checkpoint, downloads, registry\n"
+        "each = dataclasses.replace(registry.REGISTRY['vgg19-keras'], sources=(checkpoint.Url(sys.argv[1]),))\n"
         "registry.REGISTRY['vgg19-keras'] = each\ndownloads.fetch('vgg19-keras')"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "no_proxy": "*"}

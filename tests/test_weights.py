@@ -21,7 +21,8 @@ from jpst import weights
 from jpst.models import vgg19
 from jpst.weights import CheckpointError
 from jpst.weights import downloads as fetching
-from jpst.weights.registry import AUTOMATIC, REGISTRY, Checkpoint, Hash, Url, Wheel
+from jpst.weights.checkpoint import Checkpoint, Hash, Url, Wheel
+from jpst.weights.registry import AUTOMATIC, REGISTRY
 
 NARROW = (4, 6, 8, 8, 8)
 TORCH = dict(zip(vgg19.CONVOLUTIONS, (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34), strict=True))

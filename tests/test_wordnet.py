@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from jpst.data import make_wordnet
-from jpst.regions import ade20k, wordnet
+from jpst.regions import ade20k, taxonomy, wordnet
 from jpst.regions.ade20k import CLASSES
-from jpst.regions.wordnet import MEASURES, WordNetError
+from jpst.regions.taxonomy import MEASURES, WordNetError
 
 PAIRS = list(itertools.combinations(range(150), 2))
 SPOTS = (  # with all senses, as the reference's library gives them
@@ -56,7 +56,7 @@ def below(reader):
                 waiting += lower.hyponyms() + lower.instance_hyponyms()
         return len(found) - 1
 
-    names = wordnet._lines([entry.synset for entry in CLASSES], wordnet._excerpt()[0]).names
+    names = taxonomy._lines([entry.synset for entry in CLASSES], wordnet._excerpt()[0]).names
     return {name: count(reader.synset(name)) for name in names}
 
 
@@ -197,14 +197,14 @@ def test_words_beyond_the_classes():
 def test_nouns_far_apart_are_still_comparable():
     """Root, equal nouns and abstract ones are where formulas divide by zero."""
     nouns = wordnet._excerpt()[0]
-    chosen = sorted({wordnet.ROOT, "abstraction.n.06", "physical_entity.n.01", "sky.n.01", "trade_name.n.01"})
+    chosen = sorted({taxonomy.ROOT, "abstraction.n.06", "physical_entity.n.01", "sky.n.01", "trade_name.n.01"})
     for measure in MEASURES:
-        table = wordnet._table(chosen, nouns, measure, "seco")
+        table = taxonomy.table(chosen, nouns, measure)
         assert np.isfinite(table).all(), measure
         if measure not in ("res", "li"):
             np.testing.assert_allclose(table.diagonal(), 1)
-    root = chosen.index(wordnet.ROOT)
-    assert wordnet._table(chosen, nouns, "lin", "seco")[root].tolist() == [float(n == wordnet.ROOT) for n in chosen]
+    root = chosen.index(taxonomy.ROOT)
+    assert taxonomy.table(chosen, nouns, "lin")[root].tolist() == [float(n == taxonomy.ROOT) for n in chosen]
 
 
 # --- what NLTK's corpora add, and what is said without them
@@ -214,17 +214,15 @@ def test_nouns_far_apart_are_still_comparable():
 def corpora(monkeypatch):
     """corpora(folder): makes NLTK look for its data there and nowhere else, and forget what it had opened."""
     import nltk
-    from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetICCorpusReader
+    from nltk.corpus.reader.wordnet import WordNetCorpusReader
     from nltk.corpus.util import LazyCorpusLoader
 
     def use(folder):
         monkeypatch.setattr(nltk.data, "path", [str(folder)])
         omw = LazyCorpusLoader("omw-2.0", nltk.corpus.reader.CorpusReader, r".*", encoding="utf8")
         monkeypatch.setattr(nltk.corpus, "wordnet", LazyCorpusLoader("wordnet", WordNetCorpusReader, omw))
-        loader = LazyCorpusLoader("wordnet_ic", WordNetICCorpusReader, r".*\.dat")
-        monkeypatch.setattr(nltk.corpus, "wordnet_ic", loader)
 
-    caches = wordnet._word_similarity, wordnet._brown_counts, wordnet.class_similarity
+    caches = wordnet._word_similarity, wordnet.class_similarity
     for cache in caches:
         cache.cache_clear()
     yield use
@@ -236,10 +234,7 @@ def test_without_corpora_the_error_says_what_to_install(corpora, tmp_path):
     corpora(tmp_path)
     with pytest.raises(WordNetError, match=r"'trombone'.*python -m nltk\.downloader wordnet;"):
         wordnet.similarity("trombone", "sky")
-    with pytest.raises(WordNetError, match=r"python -m nltk\.downloader wordnet_ic;.*seco"):
-        wordnet.class_similarity("wpath", information_content="brown")
     assert wordnet.similarity("river", "sky") > 0
-    assert wordnet.class_similarity("li", information_content="brown").shape == (150, 150)
 
 
 def test_an_unknown_measure_is_refused():
@@ -259,33 +254,9 @@ def test_nltks_wordnet_knows_further_words(corpora, reader, tmp_path):
         wordnet.similarity("qwrtz", "sky")
 
 
-def test_brown_counts(corpora, tmp_path):
-    """Information content of a made-up corpus: half of all nouns are tables, one is a chair, none a sofa."""
-    nouns = wordnet._excerpt()[0]
-    counts = {"furniture.n.01": 600, "table.n.02": 500, "seat.n.03": 2, "chair.n.01": 1}
-    above = wordnet._lines(["furnishing.n.02"], nouns).names
-    counts |= dict.fromkeys(above, 1000)
-    folder = tmp_path / "corpora" / "wordnet_ic"
-    folder.mkdir(parents=True)
-    lines = [f"{nouns[name].offset}n {count}{' ROOT' * (name == wordnet.ROOT)}" for name, count in counts.items()]
-    (folder / "ic-brown.dat").write_text("\n".join(["wnver::test", *lines]) + "\n")
-    corpora(tmp_path)
-    tables = {
-        measure: wordnet.class_similarity(measure, information_content="brown")
-        for measure in ("res", "lin", "jcn", "wpath")
-    }
-    chair, table, sofa = 19, 15, 23
-    common = math.log(1000 / 600)
-    assert tables["res"][table, chair] == pytest.approx(common)
-    assert tables["lin"][table, chair] == pytest.approx(2 * common / (math.log(1000) + math.log(2)))
-    assert tables["jcn"][table, chair] == pytest.approx(1 / (1 + math.log(1000) + math.log(2) - 2 * common))
-    assert tables["jcn"][sofa, sofa] == tables["lin"][sofa, sofa] == tables["wpath"][sofa, sofa] == 1
-    assert all(np.isfinite(table).all() for table in tables.values())
-
-
 def test_the_excerpt_is_complete():
     nouns, words = wordnet._excerpt()
-    assert nouns[wordnet.ROOT] == (1740, 82114, ())
+    assert nouns[taxonomy.ROOT] == (82114, ())
     assert {upper for noun in nouns.values() for upper in noun.hypernyms} <= nouns.keys()
     assert {sense for senses in words.values() for sense in senses} <= nouns.keys()
     assert {entry.synset for entry in CLASSES} <= nouns.keys()

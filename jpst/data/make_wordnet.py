@@ -87,10 +87,10 @@ def excerpt(reader: "WordNetCorpusReader") -> list[str]:
     chosen = [reader.synset(entry.synset) for entry in ade20k.CLASSES]
     nouns = _with_all_above([*chosen, *(sense for senses in words.values() for sense in senses)])
     counts = _hyponym_counts(reader)
-    lines = ["synset\tname\toffset\thyponyms\thypernyms"]
+    lines = ["synset\tname\thyponyms\thypernyms"]
     for noun in nouns:
         above = " ".join(sorted(upper.name() for upper in _above(noun)))
-        lines.append(f"synset\t{noun.name()}\t{noun.offset()}\t{counts[noun]}\t{above}")
+        lines.append(f"synset\t{noun.name()}\t{counts[noun]}\t{above}")
     lines.append("word\tname\tsenses")
     lines += [f"word\t{word}\t{' '.join(sense.name() for sense in senses)}" for word, senses in words.items()]
     return lines

@@ -1,8 +1,8 @@
 """Reads image files into host arrays and writes them.
 
-With its modules (`decoding`, `encoding`, `tiff_decoding`, `png_chunks`, `metadata`, `icc`, `profiles`), the only place
-that handles EXIF orientation, colour profiles, alpha, palettes, bit depths and atomic writing. Everything else in jpst
-uses float32 [H, W, 3], sRGB-encoded RGB in [0, 1].
+With its modules (`opening`, `decoding`, `encoding`, `tiff_pages`, `tiff_decoding`, `png_chunks`, `metadata`, `exif`,
+`xmp`, `embedding`, `icc`, `profiles`), the only place that handles metadata, EXIF orientation, colour profiles, alpha,
+palettes, bit depths and atomic writing. Everything else in jpst uses float32 [H, W, 3], sRGB-encoded RGB in [0, 1].
 """
 
 import os
@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 from PIL import Image
 
-from jpst.image import decoding, encoding, icc
+from jpst.image import decoding, embedding, encoding, icc, opening
 from jpst.image import metadata as image_metadata
-from jpst.image.decoding import READABLE
 from jpst.image.errors import ImageError, Refused
+from jpst.image.metadata import Metadata
+from jpst.image.opening import READABLE
 
 __all__ = [
     "MAX_PIXELS",
@@ -67,6 +68,8 @@ class Photograph(NamedTuple):
     """8 or 16: the depth needed to write a result without losing precision of the source."""
     notes: tuple[str, ...] = ()
     """a sentence for each thing that was lost, or that may not be read as the file means it"""
+    metadata: Metadata | None = None
+    """date, camera, place, author, rights, as `write` takes them; None without any, or if they were not asked for"""
 
 
 def read(source: Source, *, metadata: bool = False) -> Photograph:
@@ -77,18 +80,19 @@ def read(source: Source, *, metadata: bool = False) -> Photograph:
     EXIF orientation is applied. An ICC profile, PNG's cICP, gAMA and cHRM, or EXIF's Adobe RGB are converted to sRGB; a
     damaged profile counts as sRGB. PNG and TIFF of more than 8 bits are read at 16 (TIFF of floats in [0, 1] too); the
     rest (16-bit CMYK, JPEG 2000, HEIC, PIL images of mode RGB) at 8. Colours of fully transparent pixels are unchanged.
-    With `metadata`, a note names the kinds of metadata in the file (date, camera, place), which the result does not
-    have. Raises `ImageError`.
+    With `metadata`, EXIF, XMP and IPTC (date, camera, place, rights) are read too, for `write`; a note names what
+    cannot be kept, such as maker notes, a gain map or a video. Raises `ImageError`.
     """
     with _decoded(source, managed=True) as (found, file):
-        left = image_metadata.kinds(file.image, file.page.tags if file.page else ()) if file and metadata else []
+        carried, lost = image_metadata.of(file.image, file.page) if file and metadata else (None, [])
     samples, alpha = found.samples, None
     if samples.shape[-1] in (2, 4):
         alpha = icc.unit(samples[..., -1:], 1)[..., 0]
         samples = samples[..., :-1]
-    pixels, lost = icc.to_srgb(samples, found.profile)
-    unwritten = [f"Its metadata ({', '.join(left)}) is not written to the result."] if left else []
-    return Photograph(pixels, alpha, 8 if samples.dtype == np.uint8 else 16, (*found.notes, *lost, *unwritten))
+    pixels, clipped = icc.to_srgb(samples, found.profile)
+    left = [f"It also has {', '.join(lost)}, which the result does not keep."] if lost else []
+    depth = 8 if samples.dtype == np.uint8 else 16
+    return Photograph(pixels, alpha, depth, (*found.notes, *clipped, *left), carried)
 
 
 def read_colours(source: Source) -> np.ndarray:
@@ -113,11 +117,11 @@ def read_indices(source: Source) -> tuple[np.ndarray, np.ndarray] | None:
     """
     if _is_array(source):
         return None
-    with decoding.opened(source, MAX_PIXELS) as file:
+    with opening.opened(source, MAX_PIXELS) as file:
         picture = file.image
         if picture is None or picture.mode not in ("P", "L") or "transparency" in picture.info:
             return None
-        indices = decoding.turned(np.asarray(picture), decoding.orientation(picture)).astype(np.int32)
+        indices = decoding.turned(np.asarray(picture), opening.orientation(picture)).astype(np.int32)
         if picture.mode == "L":
             labels = picture.format != "JPEG" and indices.max() < MOST_LABELS
             return (indices, np.arange(MOST_LABELS, dtype=np.uint8).repeat(3).reshape(-1, 3)) if labels else None
@@ -133,7 +137,7 @@ def size(source: Source) -> tuple[int, int]:
     if _is_array(source):
         height, width, _ = _checked("image array", source, (1, 3, 4)).shape
         return height, width
-    with decoding.opened(source, MAX_PIXELS) as file:
+    with opening.opened(source, MAX_PIXELS) as file:
         return file.size()
 
 
@@ -145,6 +149,7 @@ def write(
     bit_depth: int = 8,
     quality: int = 95,
     notes: tuple[str, ...] = (),
+    metadata: Metadata | None = None,
 ) -> None:
     """Writes floats [H, W, 3], sRGB-encoded RGB, clipped to [0, 1] and rounded, tagged as sRGB.
 
@@ -152,7 +157,9 @@ def write(
     applies to PNG and TIFF; the other formats are written with 8 bits. `alpha`, floats [H, W] in [0, 1], is stored as a
     channel; JPEG has none, and the image is composited on white. `quality`, 1 to 100, applies to the lossy formats;
     JPEG keeps full colour resolution (4:4:4). `notes` are ignored: the parameter allows passing all fields of a
-    `Photograph`. The write is atomic: an existing file is replaced only by a complete one. Raises `ImageError`.
+    `Photograph`. `metadata` are written for an upright picture without thumbnails, with jpst as the software; what has
+    no room in the format is left out (`left_out` tells). The write is atomic: an existing file is replaced only by a
+    complete one. Raises `ImageError`.
     """
     check_writable(path)
     kind = WRITABLE[Path(path).suffix.lower()]
@@ -169,8 +176,9 @@ def write(
         colours, opacity = on_white(colours, opacity[..., 0]), None
     wide = bit_depth == 16 and kind in ("PNG", "TIFF")
     samples = encoding.rounded(colours, opacity, np.dtype(np.uint16 if wide else np.uint8))
+    made = metadata and embedding.of(metadata, kind, colours.shape[:2])
     with encoding.replacing(path) as file:
-        encoding.encode(file, kind, samples, quality)
+        encoding.encode(file, kind, samples, quality, made)
 
 
 def on_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -194,6 +202,8 @@ def left_out(path: str | os.PathLike[str], photograph: Photograph) -> tuple[str,
         notes = []
     if photograph.bit_depth == 16 and kind not in ("PNG", "TIFF"):
         notes.append(f"{kind} is written with 8 bits, but the content has 16: use PNG or TIFF to keep them.")
+    if photograph.metadata and (lost := embedding.of(photograph.metadata, kind, photograph.pixels.shape[:2]).lost):
+        notes.append(f"{kind} has no room for some of the metadata: {', '.join(lost)}.")
     return tuple(notes)
 
 
@@ -215,7 +225,7 @@ def check_writable(path: str | os.PathLike[str], size: tuple[int, int] | None = 
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise ImageError(f"{path}: the folder {target.parent} is not writable. Choose another.")
     if WRITABLE[suffix] == "HEIF":
-        decoding.register_heif(path)
+        opening.register_heif(path)
     limit = SIDE_LIMITS.get(WRITABLE[suffix])
     if size and limit and max(size) > limit:
         found = f"the picture is {size[1]} x {size[0]} pixels, but {WRITABLE[suffix]} allows {limit} per side"
@@ -246,7 +256,7 @@ def write_labels(path: str | os.PathLike[str], labels: ArrayLike, palette: Array
 
 def read_labels(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads labels, int32 [H, W], from a file of `write_labels` or any indexed or grey PNG. Raises `ImageError`."""
-    with decoding.opened(path, MAX_PIXELS) as file:
+    with opening.opened(path, MAX_PIXELS) as file:
         mode = file.image.mode if file.image else "of a TIFF"
         if mode not in ("P", "L", "1", "I;16"):
             raise Refused(f"has mode {mode}, not label indices. Save it as an indexed PNG.")
@@ -278,10 +288,10 @@ def _checked(name: str, array: ArrayLike, channels: tuple[int, ...], stored: boo
 
 
 @contextmanager
-def _decoded(source: Source, managed: bool) -> Iterator[tuple[decoding.Decoded, decoding.Opened | None]]:
+def _decoded(source: Source, managed: bool) -> Iterator[tuple[decoding.Decoded, opening.Opened | None]]:
     """The decoded samples; and the opened image, unless `source` is an array."""
     if _is_array(source):
         yield decoding.Decoded(_checked("image array", source, (1, 3, 4)), None, []), None
         return
-    with decoding.opened(source, MAX_PIXELS) as file:
+    with opening.opened(source, MAX_PIXELS) as file:
         yield decoding.decoded(file, managed), file

@@ -10,5 +10,5 @@ class ImageError(JpstError):
 class Refused(Exception):
     """Why an opened image is refused, and what to do.
 
-    `decoding.opened` turns it into an `ImageError` that names the image.
+    `opening.opened` turns it into an `ImageError` that names the image.
     """

@@ -61,8 +61,8 @@ class Page(NamedTuple):
     offsets: tuple[int, ...]
     lengths: tuple[int, ...]
     profile: bytes | None
-    tags: frozenset[int]
-    """all tags of the page"""
+    directory: int
+    """where the directory begins in the file"""
 
 
 def first_picture(path: str) -> Page | None:
@@ -122,7 +122,7 @@ def _header(path: str, number: int, pictures: int, page: Any, byte_order: str) -
         offsets=tuple(page.dataoffsets),
         lengths=tuple(page.databytecounts),
         profile=page.iccprofile,
-        tags=frozenset(page.tags.keys()),
+        directory=page.offset,
     )
 
 

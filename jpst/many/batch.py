@@ -12,6 +12,7 @@ from jpst import image, levels, outputs, ranges, regions, streams
 from jpst.errors import JpstError
 from jpst.many import crew, manifest, worker
 from jpst.many.manifest import Row
+from jpst.presets import preset
 from jpst.ranges import Range
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.weights import unfinished
@@ -73,7 +74,7 @@ def plan(
     else:
         (entries, left_out), base = manifest.paired(source, Path(style), folder), source
     recipe = recipe or Recipe()
-    defaults = manifest.Defaults(recipe, hyper or Hyperparameters.preset(recipe.name), seed, strength)
+    defaults = manifest.Defaults(recipe, hyper or preset(recipe.name)[1], seed, strength)
     rows = manifest.rows(entries, base, folder, defaults)
     return Plan(folder, rows[part - 1 :: parts], left_out)
 

@@ -15,7 +15,8 @@ from jpst import ranges
 from jpst.errors import JpstError
 from jpst.many import cells, places
 from jpst.many.cells import COLUMNS, PATHS
-from jpst.recipe import SEED, STRENGTH, Hyperparameters, Recipe, preset
+from jpst.presets import preset
+from jpst.recipe import SEED, STRENGTH, Hyperparameters, Recipe
 
 TABLES = {".csv": "CSV", ".tsv": "CSV", ".jsonl": "JSON", ".ndjson": "JSON", ".json": "JSON"}
 PHOTOGRAPHS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".heic", ".heif", ".avif", ".bmp", ".gif"}
@@ -36,7 +37,7 @@ class Row:
     output: Path | None = None
     """the picture to write; None if the row names none that may be written"""
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
-    hyper: Hyperparameters = dataclasses.field(default_factory=lambda: Hyperparameters.preset("balanced"))
+    hyper: Hyperparameters = dataclasses.field(default_factory=lambda: preset("balanced")[1])
     seed: int = 0
     strength: float = 1.0
     problem: str | None = None

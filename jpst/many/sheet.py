@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from jpst.image import WRITABLE, Photograph, seen
-from jpst.recipe import PRESETS, Hyperparameters, Recipe
+from jpst.presets import PRESETS
+from jpst.recipe import Hyperparameters, Recipe
 
 NAME = "sheet.jpg"
 SIDE = 480

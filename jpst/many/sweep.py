@@ -11,6 +11,7 @@ from jpst import estimate, job, loading, pipeline, ranges
 from jpst.errors import JpstError
 from jpst.job import Job
 from jpst.pipeline import Run
+from jpst.presets import preset
 from jpst.pyramid import Progress
 from jpst.ranges import Range
 from jpst.recipe import Hyperparameters, Recipe
@@ -82,7 +83,7 @@ def sweep(
       JpstError: as `stylize`, and for values that cannot be combined.
     """
     recipe = recipe or Recipe()
-    hypers = settings(hyper or Hyperparameters.preset(recipe.name), values, zipped=zipped)
+    hypers = settings(hyper or preset(recipe.name)[1], values, zipped=zipped)
     planned = job.plan(
         content,
         style,

@@ -24,6 +24,7 @@ from jpst.caching import cached
 from jpst.errors import JpstError
 from jpst.models import framing
 from jpst.models.mobilenet import Depthwise
+from jpst.models.scaling import SYMMETRIC
 
 Variables = Mapping[str, Any]
 
@@ -32,8 +33,6 @@ SIZE = 512
 CLASSES = 31
 DECODED = 4
 """pixels of the image, each way, that one of the logits stands for"""
-SCALE, OFFSET = (2.0, 2.0, 2.0), (-1.0, -1.0, -1.0)
-"""of the published preprocessing, for RGB in [0, 1]"""
 _GREY = np.full(3, 127.5 / 255)  # what images are padded with: zero after the preprocessing
 
 
@@ -169,24 +168,17 @@ def logits(variables: Variables, image: Float[Array, "h w 3"]) -> Float[Array, "
     return DeepLab().apply(variables, image * scale + offset)  # pyright: ignore[reportReturnType]
 
 
-def probabilities(
-    variables: Variables,
-    photograph: Float[np.ndarray, "h w 3"],
-    *,
-    sizes: tuple[int, ...] = (SIZE,),
-    flip: bool = False,
-) -> Float[np.ndarray, "31 h2 w2"]:
+def probabilities(variables: Variables, photograph: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "31 h2 w2"]:
     """How likely each class is at every point of a photograph of any size, float32; they sum to one over the classes.
 
     The photograph is brought to `SIZE` on its longest side and padded to a square at the bottom and on the right, as
-    MLPerf does; the result has a quarter of that size, without the padding. With several `sizes` (multiples of 16) it
-    is the mean over them, with `flip` also over the mirrored photograph. Host code around one compiled network.
+    MLPerf does; the result, the mean over the photograph and its mirror image, has a quarter of that size, without the
+    padding. Host code around one compiled network.
     """
     found = []
-    for size in sizes:
-        for mirrored in (False, True)[: 1 + flip]:
-            likely = _probabilities(variables, jnp.asarray(framed(photograph, size, mirrored)))
-            found.append(unframed(np.asarray(likely), photograph.shape, size, mirrored))
+    for mirrored in (False, True):
+        likely = _probabilities(variables, jnp.asarray(framed(photograph, SIZE, mirrored)))
+        found.append(unframed(np.asarray(likely), photograph.shape, SIZE, mirrored))
     return np.mean(found, axis=0).astype(np.float32)
 
 
@@ -249,4 +241,7 @@ def init(seed: int) -> Variables:
         return jnp.asarray(rng.standard_normal(leaf.shape, np.float32) * np.float32(spread))
 
     params = jax.tree.map(value, template()["params"])
-    return {"params": params, "preprocessing": {"scale": jnp.float32(SCALE), "offset": jnp.float32(OFFSET)}}
+    return {
+        "params": params,
+        "preprocessing": {name: jnp.float32(value) for name, value in SYMMETRIC._asdict().items()},
+    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,62 +53,42 @@ def logits(variables: Variables, image: jax.Array) -> jax.Array:
 _COLLECTIONS = ("params", "batch_stats", "preprocessing")
 
 
-def scores(variables: Variables, image: np.ndarray, *, flip: bool = False, multiscale: bool = False) -> np.ndarray:
+def scores(variables: Variables, image: np.ndarray) -> np.ndarray:
     """Class probabilities float32 [classes, h, w] of an image [H, W, 3] at the size its family is tested at.
 
     They cover the whole image, whatever h and w are: 512 on the longest side (`caffe`, `semseg`: the mean over crops of
-    473 x 473), 512 on the shortest (`mmseg`) or 450 (`csail`). `flip` averages with the mirrored image, `multiscale`
-    over the five sizes published for `csail`. Any size of image will do. Host code around one compiled step.
+    473 x 473), 512 on the shortest (`mmseg`) or 450 (`csail`). Any size of image will do. Host code around one compiled
+    step.
 
     Differs from the families' own tests in that the image is resized bilinearly *with* antialiasing (only one of them
-    does so), and in the multiples of 8 of `Whole`.
+    does so), in the multiples of 8 of `Whole`, and in that nothing is averaged over mirror images or several sizes.
     """
     image = _checked(image)
     testing = family_of(variables)[1].testing
-    if multiscale and not (isinstance(testing, Whole) and testing.shorts):
-        raise PSPNetError(
-            f"PSPNet: multiscale was asked of {family_of(variables)[0]} weights; needed are csail ones, "
-            "the only family with published scales: leave it out."
-        )
     if isinstance(testing, Crops):
-        found = _crop_scores(variables, image, testing, flip)
+        found = _crop_scores(variables, image, testing)
     else:
-        found = _whole_scores(variables, image, testing, flip, testing.shorts if multiscale else (testing.short,))
+        found = _whole_scores(variables, image, testing)
     return np.ascontiguousarray(found.transpose(2, 0, 1))
 
 
-def predict(
-    variables: Variables,
-    image: np.ndarray,
-    *,
-    mode: Literal["auto", "paper"] = "auto",
-    flip: bool = False,
-    multiscale: bool = False,
-) -> np.ndarray:
-    """Labels int32 [H, W] in 0..149 of an image [H, W, 3] at its own size.
+def predict(variables: Variables, image: np.ndarray) -> np.ndarray:
+    """Labels int32 [H, W] in 0..149 of an image [H, W, 3] at its own size, as the reference makes them.
 
-    `auto` tests as the family's authors do, see `scores`. `paper` is what the reference does with `caffe` weights: the
-    whole image at its own size in one pass, padded at the bottom and on the right to sides of 473, so that beyond that
-    size the pyramid's bins are no longer those of training. With other families' weights it pads nothing.
+    With `caffe` weights it segments the whole image at its own size in one pass, padded at the bottom and on the right
+    to sides of 473, so that beyond that size the pyramid's bins are no longer those of training. With other families'
+    weights nothing is padded.
     """
     image = _checked(image)
     height, width, _ = image.shape
-    if mode == "auto":
-        found = scores(variables, image, flip=flip, multiscale=multiscale).transpose(1, 2, 0)
-        rows, columns = positions(found.shape[0], height, False), positions(found.shape[1], width, False)
-    elif mode == "paper" and not (flip or multiscale):
-        architecture = family_of(variables)[1]
-        least = CROP if architecture.pooling == "fixed" else 1
-        padded = framing.padded(image, max(height, least), max(width, least), mean_colour(variables), centred=False)
-        found = np.asarray(_logits(variables, padded))
-        rows, columns = (
-            positions(size, out, architecture.align_corners)[:kept]
-            for size, out, kept in zip(found.shape, padded.shape, (height, width), strict=False)
-        )
-    else:
-        raise PSPNetError(
-            f"PSPNet: found mode {mode!r}, flip {flip}, multiscale {multiscale}; needed is 'auto', or 'paper' alone."
-        )
+    architecture = family_of(variables)[1]
+    least = CROP if architecture.pooling == "fixed" else 1
+    padded = framing.padded(image, max(height, least), max(width, least), mean_colour(variables), centred=False)
+    found = np.asarray(_logits(variables, padded))
+    rows, columns = (
+        positions(size, out, architecture.align_corners)[:kept]
+        for size, out, kept in zip(found.shape, padded.shape, (height, width), strict=False)
+    )
     return _labels_at(found, rows, columns)
 
 
@@ -123,16 +103,7 @@ def _probabilities(variables: Variables, image: jax.Array, *, height: int, width
     return jax.nn.softmax(resize_logits(logits(variables, image), height, width, corners), axis=-1)
 
 
-def _once_or_twice(variables: Variables, image: np.ndarray, height: int, width: int, flip: bool) -> np.ndarray:
-    """Probabilities [height, width, classes], with `flip` the mean of those of the image and its mirror image."""
-    found = np.asarray(_probabilities(variables, image, height=height, width=width))
-    if flip:
-        mirrored = np.ascontiguousarray(image[:, ::-1])
-        found = (found + np.asarray(_probabilities(variables, mirrored, height=height, width=width))[:, ::-1]) / 2
-    return found
-
-
-def _crop_scores(variables: Variables, image: np.ndarray, testing: Crops, flip: bool) -> np.ndarray:
+def _crop_scores(variables: Variables, image: np.ndarray, testing: Crops) -> np.ndarray:
     size = testing.size
     image = framing.resized(image, *_scaled(image, testing.longest / max(image.shape[:2])))
     height, width, _ = image.shape
@@ -141,25 +112,21 @@ def _crop_scores(variables: Variables, image: np.ndarray, testing: Crops, flip: 
     total, count = (np.zeros((*padded.shape[:2], depth), np.float32) for depth in (classes, 1))
     for row, column in itertools.product(*(_starts(side, size, testing.stride) for side in padded.shape[:2])):
         at = np.s_[row : row + size, column : column + size]
-        total[at] += _once_or_twice(variables, np.ascontiguousarray(padded[at]), size, size, flip)
+        total[at] += _probabilities(variables, np.ascontiguousarray(padded[at]), height=size, width=size)
         count[at] += 1
     top, left = framing.margins(padded, image, testing.centred)
     inside = np.s_[top : top + height, left : left + width]
     return total[inside] / count[inside]
 
 
-def _whole_scores(
-    variables: Variables, image: np.ndarray, testing: Whole, flip: bool, shorts: tuple[int, ...]
-) -> np.ndarray:
-    sizes = [_whole_size(image, testing, short) for short in shorts]
-    height, width = _whole_size(image, testing, testing.short)
-    found = [_once_or_twice(variables, framing.resized(image, *size), height, width, flip) for size in sizes]
-    return np.mean(found, axis=0)
+def _whole_scores(variables: Variables, image: np.ndarray, testing: Whole) -> np.ndarray:
+    height, width = _whole_size(image, testing)
+    return np.asarray(_probabilities(variables, framing.resized(image, height, width), height=height, width=width))
 
 
-def _whole_size(image: np.ndarray, testing: Whole, short: int) -> tuple[int, int]:
+def _whole_size(image: np.ndarray, testing: Whole) -> tuple[int, int]:
     height, width, _ = image.shape
-    sides = _scaled(image, min(short / min(height, width), testing.longest / max(height, width)))
+    sides = _scaled(image, min(testing.short / min(height, width), testing.longest / max(height, width)))
     up = 7 if testing.round_up else 4
     return max(8, (sides[0] + up) // 8 * 8), max(8, (sides[1] + up) // 8 * 8)
 
@@ -250,7 +217,7 @@ def init(seed: int, family: str, width: int = WIDTH, classes: int = CLASSES) -> 
         return values[name](leaf.shape, np.float32)
 
     shapes = {**template(family, width, classes)}
-    record = {name: np.float32(getattr(FAMILIES[family], name)) for name in ("scale", "offset")}
+    record = {name: np.float32(value) for name, value in FAMILIES[family].preprocessing._asdict().items()}
     del shapes["preprocessing"]
     return {**jax.tree_util.tree_map_with_path(value, shapes), "preprocessing": record}
 

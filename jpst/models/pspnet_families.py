@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from jpst.models.scaling import CAFFE, IMAGENET, Scaling
+
 
 @dataclass(frozen=True)
 class Crops:
@@ -26,7 +28,6 @@ class Whole:
     short: int  # what the shortest side is brought to ...
     longest: int  # ... unless the longest would exceed this
     round_up: bool  # to the multiples of 8, or to the nearest
-    shorts: tuple[int, ...] = ()  # for the average over several scales, where one was published
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,9 @@ class Architecture:
     """Of every bilinear resize inside the network and of its logits."""
     testing: Crops | Whole
     """How its authors test it."""
-    scale: tuple[float, float, float]
-    offset: tuple[float, float, float]
-    """Of its preprocessing: image * scale + offset, for RGB in [0, 1]."""
+    preprocessing: Scaling
+    """What its networks were trained on."""
 
-
-# Caffe's BGR - (103.939, 116.779, 123.68) on 0..255, torch's (x - mean) / std, both in RGB order.
-_CAFFE = {"scale": (255.0, 255.0, 255.0), "offset": (-123.68, -116.779, -103.939)}
-_TORCH = {
-    "scale": (1 / 0.229, 1 / 0.224, 1 / 0.225),
-    "offset": (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225),
-}
 
 FAMILIES = {
     "caffe": Architecture(
@@ -73,7 +66,7 @@ FAMILIES = {
         pyramid=(6, 3, 2, 1),
         align_corners=True,
         testing=Crops(),
-        **_CAFFE,
+        preprocessing=CAFFE,
     ),
     "semseg": Architecture(
         stem=(64, 64, 128),
@@ -84,7 +77,7 @@ FAMILIES = {
         pyramid=(1, 2, 3, 6),
         align_corners=True,
         testing=Crops(centred=True),
-        **_TORCH,
+        preprocessing=IMAGENET,
     ),
     "mmseg": Architecture(
         stem=(32, 32, 64),  # ResNet-50 v1c
@@ -95,7 +88,7 @@ FAMILIES = {
         pyramid=(1, 2, 3, 6),
         align_corners=False,
         testing=Whole(short=512, longest=2048, round_up=False),
-        **_TORCH,
+        preprocessing=IMAGENET,
     ),
     "csail": Architecture(
         stem=(64, 64, 128),
@@ -105,7 +98,7 @@ FAMILIES = {
         pooling="adaptive",
         pyramid=(1, 2, 3, 6),
         align_corners=False,
-        testing=Whole(short=450, longest=1000, round_up=True, shorts=(300, 375, 450, 525, 600)),
-        **_TORCH,
+        testing=Whole(short=450, longest=1000, round_up=True),
+        preprocessing=IMAGENET,
     ),
 }

@@ -19,6 +19,7 @@ from flax import linen as nn
 from jpst.caching import cached
 from jpst.errors import JpstError
 from jpst.models import convolution
+from jpst.models.scaling import CAFFE
 
 Variables = Mapping[str, Any]
 
@@ -26,10 +27,6 @@ DEPTHS = (2, 2, 4, 4, 4)
 CHANNELS = (64, 128, 256, 512, 512)
 CONVOLUTIONS = tuple(f"conv{block}_{i}" for block, depth in enumerate(DEPTHS, 1) for i in range(1, depth + 1))
 LAYERS = tuple(name for conv in CONVOLUTIONS for name in (conv, conv.replace("conv", "relu")))
-
-
-OXFORD_SCALE = 255.0
-"""of the preprocessing of Oxford's weights, which were trained with Caffe on levels from 0 to 255"""
 
 
 class LayerError(JpstError):
@@ -122,7 +119,7 @@ def turned(variables: Variables) -> Variables:
 
 def is_oxfords(variables: Variables) -> bool:
     """Whether these are Oxford's numbers, by their preprocessing: networks trained by others have other features."""
-    return bool(np.allclose(variables["preprocessing"]["scale"], OXFORD_SCALE))
+    return bool(np.allclose(variables["preprocessing"]["scale"], CAFFE.scale))
 
 
 def cast(variables: Variables, dtype: Any) -> Variables:

@@ -11,7 +11,7 @@ from jaxtyping import Float, PyTree
 from jpst import image, pixels, weights
 from jpst.image import Photograph
 from jpst.recipe import Recipe
-from jpst.regions import cosegment, labelling, segment, semantics, trust, wordnet
+from jpst.regions import appearance, cosegment, labelling, segment, semantics, trust, wordnet
 from jpst.regions.labelling import Labeller
 from jpst.regions.segment import MaskError, Segmentation
 from jpst.weights import Provenance
@@ -192,7 +192,7 @@ def _by_appearance(
     pictures: tuple[np.ndarray, np.ndarray], content: Segmentation, style: Segmentation
 ) -> semantics.Regions:
     """Segmentations at their pictures' sizes, matched by name; what only one has goes where it looks alike."""
-    similarity = semantics.appearance_similarity(pictures[0], content, pictures[1], style)
+    similarity = appearance.similarity(pictures[0], content, pictures[1], style)
     return semantics.match(content, style, similarity)
 
 

@@ -71,11 +71,9 @@ def label(
         return Labelled(_to_edges(scores, photograph), labeller, checkpoint)
     variables, checkpoint = weights.load(labeller)
     if labeller == "deeplab":
-        return Labelled(
-            _to_edges(deeplab.probabilities(variables, photograph, flip=True), photograph), labeller, checkpoint
-        )
+        return Labelled(_to_edges(deeplab.probabilities(variables, photograph), photograph), labeller, checkpoint)
     if paper:
-        labels = pspnet.predict(variables, photograph, mode="paper")
+        labels = pspnet.predict(variables, photograph)
         return Labelled(Segmentation(labels, ade20k.NAMES), labeller, checkpoint)
     return Labelled(_to_edges(pspnet.scores(variables, photograph), photograph), labeller, checkpoint)
 

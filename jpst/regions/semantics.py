@@ -1,21 +1,20 @@
 """Matches two segmentations to one set of shared regions, and converts label maps to masks. Host code."""
 
 from collections.abc import Callable, Iterable
-from functools import cache
 from itertools import combinations
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from jpst.masks import BLOCK_ROWS
-from jpst.regions.segment import WHOLE, MaskError, Segmentation
+from jpst.regions.segment import WHOLE, Segmentation
 
 Side = Literal["content", "style"]
 Similarity = Callable[[Side, str, str], float]
 """(side, orphan, candidate) -> similarity of two regions, given by name; higher is more similar.
 
 The orphan is a region of `side` without a counterpart, the candidate a region that content and style share. Word
-similarity ignores the side; `appearance_similarity` compares within that side's photograph.
+similarity ignores the side; `appearance.similarity` compares within that side's photograph.
 """
 WordSimilarity = Callable[[str, str], float]
 """Similarity of two names, higher is more similar: `wordnet.by_name(...)`. Names are given in alphabetical order."""
@@ -143,37 +142,6 @@ def group(
     return relabelled(sides, tuple(sorted(labels["content"] | labels["style"])) or (WHOLE,), moves)
 
 
-def appearance_similarity(
-    content_photo: np.ndarray, content: Segmentation, style_photo: np.ndarray, style: Segmentation
-) -> Similarity:
-    """Similarity of two regions of one photograph (float [H, W, 3], sRGB in 0..1, same size as its labels).
-
-    It is 1 / (1 + sqrt(e^2 + y^2)), with e the CIELAB distance of the regions' mean colours divided by 100 (black to
-    white), and y the difference of their mean vertical positions divided by the photograph's height. It is 1 for the
-    same colour at the same height. Position counts because at night sky and ground have the same colour.
-    """
-    photos: dict[Side, tuple[np.ndarray, Segmentation]] = {
-        "content": (content_photo, content),
-        "style": (style_photo, style),
-    }
-    for side, (photo, segmentation) in photos.items():
-        if photo.shape[:2] != segmentation.labels.shape:
-            raise MaskError(
-                f"The {side} label map: expected {list(photo.shape[:2])} [height, width] as its photograph, got "
-                f"{list(segmentation.labels.shape)}. Resize it with segment.fit."
-            )
-
-    @cache  # computed on demand: most pairs of masks have no orphans
-    def features(side: Side) -> dict[str, np.ndarray]:
-        return _appearance(*photos[side])
-
-    def similarity(side: Side, orphan: str, candidate: str) -> float:
-        distance = np.linalg.norm(features(side)[orphan] - features(side)[candidate])
-        return float(1 / (1 + distance))
-
-    return similarity
-
-
 def table(regions: Regions) -> list[Row]:
     """One row per region, the largest of the content first.
 
@@ -193,11 +161,17 @@ def table(regions: Regions) -> list[Row]:
 
 
 def _describe(moves: Iterable[Move]) -> list[str]:
-    """A sentence for each move; a single one if a name moved in both images for the same reason."""
-    shares: dict[tuple[str, str], list[str]] = {}
+    """A sentence for each reason, naming all that was merged for it; a name that both images have stands once."""
+    merged: dict[str, dict[str, list[str]]] = {}
     for move in moves:
-        shares.setdefault((move.name, move.reason), []).append(f"{100 * move.share:.2f} % of the {move.side}")
-    return [f"with {name} ({', '.join(share)}): {reason}" for (name, reason), share in shares.items()]
+        shares = merged.setdefault(move.reason, {}).setdefault(move.name, [])
+        shares.append(f"{100 * move.share:.2f} % of the {move.side}")
+    return [f"with {_enumerated(names)}: {reason}" for reason, names in merged.items()]
+
+
+def _enumerated(names: dict[str, list[str]]) -> str:
+    *first, last = (f"{name} ({', '.join(shares)})" for name, shares in names.items())
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def relabelled(sides: dict[Side, Segmentation], names: tuple[str, ...], moves: list[Move]) -> Regions:
@@ -308,22 +282,3 @@ def _relabel(segmentation: Segmentation, side: Side, names: tuple[str, ...], mov
     # A name without pixels has no target, and no pixel looks it up.
     lookup = np.array([names.index(home) if home in names else 0 for home in homes], np.int32)
     return lookup[segmentation.labels] if segmentation.labels.size else segmentation.labels.astype(np.int32)
-
-
-def _appearance(photo: np.ndarray, segmentation: Segmentation) -> dict[str, np.ndarray]:
-    """For each name with pixels the mean of (L, a, b) / 100 and of the vertical position (0 top, 1 bottom)."""
-    from skimage.color import rgb2lab
-
-    names = sorted(set(segmentation.names))
-    lookup = np.array([names.index(name) for name in segmentation.names])
-    height = len(photo)
-    sums = np.zeros((len(names), 5))
-    for top in range(0, height, BLOCK_ROWS):
-        block = photo[top : top + BLOCK_ROWS]
-        labels = lookup[segmentation.labels[top : top + BLOCK_ROWS]]
-        rows = np.arange(top, top + len(block))[:, None, None] + 0.5
-        position = np.broadcast_to(rows / height, (*labels.shape, 1))
-        values = np.concatenate([rgb2lab(block) / 100, position, np.ones_like(position)], axis=-1)
-        for column in range(5):
-            sums[:, column] += np.bincount(labels.ravel(), values[..., column].ravel(), minlength=len(names))
-    return {name: row[:4] / row[4] for name, row in zip(names, sums, strict=True) if row[4] > 0}

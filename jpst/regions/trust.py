@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jpst import faults, pixels
+from jpst import colours, faults, pixels
 from jpst.caching import cached
 from jpst.regions.segment import WHOLE, Segmentation
 from jpst.regions.semantics import REST, Move, Regions, Side, WordSimilarity, merge_alike, relabelled, shares_by_name
@@ -73,7 +73,7 @@ def plausible(
 
     A bright sky over dark hills may not take the black of a sky at night, and half a lake not that of a sky. First,
     regions are given up that are clearly lighter or darker than the whole content, but not so in the style. Then more
-    are, each time the one that helps most, until the closed-form match (`pixels.base_look`, with `noise` and `gains`)
+    are, each time the one that helps most, until the closed-form match (`colours.base_look`, with `noise` and `gains`)
     loses or reverses at most `LOST` of the content's strong edges and has a spread of at most `SPREAD`, or none helps.
     Overexposed pixels are `REST`: a surface in the sun is not given the look of one in the shade.
 
@@ -126,7 +126,7 @@ def _keeps_light(regions: Regions, number: int, luminances: tuple[np.ndarray, np
     return abs(content) < LIGHTER or style * content >= LEAST_LIGHTER * content**2
 
 
-_base_look = cached(pixels.base_look, static_argnums=(4, 6))
+_base_look = cached(colours.base_look, static_argnums=(4, 6))
 
 
 def _harm(
@@ -191,9 +191,9 @@ def _doubt(target: str, targets: dict[str, str], sides: dict[Side, Segmentation]
         if not covered.any():
             other = "style" if side == "content" else "content"
             return f"only in the {other}"
-        if (share := float(covered.mean())) < TRUSTED_SHARE:
-            return f"{100 * share:.2g} % of the {side} is less than {100 * TRUSTED_SHARE:.2g} %"
+        if covered.mean() < TRUSTED_SHARE:
+            return f"less than {100 * TRUSTED_SHARE:.2g} % of the {side}"
         sure = 1.0 if found.confidence is None else float(found.confidence[covered].mean())
         if sure < TRUSTED_CONFIDENCE:
-            return f"a confidence of {100 * sure:.0f} % in the {side} is less than {100 * TRUSTED_CONFIDENCE:.0f} %"
+            return f"a confidence below {100 * TRUSTED_CONFIDENCE:.0f} % in the {side}"
     return ""

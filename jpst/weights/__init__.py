@@ -17,9 +17,10 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jpst.weights import networks, readers
+from jpst.weights.checkpoint import Checkpoint
 from jpst.weights.downloads import check, digest, directory, fetch
 from jpst.weights.readers import CheckpointError, Tensors
-from jpst.weights.registry import AUTOMATIC, REGISTRY, Checkpoint, licences
+from jpst.weights.registry import AUTOMATIC, REGISTRY, licences
 from jpst.weights.tables import converted, recognised
 from jpst.weights.unfinished import replacing
 

@@ -1,6 +1,7 @@
 """How MLPerf's files of DeepLab name and lay out its tensors."""
 
-from jpst.models.deeplab import BLOCKS, OFFSET, SCALE
+from jpst.models.deeplab import BLOCKS
+from jpst.models.scaling import SYMMETRIC
 from jpst.weights.tables import Preprocessing, Rule, Table
 
 _POINTWISE, _DEPTHWISE = (1, 2, 3, 0), (1, 2, 0, 3)  # from TensorFlow Lite's layouts to Flax's
@@ -49,7 +50,7 @@ TABLES = (
             ),
             *_rules("logits/semantic", "logits"),
         ),
-        preprocessing=Preprocessing("RGB", scale=SCALE, offset=OFFSET),
+        preprocessing=Preprocessing("RGB", *SYMMETRIC),
         first_kernel="params/conv/convolution/kernel",
         ignore=r".*/(size|axis|shape)",
     ),

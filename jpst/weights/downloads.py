@@ -21,8 +21,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
+from jpst.weights.checkpoint import Checkpoint, Folder, Hash, Page, Source, Url, Wheel
 from jpst.weights.readers import CheckpointError
-from jpst.weights.registry import AUTOMATIC, Checkpoint, Folder, Hash, Page, Source, Url, Wheel, registered
+from jpst.weights.registry import AUTOMATIC, registered
 from jpst.weights.tensors import MOST_BYTES
 from jpst.weights.unfinished import ended_cleanly, remove_leftovers, replacing, scratch, unwritable
 

@@ -10,15 +10,11 @@ import numpy as np
 
 from jpst.models import mobilenet, vgg16
 from jpst.models.inception_resnet_v2 import NORMALISED
+from jpst.models.scaling import IMAGENET, SYMMETRIC
 from jpst.weights.readers import Tensors
 from jpst.weights.tables import OIHW, Preprocessing, Rule, Table
 
-_HALF = Preprocessing("RGB", scale=(2.0, 2.0, 2.0), offset=(-1.0, -1.0, -1.0))
-_IMAGENET = Preprocessing(
-    "RGB",
-    scale=(1 / 0.229, 1 / 0.224, 1 / 0.225),
-    offset=(-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225),
-)
+_SYMMETRIC, _IMAGENET = Preprocessing("RGB", *SYMMETRIC), Preprocessing("RGB", *IMAGENET)
 
 # Keras' names of a batch normalisation's numbers, and PyTorch's, -> ours.
 _KERAS_STATISTICS = {
@@ -150,7 +146,7 @@ _INCEPTION_KERAS = Table(
         *(Rule(rf"(.+/bn)/{kind}", path.format(r"\1")) for kind, path in _KERAS_STATISTICS.items()),
         *_KERAS_DENSE,
     ),
-    preprocessing=_HALF,
+    preprocessing=_SYMMETRIC,
     first_kernel="params/conv2d_1a/conv/kernel",
     when=lambda tensors: any(re.search(r"(?:^|/)block\d+_\d+_conv/", name) for name in tensors),
 )
@@ -164,7 +160,7 @@ _INCEPTION_TIMM = Table(
         *_TORCH_DENSE,
     ),
     ignore=r".*\.num_batches_tracked",
-    preprocessing=_HALF,
+    preprocessing=_SYMMETRIC,
     first_kernel="params/conv2d_1a/conv/kernel",
     when=lambda tensors: any("base_model.repeat" in name for name in tensors),
 )
@@ -198,7 +194,7 @@ _MOBILENET_KERAS = Table(
         *_keras_statistics(r"(conv1_bn|conv_(?:dw|pw)_\d+_bn)", r"\1"),
         *_KERAS_DENSE,
     ),
-    preprocessing=_HALF,
+    preprocessing=_SYMMETRIC,
     first_kernel="params/conv1/kernel",
     when=lambda tensors: any(re.search(r"(?:^|/)(?:conv_(dw|pw)_\d+|depthwise_conv2d)/", name) for name in tensors),
 )
@@ -235,7 +231,7 @@ _MOBILENET_TFLITE = Table(
         Rule(r"(?:.*/)?dense.*/bias", "params/classifier/bias"),
     ),
     ignore=r"[^/]*const(?:ant)?\d*|.*/range",  # sizes and axes; NIMA is run in floating point
-    preprocessing=_HALF,
+    preprocessing=_SYMMETRIC,
     first_kernel="params/conv1/kernel",
     when=lambda tensors: any(re.search(r"\bconv_dw_1(?!\d).*/weights$", name) for name in tensors),
 )

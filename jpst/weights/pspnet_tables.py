@@ -11,8 +11,8 @@ from jpst.models.pspnet_families import FAMILIES
 from jpst.weights.readers import Tensors
 from jpst.weights.tables import OIHW, Preprocessing, Rule, Table
 
-_CAFFE = Preprocessing("BGR", FAMILIES["caffe"].scale, FAMILIES["caffe"].offset)
-_TORCH = Preprocessing("RGB", FAMILIES["mmseg"].scale, FAMILIES["mmseg"].offset)
+_CAFFE = Preprocessing("BGR", *FAMILIES["caffe"].preprocessing)
+_TORCH = Preprocessing("RGB", *FAMILIES["mmseg"].preprocessing)
 
 _FIRST_KERNEL = "params/stem1/conv/kernel"
 

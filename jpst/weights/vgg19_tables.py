@@ -6,17 +6,12 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from jpst.models.vgg19 import CHANNELS, CONVOLUTIONS, OXFORD_SCALE
+from jpst.models.scaling import CAFFE, IMAGENET
+from jpst.models.vgg19 import CHANNELS, CONVOLUTIONS
 from jpst.weights.readers import CheckpointError, Tensors
 from jpst.weights.tables import OIHW, Preprocessing, Rule, Table
 
-# In RGB order, on [0, 1]: Caffe's BGR - (103.939, 116.779, 123.68) on 0..255, torch's (x - mean) / std.
-_CAFFE = Preprocessing("BGR", scale=(OXFORD_SCALE, OXFORD_SCALE, OXFORD_SCALE), offset=(-123.68, -116.779, -103.939))
-_TORCH = Preprocessing(
-    "RGB",
-    scale=(1 / 0.229, 1 / 0.224, 1 / 0.225),
-    offset=(-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225),
-)
+_CAFFE, _TORCH = Preprocessing("BGR", *CAFFE), Preprocessing("RGB", *IMAGENET)
 
 _FIRST_KERNEL = "params/conv1_1/kernel"
 

@@ -1,0 +1,111 @@
+"""The tone curve that gives one photograph the range and mean of luminance of another: pure functions on arrays.
+
+A linear map of luminance would lift blacks into a veil, or push lights over the end, where the two photographs differ
+in mean. This curve maps blacks to blacks and whites to whites, and bends between them, as film and editors do.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+BINS = 256
+ENDS = 0.005  # shares of the pixels below black and above white
+LEAST_SPAN = 0.02  # from black to white: a photograph of less contrast is not stretched to more than one of this
+STEEPEST = 2.5  # slope of the bend at its steep end; at the other it is 1 / STEEPEST
+DIMMEST = 0.6  # factor of luminance where the bend leaves the content too light: a style of dusk, with lamps, has white
+LEAST_SHRINK = 0.85  # of the deviation, where the bend makes it larger than both photographs have it
+
+_EDGES = np.linspace(0, 1, BINS + 1, dtype=np.float32)
+_CENTRES = (_EDGES[:-1] + _EDGES[1:]) / 2
+_STEEPNESSES = np.geomspace(1 / STEEPEST, STEEPEST, 65, dtype=np.float32)
+
+
+class Curve(NamedTuple):
+    """L -> start + length * bend((L - black) / span), drawn towards its mean by `shrink`."""
+
+    black: Array
+    span: Array
+    start: Array
+    length: Array
+    steepness: Array
+    """of the bend at black: above 1 it brightens what lies between the ends"""
+    mean: Array
+    """of the curve over the content"""
+    shrink: Array
+
+
+def apply(curve: Curve, luminance: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The curve's value at luminances, which may leave [0, 1]; it never decreases."""
+    bent = curve.start + curve.length * bend((luminance - curve.black) / curve.span, curve.steepness)
+    return curve.mean + curve.shrink * (bent - curve.mean)
+
+
+def fit(
+    content: Float[Array, "h w"],
+    style: Float[Array, "h2 w2"],
+    content_mask: Float[Array, "h w"],
+    style_mask: Float[Array, "h2 w2"],
+    least: float,
+    most: float,
+) -> Curve:
+    """The curve that gives the content the black, the white and, as far as `STEEPEST` allows, the mean of the style.
+
+    Where the content stays lighter than the style, all is dimmed by the square root of the ratio of the means.
+
+    Args:
+      content, style: luminances in [0, 1].
+      content_mask, style_mask: how much each pixel counts.
+      least, most: of the ratio of the ranges from black to white. Where the style's would be more or less, the range is
+        placed where the mean needs the smallest bend.
+    """
+    ours, theirs = _shares(content, content_mask), _shares(style, style_mask)
+    (black, white), (target_black, target_white) = _ends(ours), _ends(theirs)
+    (_, deviation), (target_mean, target_deviation) = _moments(ours), _moments(theirs)
+    span = jnp.maximum(white - black, LEAST_SPAN)
+    length = span * jnp.clip((target_white - target_black) / span, least, most)
+    places = (jnp.asarray(_CENTRES) - black) / span
+    unbent = target_mean - length * (ours @ places)
+    ends = jnp.sort(jnp.stack([target_black, target_white - length]))
+    start = jnp.clip(jnp.clip(unbent, *ends), 0.0, jnp.maximum(1 - length, 0.0))
+    steepness = _steepness(ours, places, (target_mean - start) / length)
+    reached = start + length * (ours @ bend(places, steepness))
+    dimmed = jnp.clip(jnp.sqrt(target_mean / jnp.maximum(reached, 1e-6)), DIMMEST, 1.0)
+    start, length = dimmed * start, dimmed * length
+    bent = start + length * bend(places, steepness)
+    mean = ours @ bent
+    spread = jnp.sqrt(ours @ (bent - mean) ** 2)
+    wanted = jnp.maximum(deviation, target_deviation) / jnp.maximum(spread, 1e-6)
+    return Curve(black, span, start, length, steepness, mean, jnp.clip(wanted, LEAST_SHRINK, 1.0))
+
+
+def bend(x: Float[Array, "..."], steepness: Array) -> Float[Array, "..."]:
+    """The hyperbola through (0, 0) and (1, 1) with that slope at 0, and its inverse at 1; straight beyond both."""
+    inside = jnp.clip(x, 0, 1)
+    between = steepness * inside / (1 + (steepness - 1) * inside)
+    return between + steepness * jnp.minimum(x, 0) + jnp.maximum(x - 1, 0) / steepness
+
+
+def _shares(luminance: Array, mask: Array) -> Float[Array, " bins"]:
+    """The share of each bin of luminance under a mask."""
+    places = jnp.clip((luminance * BINS).astype(jnp.int32), 0, BINS - 1).ravel()
+    counts = jnp.zeros(BINS).at[places].add(mask.ravel())
+    return counts / jnp.maximum(counts.sum(), 1e-6)
+
+
+def _ends(shares: Array) -> tuple[Array, Array]:
+    """The luminances at `ENDS` of the pixels from below and from above."""
+    below = jnp.concatenate([jnp.zeros(1), jnp.cumsum(shares)])
+    return jnp.interp(ENDS, below, _EDGES), jnp.interp(1 - ENDS, below, _EDGES)
+
+
+def _moments(shares: Array) -> tuple[Array, Array]:
+    mean = shares @ _CENTRES
+    return mean, jnp.sqrt(shares @ (_CENTRES - mean) ** 2)
+
+
+def _steepness(shares: Array, places: Array, wanted: Array) -> Array:
+    """The steepness at which the bent places have the wanted mean, interpolated between `_STEEPNESSES`."""
+    means = bend(places[None], jnp.asarray(_STEEPNESSES)[:, None]) @ shares
+    return jnp.exp(jnp.interp(wanted, means, jnp.asarray(np.log(_STEEPNESSES))))
