@@ -90,12 +90,15 @@ class Sweep:
         if self.recipe.optimises:
             terminal.fetch_if_missing("vgg19", console)
         records, shown = [], [("content", sheet.reduced(planned.content)), ("style", sheet.reduced(planned.style))]
-        with terminal.steps_bar(planned.levels, console, len(hypers)) as advance:
-            runs = sweep.run(planned, hypers, together=self.together, on_step=advance)
-            for picture, hyper, run in zip(pictures, hypers, runs, strict=False):
-                run.record["command"] = self._command(picture, hyper)
-                records.append(outputs.write_result(picture, run))
-                shown.append((sheet.caption(hyper, varied) or "result", sheet.reduced(run.photograph)))
+        try:
+            with terminal.steps_bar(planned.levels, console, len(hypers)) as advance:
+                runs = sweep.run(planned, hypers, together=self.together, on_step=advance)
+                for picture, hyper, run in zip(pictures, hypers, runs, strict=False):
+                    run.record["command"] = self._command(picture, hyper)
+                    records.append(outputs.write_result(picture, run))
+                    shown.append((sheet.caption(hyper, varied) or "result", sheet.reduced(run.photograph)))
+        except KeyboardInterrupt:  # between steps it would end them
+            raise KeyboardInterrupt(f"interrupted, {len(records)} of {len(hypers)} pictures were written.") from None
         columns = len(dict.fromkeys(values[varied[-1]])) if varied and not self.zip else 4
         outputs.write_sheet(self.output / sheet.NAME, sheet.sheet(shown, columns))
         terminal.show_sweep(pictures, records, self.output / sheet.NAME, console)

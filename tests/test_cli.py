@@ -269,16 +269,16 @@ def test_one_seed_gives_one_picture_and_is_recorded(jpst, folder):
 
 
 def test_ctrl_c_saves_the_best_picture_so_far_and_says_so(jpst, folder, monkeypatch):
-    from jpst import pyramid
+    from jpst import chunks
 
-    real = pyramid.transfer
+    real = chunks.transfer
 
     def interrupted(state, *arguments, **options):
         if int(state.step) == 1:
             raise KeyboardInterrupt
         return real(state, *arguments, **options)
 
-    monkeypatch.setattr(pyramid, "transfer", interrupted)
+    monkeypatch.setattr(chunks, "transfer", interrupted)
     status, text, new = transfer(jpst)
     assert status == 0
     assert new == {"out.png", "out.json"}

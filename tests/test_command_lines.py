@@ -318,16 +318,16 @@ def test_without_any_standard_output_a_command_still_works(jpst, monkeypatch):
 
 
 def test_losses_that_are_not_finite_are_null_in_the_record(jpst, folder, monkeypatch):
-    from jpst import pyramid
+    from jpst import chunks
 
-    real = pyramid.transfer
+    real = chunks.transfer
 
     def spoilt(*arguments, **options):
         result = real(*arguments, **options)
         history = {name: values * float("nan") for name, values in result.history.items()}
         return result._replace(history=history)
 
-    monkeypatch.setattr(pyramid, "transfer", spoilt)
+    monkeypatch.setattr(chunks, "transfer", spoilt)
     status, text, _ = jpst(*TRANSFER, *SMALL, "--json")
     assert status == 0
     for told in (text[text.index("{\n") :], (folder / "out.json").read_text()):

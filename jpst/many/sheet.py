@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from jpst.recipe import Hyperparameters, Recipe
 NAME = "sheet.jpg"
 SIDE = 480
 """of each picture on the sheet, at most, in pixels"""
-_MARGIN, _TEXT, _MOST_COLUMNS = 12, 16, 8
+_MARGIN, _TEXT, _MOST_COLUMNS, _NARROWEST = 12, 16, 8, 180
 
 
 def varied(hypers: Sequence[Hyperparameters]) -> list[str]:
@@ -74,8 +75,9 @@ def _plain(number: float) -> str:
 def sheet(small: Sequence[tuple[str, Image.Image]], columns: int) -> Image.Image:
     """Captioned pictures, as `reduced` makes them, in rows of so many, the first two in a row of their own."""
     columns = min(max(columns, 2), _MOST_COLUMNS)
-    width, height = (max(each.size[axis] for _, each in small) for axis in (0, 1))
     font = ImageFont.load_default(_TEXT)
+    width, height = (max(each.size[axis] for _, each in small) for axis in (0, 1))
+    width = max(width, _NARROWEST)
     texts = [_wrapped(text, font, width) for text, _ in small]
     step = width + _MARGIN, height + _MARGIN + (_TEXT + 4) * max(text.count("\n") + 1 for text in texts)
     rows = 1 + math.ceil((len(small) - 2) / columns)
@@ -98,9 +100,9 @@ def reduced(photograph: Photograph) -> Image.Image:
 
 
 def _wrapped(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
-    """The text in lines that are no wider, where it has a comma."""
+    """The text in lines that are no wider, unless a word is; a number stays with the word before it."""
     lines = [""]
-    for part in text.split(", "):
-        longer = f"{lines[-1]}, {part}" if lines[-1] else part
+    for part in re.split(r" (?![\d.])", text):
+        longer = f"{lines[-1]} {part}".lstrip()
         lines[-1:] = [longer] if font.getlength(longer) <= width else [*filter(None, [lines[-1]]), part]
     return "\n".join(lines)
