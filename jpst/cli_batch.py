@@ -8,13 +8,11 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from jpst import ranges, streams
 from jpst.errors import JpstError
-from jpst.ranges import Range
+from jpst.many import FAILURES, WORKERS
 from jpst.recipe import SEED, STRENGTH, Hyperparameters, Recipe
 
 if TYPE_CHECKING:  # imports JAX, which would delay --help
     from jpst.many.batch import Outcome
-
-WORKERS, FAILURES = Range(1, 256, whole=True), Range(0, 1_000_000_000, whole=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,8 +32,10 @@ class Make:
         """Fits and writes the table."""
         import numpy as np
 
-        from jpst import image, lut, pixels
+        from jpst import image, lut, outputs, pixels
 
+        lut.check(self.output)
+        outputs.check([self.output], [self.content, self.result])
         size = pixels.working_size(*image.size(self.content), lut.LONGEST)
         content, result = (
             np.asarray(pixels.at_size(image.read(path).pixels, size), np.float64)
@@ -73,7 +75,7 @@ class Apply:
 
         table = lut.read(self.table)
         targets = [self.output / path.name for path in self.photographs]
-        self._make_folder()
+        outputs.make_folder(self.output)
         outputs.check(targets, [*self.photographs, self.table])
         errors = []
         for path, target in zip(self.photographs, targets, strict=True):
@@ -84,14 +86,6 @@ class Apply:
                 errors.append(str(error))
         if errors:
             raise JpstError("\n".join(errors))
-
-    def _make_folder(self) -> None:
-        try:
-            self.output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise JpstError(
-                f"{self.output}: the folder cannot be made ({error.strerror or error}). Choose another."
-            ) from error
 
     def _write(self, path: Path, target: Path, table: "Table") -> None:
         from jpst import image, lut

@@ -1,7 +1,6 @@
 """The closed-form colour match of regions, and the base look made from it: pure functions on images [H, W, 3]."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +75,11 @@ def base_look(
 
 
 def _by_region(
-    mapped: Callable[[Array, Array], Array], content: Array, content_masks: Array, style_masks: Array, parts: Any
+    mapped: Callable[[Array, Array], Array],
+    content: Array,
+    content_masks: Array,
+    style_masks: Array,
+    parts: Array | None,
 ) -> Array:
     """The content with each region mapped where its part lies."""
     parts = content_masks if parts is None else parts

@@ -5,6 +5,7 @@ says how much that is. Reading, writing and interpolation are colour-science's, 
 """
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from scipy.sparse import csr_array, diags_array, eye_array, kron
 from scipy.sparse.linalg import cg
 
 from jpst.errors import JpstError
+from jpst.image import encoding
 
 NODES = 33  # along each axis, as editors expect
 LONGEST = 700  # side in pixels of the pictures that `jpst look make` compares
@@ -107,18 +109,13 @@ def write(path: str | os.PathLike[str], table: Table, title: str) -> None:
     Raises:
       JpstError: another suffix, or it cannot be written; nothing is then left.
     """
-    target = Path(path)
-    _check_suffix(target)
-    part = target.with_name(f".{target.name}.part.cube")
-    try:
-        _colour().write_LUT(_colour().LUT3D(table, title), str(part), 7)
-        text = part.read_text()
-        part.write_text("".join(line for line in text.splitlines(keepends=True) if not line.startswith("DOMAIN")))
-        part.replace(target)
-    except OSError as error:
-        raise JpstError(f"{target}: cannot be written ({error.strerror or error}). Choose another folder.") from error
-    finally:
-        part.unlink(missing_ok=True)
+    check(path)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, "look.cube")
+        _colour().write_LUT(_colour().LUT3D(table, title), str(made), 7)
+        lines = made.read_text(encoding="utf-8").splitlines(keepends=True)
+    with encoding.replacing(path) as file:
+        file.write("".join(line for line in lines if not line.startswith("DOMAIN")).encode())
 
 
 def read(path: str | os.PathLike[str]) -> Table:
@@ -128,7 +125,7 @@ def read(path: str | os.PathLike[str]) -> Table:
       JpstError: it is not there, is damaged, or is a table of another kind.
     """
     source = Path(path)
-    _check_suffix(source)
+    check(source)
     if not source.is_file():
         raise JpstError(f"{source}: there is no such file. Give a .cube file, as `jpst look make` writes it.")
     try:
@@ -141,14 +138,17 @@ def read(path: str | os.PathLike[str]) -> Table:
     return table
 
 
-def _check_suffix(path: Path) -> None:
-    if path.suffix.lower() != ".cube":
+def check(path: str | os.PathLike[str]) -> None:
+    """Raises `JpstError` unless this machine can read and write tables in files of this name."""
+    if Path(path).suffix.lower() != ".cube":
         raise JpstError(f"{path}: expected a name that ends in .cube.")
+    _colour()
 
 
 def _colour() -> Any:
     try:
-        import colour
+        with np.printoptions():  # its import changes how NumPy prints arrays everywhere
+            import colour
     except ImportError:
         raise JpstError('Lookup tables need colour-science. Install it: pip install "jpst[lut]".') from None
     return colour

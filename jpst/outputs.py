@@ -96,6 +96,14 @@ def check(written: Iterable[Path], read: Iterable[Path]) -> None:
         outputs[identity] = path
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder for outputs, unless it is there; raises `OutputError` if that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror or error}). Choose another folder.") from error
+
+
 def checkpoints(named: str = "auto") -> list[Path]:
     """The existing files of registered checkpoints, and of `named` if it is a file."""
     names = [name for each in REGISTRY.values() for name in (each.filename, f"{each.name}.npz")]

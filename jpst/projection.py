@@ -131,11 +131,15 @@ def calmed(
     lacking = np.where(masks.sum(0)[..., None] > LEAST, shift - change, 0.0)
     lacking[..., 0] = 0.0
     smooth = texture(content, TEXTURE) < SMOOTH
+    before = _deviation(ours[..., 1:], smooth)
 
     def faded(kept: float) -> np.ndarray:
         return theirs + (1 - kept) * lacking
 
-    kept = next((kept for kept in KEPT if glow(ours[..., 1:], faded(kept)[..., 1:], smooth) <= GLOW), 0.0)
+    def glows(kept: float) -> bool:
+        return _growth(before, _deviation(faded(kept)[..., 1:], smooth), smooth) > GLOW
+
+    kept = next((kept for kept in KEPT if not glows(kept)), 0.0)
     return (faded(kept) @ np.linalg.inv(AXES).T).astype(np.float32), float(kept)
 
 
@@ -146,20 +150,24 @@ def glow(
 
     Multiplied by the square root of their share, as what covers little is seen less.
     """
-    if not smooth.any():
-        return 0.0
+    return _growth(_deviation(before, smooth), _deviation(after, smooth), smooth)
+
+
+def _growth(before: np.ndarray, after: np.ndarray, smooth: np.ndarray) -> float:
+    """`glow`, of the deviations."""
+    return float(np.percentile((after - before)[smooth], 95) * np.sqrt(smooth.mean())) if smooth.any() else 0.0
+
+
+def _deviation(chromas: np.ndarray, smooth: np.ndarray) -> np.ndarray:
+    """The standard deviation of the chromas [h, w, 2] around each pixel, over the smooth pixels."""
     width = GLOW_WINDOW * max(smooth.shape)
     weight = smooth.astype(np.float64)
     mass = ndimage.gaussian_filter(weight, width) + LEAST
 
-    def mean(plane: np.ndarray) -> np.ndarray:
-        return ndimage.gaussian_filter(weight[..., None] * plane, (width, width, 0)) / mass[..., None]
+    def mean(planes: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(weight[..., None] * planes, (width, width, 0)) / mass[..., None]
 
-    def deviation(chromas: np.ndarray) -> np.ndarray:
-        return np.sqrt(np.maximum(mean(chromas**2) - mean(chromas) ** 2, 0).sum(-1))
-
-    growth = (deviation(after) - deviation(before))[smooth]
-    return float(np.percentile(growth, 95) * np.sqrt(smooth.mean()))
+    return np.sqrt(np.maximum(mean(chromas**2) - mean(chromas) ** 2, 0).sum(-1))
 
 
 def _grid(content: np.ndarray) -> Grid:

@@ -70,10 +70,9 @@ def fit(
     ends = jnp.sort(jnp.stack([target_black, target_white - length]))
     start = jnp.clip(jnp.clip(unbent, *ends), 0.0, jnp.maximum(1 - length, 0.0))
     steepness = _steepness(ours, places, (target_mean - start) / length)
-    reached = start + length * (ours @ bend(places, steepness))
-    dimmed = jnp.clip(jnp.sqrt(target_mean / jnp.maximum(reached, 1e-6)), DIMMEST, 1.0)
-    start, length = dimmed * start, dimmed * length
     bent = start + length * bend(places, steepness)
+    dimmed = jnp.clip(jnp.sqrt(target_mean / jnp.maximum(ours @ bent, 1e-6)), DIMMEST, 1.0)
+    start, length, bent = dimmed * start, dimmed * length, dimmed * bent
     mean = ours @ bent
     spread = jnp.sqrt(ours @ (bent - mean) ** 2)
     wanted = jnp.maximum(deviation, target_deviation) / jnp.maximum(spread, 1e-6)

@@ -191,7 +191,7 @@ NOTHING_BUT = {
     "scene": {"levels", "losses", "masks", "pixels", "preparation", "recipe", "total"},
     "solver": {"caching", "recipe"},
     "arguments": {"errors", "ranges", "recipe"},
-    "lut": {"errors"},
+    "lut": {"errors", "image", "image.encoding"},
     "memory": set(),
     "many.cells": {"errors", "recipe"},
     "many.places": {"errors", "image"},

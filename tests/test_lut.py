@@ -1,6 +1,5 @@
 """Lookup tables: known colour changes recovered, files read by others, many photographs with one look."""
 
-import colour
 import numpy as np
 import pillow_lut
 import pytest
@@ -9,6 +8,9 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from jpst import image, lut
 from jpst.errors import JpstError
+
+with np.printoptions():  # its import changes how NumPy prints arrays everywhere
+    import colour
 
 SIZE = (90, 120)
 

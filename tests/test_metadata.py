@@ -126,7 +126,8 @@ def by_piexif(path):
 
 def xmp_of(path):
     if path.suffix == ".tif":
-        return tifffile.TiffFile(path).pages.first.tags.valueof(700)
+        with tifffile.TiffFile(path) as opened:
+            return opened.pages.first.tags.valueof(700)
     with PIL.Image.open(path) as opened:
         return opened.info["xmp"]
 

@@ -1,1 +1,8 @@
-"""Many pictures: batches of pairs (`batch`, of a `manifest`, done by a `worker`), and settings compared (`sweep`)."""
+"""Many pictures: batches of pairs (`batch`, of a `manifest`), done by processes (`crew`, each a `worker`)."""
+
+from jpst.ranges import Range
+
+WORKERS = Range(1, 256, whole=True)
+"""what `workers` may be"""
+FAILURES = Range(0, 1_000_000_000, whole=True)
+"""what `max_failures` may be"""

@@ -10,16 +10,11 @@ from typing import Literal, NamedTuple
 
 from jpst import image, levels, outputs, ranges, regions, streams
 from jpst.errors import JpstError
-from jpst.many import crew, manifest, worker
+from jpst.many import FAILURES, WORKERS, crew, manifest, worker
 from jpst.many.manifest import Row
 from jpst.presets import preset
-from jpst.ranges import Range
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.weights import unfinished
-
-WORKERS = Range(1, 256, whole=True)
-FAILURES = Range(0, 1_000_000_000, whole=True)
-"""what `max_failures` may be"""
 
 _LEFTOVERS = (f"{worker.PREFIX}*.part",)
 
@@ -218,10 +213,7 @@ def _note(failed: Outcome, inputs: set[str], scratch: Path) -> None:
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """A scratch folder in `folder`, which is made; what killed batches left there is removed before and after."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise JpstError(f"{folder}: cannot be made ({error.strerror or error}). Choose another folder.") from error
+    outputs.make_folder(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise JpstError(f"{folder}: the folder is not writable. Choose another.")
     unfinished.remove_leftovers(folder, _LEFTOVERS)
