@@ -47,10 +47,7 @@ def check_transfer(picture: Path, inputs: Sequence[Path], recipe: Recipe, previe
 
 def check_sweep(sheet: Path, pictures: Sequence[Path], inputs: Sequence[Path], recipe: Recipe) -> None:
     """Checks that a sweep can write its pictures, their records and the sheet; makes their folder. Raises as above."""
-    try:
-        sheet.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{sheet.parent}: cannot be made ({error.strerror or error}). Choose another.") from error
+    make_folder(sheet.parent)
     for picture in pictures:
         check_transfer(picture, inputs, recipe, previews=False)
     check([sheet, *pictures, *map(record_of, pictures)], inputs)

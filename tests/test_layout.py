@@ -124,11 +124,15 @@ ORDER = (
     "many.sheet",
     "__init__",
     "terminal",
-    "cli_batch",
-    "cli_weights",
-    "cli_look",
-    "cli_cache",
-    "cli_sweep",
+    "commands",
+    "commands.transfer",
+    "commands.batch",
+    "commands.sweep",
+    "commands.look",
+    "commands.segment",
+    "commands.score",
+    "commands.weights",
+    "commands.cache",
     "cli",
     "__main__",
 )
@@ -365,9 +369,7 @@ def test_no_file_is_a_drawer_for_anything():
     assert not {path.stem for path in MODULES.values()} & DRAWERS
 
 
-@pytest.mark.parametrize(
-    "name", ["presets", "many.manifest", "cli_batch", "cli_look", "cli_sweep", "cli_weights", "cli"]
-)
+@pytest.mark.parametrize("name", ["presets", "many.manifest", "commands.batch", "commands.sweep", "cli"])
 def test_importing_it_does_not_import_jax(name):
     program = f"import sys, jpst.{name}; print(*(m for m in ('jax', 'flax', 'optax', 'scipy') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

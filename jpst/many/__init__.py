@@ -1,4 +1,4 @@
-"""Many pictures: batches of pairs (`batch`, of a `manifest`), done by processes (`crew`, each a `worker`)."""
+"""Many pictures: batches of pairs (`batch`, of a `manifest`), done by processes (`crew`, each a `worker`); sweeps."""
 
 from jpst.ranges import Range
 
@@ -6,3 +6,5 @@ WORKERS = Range(1, 256, whole=True)
 """what `workers` may be"""
 FAILURES = Range(0, 1_000_000_000, whole=True)
 """what `max_failures` may be"""
+TOGETHER = Range(0, 1024, whole=True)
+"""what `together` may be"""

@@ -10,16 +10,13 @@ import jax
 from jpst import estimate, job, loading, pipeline, ranges
 from jpst.errors import JpstError
 from jpst.job import Job
+from jpst.many import TOGETHER
 from jpst.pipeline import Run
 from jpst.presets import preset
 from jpst.pyramid import Progress
-from jpst.ranges import Range
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions import Source
 from jpst.total import Networks
-
-TOGETHER = Range(0, 1024, whole=True)
-"""what `together` may be"""
 
 
 def settings(

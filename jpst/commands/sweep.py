@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from jpst import ranges, streams
+from jpst.many import TOGETHER
 from jpst.presets import preset
-from jpst.ranges import Range
 from jpst.recipe import NUMBERS, SEED, STRENGTH, Hyperparameters, Recipe
 
 if TYPE_CHECKING:  # imports JAX, which would delay --help
@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # imports JAX, which would delay --help
 
     from jpst.job import Job
 
-TOGETHER = Range(0, 1024, whole=True)
 Values = dataclasses.make_dataclass(
     "Values",
     [

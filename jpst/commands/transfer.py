@@ -1,0 +1,136 @@
+"""The command line's `jpst transfer`, and `jpst demo`, which is one of a pair that comes with other packages."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+
+from jpst import ranges, streams
+from jpst.commands import options
+from jpst.presets import preset
+from jpst.ranges import Range
+from jpst.recipe import ADAM_NUMBERS, SEED, STRENGTH, Hyperparameters, Recipe, check_read
+
+if TYPE_CHECKING:  # imports JAX, which would delay --help
+    from rich.console import Console
+
+    from jpst import pyramid
+    from jpst.job import Job
+
+SAVE_EVERY = Range(0, 1_000_000, whole=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """Give the photograph CONTENT the look of the photograph STYLE.
+
+    Regions are found automatically (see --segmenter). Ctrl-C saves the best result so far.
+    """
+
+    content: Annotated[Positional[Path], arg(metavar="CONTENT")]
+    """photograph to change: JPEG, PNG, TIFF, WebP, HEIC"""
+    style: Annotated[Positional[Path], arg(metavar="STYLE")]
+    """photograph whose look it gets"""
+    output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")]
+    """picture to write (.jpg, .png, .tif, .webp); a record of how it was made is written to OUT's name with .json"""
+    recipe: OmitArgPrefixes[Recipe]
+    hyper: OmitArgPrefixes[Hyperparameters]
+    content_seg: Annotated[Path | None, arg(metavar="PNG")] = None
+    """painted mask of CONTENT: one flat colour a region"""
+    style_seg: Annotated[Path | None, arg(metavar="PNG")] = None
+    """painted mask of STYLE, in the same colours"""
+    seed: int = 0
+    """seed of the noise of --start noise"""
+    strength: float = 1.0
+    """mix of CONTENT (0) and the result (1); up to 1.5 exaggerates the result (--save-every is not affected)"""
+    save_every: Annotated[int, arg(metavar="N")] = 0
+    """also write the best result so far every N steps, as OUT-stepN (0: never)"""
+    strip: FlagCreatePairsOff[bool] = False
+    """leave out CONTENT's metadata: date, camera, place, author, rights"""
+    dry_run: FlagCreatePairsOff[bool] = False
+    """only show sizes, regions, memory and time"""
+    json: FlagCreatePairsOff[bool] = False
+    """print the record, or the dry run, as one JSON object"""
+
+    def __post_init__(self) -> None:
+        ranges.check("seed", self.seed, SEED)
+        ranges.check("strength", self.strength, STRENGTH)
+        ranges.check("save_every", self.save_every, SAVE_EVERY)
+        # An option that was not given has the preset's number, which Python's callers may leave at `Hyperparameters()`.
+        _, defaults = preset(self.recipe.name)
+        check_read(self.recipe, [name for name in ADAM_NUMBERS if getattr(self.hyper, name) != getattr(defaults, name)])
+
+    def run(self) -> None:
+        """Transfers, and writes OUT and OUT.json."""
+        from jpst import outputs, pipeline, terminal
+
+        console = terminal.console(quiet=self.json)
+        inputs = [path for path in (self.content, self.style, self.content_seg, self.style_seg) if path]
+        outputs.check_transfer(self.output, inputs, self.recipe, previews=self.save_every > 0)
+        job = self._planned(console)
+        terminal.show_job(job, console)
+        if self.dry_run:
+            return self._report(job, console)
+        if self.recipe.optimises:
+            terminal.fetch_if_missing("vgg19", console)
+        with terminal.steps_bar(job.levels, console) as advance:
+
+            def on_step(now: "pyramid.Progress") -> None:
+                advance(now)
+                outputs.write_preview(self.output, now, self.save_every, job.content.pixels.shape[:2])
+
+            run = pipeline.run(job, on_step=on_step)
+        if self.strip:
+            run = run.stripped()
+        written = outputs.write_result(self.output, run)
+        terminal.show_run(run, self.output, console, options(Transfer))
+        if self.json:
+            streams.say_json(written)
+
+    def _planned(self, console: "Console") -> "Job":
+        from jpst import pipeline, terminal
+
+        return pipeline.plan(
+            self.content,
+            self.style,
+            recipe=self.recipe,
+            hyper=self.hyper,
+            content_seg=self.content_seg,
+            style_seg=self.style_seg,
+            seed=self.seed,
+            strength=self.strength,
+            check_memory=not self.dry_run,
+            compile_ahead=not self.dry_run,
+            fetch=lambda network: terminal.fetch(network, console),
+            tell=lambda line: console.print(line, soft_wrap=True),
+        )
+
+    def _report(self, job: "Job", console: "Console") -> None:
+        """Shows what a job would take."""
+        from jpst import record, terminal
+
+        estimate = job.estimate()
+        terminal.show_estimate(estimate, console)
+        if job.short:
+            warning = ranges.as_options(f"Warning: {job.short}", options(Transfer))
+            console.print(warning, style="yellow", soft_wrap=True)
+        if self.json:
+            streams.say_json({**record.describe(job), **estimate._asdict()})
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """Transfer a pair of photographs, by day and at dusk, that scikit-learn and scikit-image ship."""
+
+    output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")] = Path("demo.jpg")
+    """picture to write"""
+
+    def run(self) -> None:
+        """Finds the two photographs and transfers them with the default preset."""
+        from importlib import resources
+
+        content = resources.files("sklearn.datasets") / "images" / "china.jpg"
+        style = resources.files("skimage") / "data" / "rocket.jpg"
+        with resources.as_file(content) as content_path, resources.as_file(style) as style_path:
+            Transfer(content_path, style_path, self.output, *preset()).run()
