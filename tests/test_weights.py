@@ -233,7 +233,7 @@ def test_unknown_names():
     for ask in (weights.load, weights.find):
         with pytest.raises(CheckpointError, match="there is no network 'vgg16'; known are vgg19"):
             ask("vgg16")
-    with pytest.raises(CheckpointError, match="there is no checkpoint 'vgg16'; known are vgg19-caffe-codebook, vgg19-keras"):
+    with pytest.raises(CheckpointError, match="there is no checkpoint 'vgg16'; known are vgg19-caffe-codebook, vgg"):
         weights.fetch("vgg16")
 
 
