@@ -15,6 +15,10 @@ ENDS = 0.005  # shares of the pixels below black and above white
 LEAST_SPAN = 0.02  # from black to white: a photograph of less contrast is not stretched to more than one of this
 STEEPEST = 2.5  # slope of the bend at its steep end; at the other it is 1 / STEEPEST
 DIMMEST = 0.6  # factor of luminance where the bend leaves the content too light: a style of dusk, with lamps, has white
+DARK = (
+    0.24,
+    0.36,
+)  # mean luminances of styles that dim fully and not at all: to dim for others looked worse, judged blind
 LEAST_SHRINK = 0.85  # of the deviation, where the bend makes it larger than both photographs have it
 
 _EDGES = np.linspace(0, 1, BINS + 1, dtype=np.float32)
@@ -52,7 +56,7 @@ def fit(
 ) -> Curve:
     """The curve that gives the content the black, the white and, as far as `STEEPEST` allows, the mean of the style.
 
-    Where the content stays lighter than the style, all is dimmed by the square root of the ratio of the means.
+    Where the content stays lighter than a dark style, all is dimmed by up to the square root of the ratio of the means.
 
     Args:
       content, style: luminances in [0, 1].
@@ -71,7 +75,8 @@ def fit(
     start = jnp.clip(jnp.clip(unbent, *ends), 0.0, jnp.maximum(1 - length, 0.0))
     steepness = _steepness(ours, places, (target_mean - start) / length)
     bent = start + length * bend(places, steepness)
-    dimmed = jnp.clip(jnp.sqrt(target_mean / jnp.maximum(ours @ bent, 1e-6)), DIMMEST, 1.0)
+    ratio = target_mean / jnp.maximum(ours @ bent, 1e-6)
+    dimmed = jnp.clip(ratio ** (0.5 * jnp.interp(target_mean, jnp.array(DARK), jnp.array([1.0, 0.0]))), DIMMEST, 1.0)
     start, length, bent = dimmed * start, dimmed * length, dimmed * bent
     mean = ours @ bent
     spread = jnp.sqrt(ours @ (bent - mean) ** 2)

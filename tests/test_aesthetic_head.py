@@ -72,7 +72,7 @@ def test_the_score_has_a_gradient_also_where_nothing_varies(head, vgg19_tiny, ph
     "picture", [jnp.zeros((31, 40, 3)), jnp.zeros((40, 40)), jnp.zeros((40, 40, 4)), jnp.zeros((40, 40, 3), int)]
 )
 def test_what_is_no_picture_is_refused(head, vgg19_tiny, picture):
-    with pytest.raises(aesthetic_head.HeadError, match=r"needed is one float image \[H, W, 3\]"):
+    with pytest.raises(aesthetic_head.HeadError, match=r"expected one float image \[H, W, 3\]"):
         aesthetic_head.distribution(head, picture, vgg19_tiny)
 
 
@@ -89,7 +89,7 @@ def test_a_saved_head_is_read_again_and_named(head, tmp_path):
 
 def test_files_of_other_networks_are_refused_and_the_head_as_nima(head, tmp_path):
     shipped.save(tmp_path / "head.npz", aesthetic_head.NAME, head)
-    with pytest.raises(CheckpointError, match="found weights of aesthetic-head; needed are weights of nima"):
+    with pytest.raises(CheckpointError, match="got weights of aesthetic-head; expected weights of nima"):
         aesthetics.load(tmp_path / "head.npz")
     with pytest.raises(CheckpointError, match="the aesthetic term needs NIMA"):
         aesthetics.load("aesthetic-head")

@@ -187,21 +187,21 @@ def first_bias(value: np.ndarray) -> dict[str, np.ndarray]:
 
 
 ODD = {
-    "text": (np.array(["a", "b", "c", "d"]), r"<U1 \(4,\), needed float32 \(4,\)"),
-    "bytes": (np.array([b"abc"] * 4), r"\|S3 \(4,\), needed"),
-    "one text": (np.array("text"), r"<U4 \(\), needed"),
-    "complex": (np.ones(4, np.complex64), r"complex64 \(4,\), needed"),
-    "bool": (np.ones(4, bool), r"bool \(4,\), needed"),
-    "whole": (np.ones(4, np.int64), r"int64 \(4,\), needed"),
-    "dates": (np.ones(4, "M8[s]"), r"datetime64\[s\] \(4,\), needed"),
-    "spans": (np.ones(4, "m8[s]"), r"timedelta64\[s\] \(4,\), needed"),
-    "untyped": (np.ones(4, ml_dtypes.bfloat16).view("V2"), r"\|V2 \(4,\), needed"),
-    "records": (np.ones(4, [("a", "f4"), ("b", "f4")]), r"\[\('a', '<f4'\), \('b', '<f4'\)\] \(4,\), needed"),
-    "NaN": (np.float32([0, np.nan, 0, np.nan]), r"float32 \(4,\) with 2 values that are NaN or infinite, needed"),
-    "infinite": (np.float64([0, np.inf, 0, 0]), r"float64 \(4,\) with 1 values that are NaN or infinite, needed"),
+    "text": (np.array(["a", "b", "c", "d"]), r"<U1 \(4,\), expected float32 \(4,\)"),
+    "bytes": (np.array([b"abc"] * 4), r"\|S3 \(4,\), expected"),
+    "one text": (np.array("text"), r"<U4 \(\), expected"),
+    "complex": (np.ones(4, np.complex64), r"complex64 \(4,\), expected"),
+    "bool": (np.ones(4, bool), r"bool \(4,\), expected"),
+    "whole": (np.ones(4, np.int64), r"int64 \(4,\), expected"),
+    "dates": (np.ones(4, "M8[s]"), r"datetime64\[s\] \(4,\), expected"),
+    "spans": (np.ones(4, "m8[s]"), r"timedelta64\[s\] \(4,\), expected"),
+    "untyped": (np.ones(4, ml_dtypes.bfloat16).view("V2"), r"\|V2 \(4,\), expected"),
+    "records": (np.ones(4, [("a", "f4"), ("b", "f4")]), r"\[\('a', '<f4'\), \('b', '<f4'\)\] \(4,\), expected"),
+    "NaN": (np.float32([0, np.nan, 0, np.nan]), r"float32 \(4,\) with 2 values that are NaN or infinite, expected"),
+    "infinite": (np.float64([0, np.inf, 0, 0]), r"float64 \(4,\) with 1 values that are NaN or infinite, expected"),
     "too large": (np.float64([0, 1e39, -1e300, 0]), r"float64 \(4,\) with 2 values that are too large for float32"),
-    "number": (np.float32(3), r"float32 \(\), needed"),
-    "table": (np.ones((4, 5), np.float32), r"float32 \(4, 5\), needed"),
+    "number": (np.float32(3), r"float32 \(\), expected"),
+    "table": (np.ones((4, 5), np.float32), r"float32 \(4, 5\), expected"),
 }
 
 
@@ -209,7 +209,7 @@ ODD = {
 def test_odd_values_are_listed_as_differences(tmp_path, value, message):
     np.savez(tmp_path / "f.npz", **first_bias(value))
     with pytest.raises(
-        CheckpointError, match=rf"f\.npz: does not fit .*\n  ! params/conv1_1/bias found {message}"
+        CheckpointError, match=rf"f\.npz: does not fit .*\n  ! params/conv1_1/bias got {message}"
     ) as caught:
         weights.load("vgg19", tmp_path / "f.npz")
     assert str(caught.value).count("\n") == 1
@@ -220,7 +220,7 @@ def test_odd_values_under_the_names_of_pytorch(tmp_path, value, message):
     """Where the family is told by numbers too."""
     arrays = vgg.torch_arrays() | {"features.0.bias": value}
     np.savez(tmp_path / "f.npz", **arrays)
-    with pytest.raises(CheckpointError, match=f"params/conv1_1/bias found {message}"):
+    with pytest.raises(CheckpointError, match=f"params/conv1_1/bias got {message}"):
         weights.load("vgg19", tmp_path / "f.npz")
 
 
@@ -228,10 +228,10 @@ def test_odd_values_in_codebooks(tmp_path):
     indices, table = vgg.codebook("conv1_1")
     for odd in (np.array("x"), table[None], np.float32(1), table.astype(complex), np.array(["a"] * 256)):
         np.savez(tmp_path / "f.npz", block1_conv1_W_q=indices, block1_conv1_W_table=odd)
-        with pytest.raises(CheckpointError, match=r"W_q: found indices|params/conv1_1/kernel found"):
+        with pytest.raises(CheckpointError, match=r"W_q: got indices|params/conv1_1/kernel got"):
             weights.load("vgg19", tmp_path / "f.npz")
     np.savez(tmp_path / "f.npz", block1_conv1_W_q=indices[0, 0], block1_conv1_W_table=table)
-    with pytest.raises(CheckpointError, match=r"params/conv1_1/kernel found uint8 \(3, 3\)"):
+    with pytest.raises(CheckpointError, match=r"params/conv1_1/kernel got uint8 \(3, 3\)"):
         weights.load("vgg19", tmp_path / "f.npz")
 
 
@@ -257,17 +257,17 @@ def test_odd_values_in_hdf5(tmp_path, kind):
     with h5py.File(path, "a") as file:
         del file["block1_conv1/block1_conv1/bias:0"]
         file["block1_conv1/block1_conv1/bias:0"] = np.ones(4, kind)
-    with pytest.raises(CheckpointError, match=rf"params/conv1_1/bias found {np.dtype(kind)} \(4,\), needed float32"):
+    with pytest.raises(CheckpointError, match=rf"params/conv1_1/bias got {np.dtype(kind)} \(4,\), expected float32"):
         weights.load("vgg19", path)
 
 
 def test_odd_values_in_safetensors_and_torch(tmp_path):
     arrays = {name: ("F32", list(array.shape), array.tobytes()) for name, array in vgg.torch_arrays().items()}
     arrays["features.0.bias"] = ("BOOL", [4], b"\1" * 4)
-    with pytest.raises(CheckpointError, match="params/conv1_1/bias found bool"):
+    with pytest.raises(CheckpointError, match="params/conv1_1/bias got bool"):
         weights.load("vgg19", made.write_safetensors(tmp_path / "f", arrays))
     state = vgg.torch_arrays() | {"features.0.bias": np.array([np.nan, 1e39, 0, 0])}
-    with pytest.raises(CheckpointError, match=r"bias found float64 .* 2 values that are NaN or infinite"):
+    with pytest.raises(CheckpointError, match=r"bias got float64 .* 2 values that are NaN or infinite"):
         weights.load("vgg19", made.write_state_dict(tmp_path / "g", state, made.write_zip))
 
 
@@ -284,6 +284,6 @@ def test_other_widths_are_read(tmp_path, kind: Callable):
 def test_notes_of_our_own_that_are_none(tmp_path):
     notes = {"provenance/network": np.zeros((3, 3)), "provenance/name": np.array(["a\nb"] * 3)}
     np.savez(tmp_path / "f.npz", **notes)
-    with pytest.raises(CheckpointError, match=r"found weights of \[\[0\. 0\. 0\.\]") as caught:
+    with pytest.raises(CheckpointError, match=r"got weights of \[\[0\. 0\. 0\.\]") as caught:
         weights.load("vgg19", tmp_path / "f.npz")
     assert "\n" not in str(caught.value)

@@ -387,7 +387,7 @@ SAFETENSORS = {
     "axes": ({"a": entry([1] * 1000, 0, 4)}, "damaged"),
     "past the end": ({"a": entry([1 << 19], 0, 2 * MIB)}, "bytes"),
     "backwards": ({"a": entry([0], 8, 4)}, "bytes"),
-    "type": ({"a": entry([1], 0, 1, "F8_E4M3")}, "number type F8_E4M3; needed is one of F64"),
+    "type": ({"a": entry([1], 0, 1, "F8_E4M3")}, "number type F8_E4M3; expected one of F64"),
     "list": ([1, 2], "no known format"),
     "deep": (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "damaged"),
     "letters": ({"a\n\x1b[31mb": entry([1], 0, 4)}, "no name of a tensor"),
@@ -446,7 +446,7 @@ def test_tensorflow_blocks_that_repeat(tmp_path):
 
 def test_a_folder_whose_note_is_no_text(tmp_path):
     (tmp_path / "checkpoint").write_bytes(b'\xff\xfe\nmodel_checkpoint_path: "\xff"\n')
-    with pytest.raises(CheckpointError, match="found nothing"):
+    with pytest.raises(CheckpointError, match="there is no such file"):
         readers.read(tmp_path)
 
 

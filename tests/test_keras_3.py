@@ -182,14 +182,14 @@ def test_damaged_and_hostile_archives(tmp_path, small_vgg19):
     whole = path.read_bytes()
     for length in (len(whole) // 2, len(whole) - 30):
         path.write_bytes(whole[:length])
-        with pytest.raises(CheckpointError, match=r"f\.keras: found a zip archive that is truncated"):
+        with pytest.raises(CheckpointError, match=r"f\.keras: got a zip archive that is truncated"):
             readers.read(path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("model.weights.h5", "w", force_zip64=True) as member:
             for _ in range(300):
                 member.write(bytes(1 << 20))
         archive.writestr("config.json", "{}")
-    with pytest.raises(CheckpointError, match=r"f\.keras: found tensors that unfold to more"):
+    with pytest.raises(CheckpointError, match=r"f\.keras: got tensors that unfold to more"):
         readers.read(path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("model.weights.h5", bytes(100))

@@ -146,9 +146,9 @@ def test_a_line_that_cannot_be_read_is_a_bad_row(rows, text, suffix, reason):
 @pytest.mark.parametrize(
     ("text", "suffix", "reason"),
     [
-        ("", ".csv", "the first line has nothing; needed are names of columns"),
+        ("", ".csv", "the first line has nothing; expected names of columns"),
         ("content,style\n", ".csv", "there are no rows"),
-        ("photo,style\na.jpg,style.jpg\n", ".csv", "the first line has photo, style; needed"),
+        ("photo,style\na.jpg,style.jpg\n", ".csv", "the first line has photo, style; expected"),
         ("content,content\na.jpg,style.jpg\n", ".csv", "the column content is there twice"),
         (b"content,style\n\xe4.jpg,style.jpg\n", ".csv", "the text is not UTF-8"),
         ('content,style\n"a.jpg,style.jpg\n', ".csv", "line 2 is not CSV"),

@@ -156,7 +156,7 @@ def test_every_misfit_of_a_mobilenet_is_listed_in_one_error(keras_file):
     assert len(lines) == 3
     assert any("- batch_stats/conv_dw_3_bn/mean (128,)" in line for line in lines)
     assert any("+ params/conv_pw_14/kernel" in line for line in lines)
-    assert any("! params/classifier/bias found float32 (9,), needed float32 (10,)" in line for line in lines)
+    assert any("! params/classifier/bias got float32 (9,), expected float32 (10,)" in line for line in lines)
 
 
 def test_a_missing_or_surplus_numbered_layer_does_not_shift_the_others(keras_file):
@@ -182,7 +182,7 @@ def test_a_missing_or_surplus_numbered_layer_does_not_shift_the_others(keras_fil
 
 def test_other_networks_are_not_taken_for_nima(tmp_path):
     np.savez(tmp_path / "f.npz", **{"conv1_1/W": np.zeros((3, 3, 3, 64))})
-    with pytest.raises(CheckpointError, match=r"found conv1_1/W.*needed are nima weights"):
+    with pytest.raises(CheckpointError, match=r"got conv1_1/W.*expected nima weights"):
         weights.load("nima", tmp_path / "f.npz")
 
 
@@ -264,7 +264,7 @@ def test_images_that_do_not_fit(name):
     shapes = jax.eval_shape(nima.distribution, variables, jax.ShapeDtypeStruct((least, least, 3), "float32"))
     assert shapes.shape == (10,)
     for wrong in ((least - 1, 200, 3), (200, 200), (1, 200, 200, 3), (200, 200, 4)):
-        with pytest.raises(NimaError, match=rf"found float32 .*needed for {name}.*{least}x{least}"):
+        with pytest.raises(NimaError, match=rf"got float32 .*for {name} expected.*{least}x{least}"):
             jax.eval_shape(nima.distribution, variables, jax.ShapeDtypeStruct(wrong, "float32"))
     with pytest.raises(NimaError, match=r"uint8.*in \[0, 1\]"):
         jax.eval_shape(nima.distribution, variables, jax.ShapeDtypeStruct((200, 200, 3), "uint8"))

@@ -224,7 +224,7 @@ def test_halves_find_each_other(tmp_path, narrow):
         assert loaded.provenance == (f"{half}_epoch_20.pth", by_folder)
     (path / "decoder_epoch_20.pth").unlink()
     for given in (path, path / "encoder_epoch_20.pth"):
-        with pytest.raises(CheckpointError, match=r"one half .*needed is decoder_epoch_20\.pth beside it"):
+        with pytest.raises(CheckpointError, match=r"one half .*expected decoder_epoch_20\.pth beside it"):
             weights.load("pspnet", given)
 
 
@@ -247,19 +247,19 @@ def test_one_error_lists_what_does_not_fit(tmp_path, narrow):
         "  - params/layer3_2/conv2/conv/kernel (3, 3, 16, 16)",
         "  + params/layer3_6/conv2/conv/kernel (3, 3, 16, 16)",
         "  + aside/aside/kernel:0 (2,)",
-        "  ! params/classifier/bias found float32 (3,), needed float32 (7,)",
+        "  ! params/classifier/bias got float32 (3,), expected float32 (7,)",
     ]
 
 
 def test_files_of_other_networks_are_named(tmp_path, narrow):
     np.savez(tmp_path / "f.npz", **{"features.0.weight": np.zeros(3)})
-    with pytest.raises(CheckpointError, match=r"needed are pspnet weights as named by caffe .*, mmseg .*, semseg"):
+    with pytest.raises(CheckpointError, match=r"expected pspnet weights as named by caffe .*, mmseg .*, semseg"):
         weights.load("pspnet", tmp_path / "f.npz")
 
 
 def test_weights_are_fetched_only_when_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("JPST_CHECKPOINTS", str(tmp_path))
-    with pytest.raises(CheckpointError, match=r"found no weights .*`jpst weights fetch NAME`"):
+    with pytest.raises(CheckpointError, match=r"there are no weights .*`jpst weights fetch NAME`"):
         weights.load("pspnet")
     with pytest.raises(CheckpointError, match=r"a browser .*put pspnet50-ade20k-semseg\.pth .*drive\.google"):
         weights.fetch("pspnet50-ade20k-semseg")
@@ -396,10 +396,10 @@ def test_leaving_out_classes_changes_no_label():
 
 def test_wrong_use():
     variables = pspnet.init(0, "caffe", WIDTH, CLASSES)
-    with pytest.raises(PSPNetError, match=r"float32 \(100, 500, 3\); needed .*473x473"):
+    with pytest.raises(PSPNetError, match=r"float32 \(100, 500, 3\); expected .*473x473"):
         pspnet.logits(variables, photo(100, 500))
     for image in (np.zeros((5, 5, 3), np.uint8), np.zeros((5, 5)), np.zeros((0, 5, 3), np.float32)):
-        with pytest.raises(PSPNetError, match="needed is one float image"):
+        with pytest.raises(PSPNetError, match="expected one float image"):
             pspnet.predict(variables, image)
     with pytest.raises(CheckpointError, match=r"family \(\)"):
         pspnet.predict({**variables, "family": {}}, photo(5, 5))

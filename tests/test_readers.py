@@ -487,7 +487,7 @@ STRANGE = {
 @pytest.mark.parametrize("content, found", STRANGE.values(), ids=STRANGE)
 def test_other_files_are_named_for_what_they_are(tmp_path, content, found):
     (tmp_path / "weights.pth").write_bytes(content)
-    with pytest.raises(CheckpointError, match=rf"weights\.pth: found {found}.*needed"):
+    with pytest.raises(CheckpointError, match=rf"weights\.pth: got {found}.*expected"):
         readers.read(tmp_path / "weights.pth")
 
 
@@ -497,7 +497,7 @@ def test_other_zips_folders_and_missing_files(tmp_path):
     for path, found in ((tmp_path / "z", r"a zip archive of \['photo.txt'"), (tmp_path, "a folder")):
         with pytest.raises(CheckpointError, match=found):
             readers.read(path)
-    with pytest.raises(CheckpointError, match="found nothing"):
+    with pytest.raises(CheckpointError, match="there is no such file"):
         readers.read(tmp_path / "absent")
 
 
@@ -605,7 +605,7 @@ def test_broken_tensorflow_bundles(tmp_path):
     whole, index = data.read_bytes(), path.read_bytes()
     for changed in (whole[:-1], whole[:500] + bytes([whole[500] ^ 1]) + whole[501:], b""):
         data.write_bytes(changed)
-        with pytest.raises(CheckpointError, match=r"a\.index: found a TensorFlow checkpoint that is .* damaged"):
+        with pytest.raises(CheckpointError, match=r"a\.index: got a TensorFlow checkpoint that is .* damaged"):
             readers.read(path)
     data.unlink()
     with pytest.raises(CheckpointError, match=r"data file a\.data-00000-of-00001 is missing"):
@@ -681,7 +681,7 @@ def test_npy_that_would_run_code_is_refused(tmp_path, attack):
 
 def test_npy_without_a_dict(tmp_path):
     np.save(tmp_path / "f.npy", np.zeros(3))
-    with pytest.raises(CheckpointError, match=r"found one array, float64 \(3,\)"):
+    with pytest.raises(CheckpointError, match=r"got one array, float64 \(3,\)"):
         readers.read(tmp_path / "f.npy")
     root = pickle.dumps(np.array({"a": np.zeros(3, "c8")}, dtype=object), 2)
     with pytest.raises(CheckpointError, match="an array of no numbers"):

@@ -54,7 +54,7 @@ def test_the_template_may_follow_from_the_arrays(file):
 
 
 def test_an_absent_file_is_the_packages_fault(file):
-    with pytest.raises(CheckpointError, match=r"some-head: found no .*some_head\.npz; .*install jpst again"):
+    with pytest.raises(CheckpointError, match=r"some-head: there is no .*some_head\.npz, .*install jpst again"):
         shipped.load(NAME, template)
 
 

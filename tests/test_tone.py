@@ -66,14 +66,18 @@ def test_the_bend_is_no_steeper_than_its_bound():
     assert slopes.max() <= tone.STEEPEST * 1.001 and slopes.min() >= 0.999 / tone.STEEPEST
 
 
-def test_a_light_photograph_is_dimmed_half_way_to_a_dark_style_with_lamps():
-    content, style = luminances(0, 1, 0.2), luminances(0, 0.3)
+@pytest.mark.parametrize(("most", "share"), [(0.3, 1.0), (0.52, 0.6), (0.75, 0.0)])
+def test_a_light_photograph_is_dimmed_half_way_to_a_dark_style_with_lamps(most, share):
+    content, style = luminances(0, 1, 0.2), luminances(0, most)
     style[:2] = 1
+    (full, none), mean = tone.DARK, float(style.mean())
+    assert np.clip((none - mean) / (none - full), 0, 1) == pytest.approx(share, abs=0.12), "this is about dark styles"
+    exponent = 0.5 * np.clip((none - mean) / (none - full), 0, 1)
     curve = fit(content, style, jnp.ones(SHAPE), jnp.ones(SHAPE), 0.5, 1.6)
     bent = float(tone.bend((content - curve.black) / curve.span, curve.steepness).mean())
     assert float(curve.steepness) == pytest.approx(1 / tone.STEEPEST, rel=1e-4)
-    assert float(curve.mean) == pytest.approx(max(tone.DIMMEST, np.sqrt(style.mean() / bent)) * bent, abs=5e-3)
-    assert style.mean() < float(curve.mean) < bent
+    assert float(curve.mean) == pytest.approx(max(tone.DIMMEST, (mean / bent) ** exponent) * bent, abs=5e-3)
+    assert mean < float(curve.mean) < bent if share else float(curve.mean) == pytest.approx(bent, abs=5e-3)
 
 
 def test_pixels_count_by_their_mask():

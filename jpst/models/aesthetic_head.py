@@ -122,6 +122,6 @@ def _check_image(image: Array) -> None:
     small = len(shape) == 3 and min(shape[:2]) < MINIMUM_SIZE
     if small or len(shape) != 3 or shape[2] != 3 or not jnp.issubdtype(image.dtype, jnp.floating):
         raise HeadError(
-            f"{NAME}: found an image {image.dtype} {shape}; needed is one float image [H, W, 3] in [0, 1] of at least "
+            f"{NAME}: got an image {image.dtype} {shape}; expected one float image [H, W, 3] in [0, 1] of at least "
             f"{MINIMUM_SIZE}x{MINIMUM_SIZE} pixels (batch it with jax.vmap)."
         )

@@ -136,6 +136,6 @@ def _check_image(image: Array, name: str) -> None:
     least, shape = ARCHITECTURES[name].minimum_size, image.shape
     if len(shape) != 3 or shape[2] != 3 or min(shape[:2]) < least or not jnp.issubdtype(image.dtype, jnp.floating):
         raise NimaError(
-            f"NIMA image: found {image.dtype} {shape}; needed for {name} is one float image [H, W, 3] in [0, 1] of "
+            f"NIMA image: got {image.dtype} {shape}; for {name} expected one float image [H, W, 3] in [0, 1] of "
             f"at least {least}x{least} pixels (batch it with jax.vmap)."
         )

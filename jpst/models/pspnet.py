@@ -41,7 +41,7 @@ def logits(variables: Variables, image: jax.Array) -> jax.Array:
     least = CROP if architecture.pooling == "fixed" else 1
     if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < least or not _floating(image):
         raise PSPNetError(
-            f"PSPNet image: found {image.dtype} {image.shape}; needed is one float image [H, W, 3] in [0, 1] "
+            f"PSPNet image: got {image.dtype} {image.shape}; expected one float image [H, W, 3] in [0, 1] "
             f"of at least {least}x{least} pixels (batch it with jax.vmap)."
         )
     params = variables["params"]
@@ -173,7 +173,7 @@ def _checked(image: np.ndarray) -> np.ndarray:
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or not np.issubdtype(image.dtype, np.floating):
         raise PSPNetError(
-            f"PSPNet image: found {image.dtype} {image.shape}; needed is one float image [H, W, 3] in [0, 1]."
+            f"PSPNet image: got {image.dtype} {image.shape}; expected one float image [H, W, 3] in [0, 1]."
         )
     return image.astype(np.float32)
 
@@ -182,7 +182,7 @@ def family_of(variables: Variables) -> tuple[str, Architecture]:
     """The family that variables belong to, by the one name in their collection `family`."""
     names = tuple(variables.get("family", ()))
     if len(names) != 1 or names[0] not in FAMILIES:
-        raise CheckpointError(f"PSPNet weights: found the family {names}; needed is one of {', '.join(FAMILIES)}.")
+        raise CheckpointError(f"PSPNet weights: got the family {names}; expected one of {', '.join(FAMILIES)}.")
     return names[0], FAMILIES[names[0]]
 
 

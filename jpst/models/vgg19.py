@@ -190,7 +190,7 @@ def minimum_size(layers: tuple[str, ...]) -> int:
 
 def _check_layers(layers: tuple[str, ...]) -> None:
     if not layers or isinstance(layers, str):
-        raise LayerError(f"VGG19 layers: found {layers!r}; needed is a tuple of names such as ('conv4_2',).")
+        raise LayerError(f"VGG19 layers: got {layers!r}; expected a tuple of names such as ('conv4_2',).")
     for layer in layers:
         if layer not in LAYERS:
             near = difflib.get_close_matches(str(layer), LAYERS, n=1)
@@ -203,7 +203,7 @@ def _check_image(image: jax.Array, layers: tuple[str, ...]) -> None:
     shape = image.shape
     if len(shape) != 3 or shape[2] != 3 or min(shape[:2]) < least or not jnp.issubdtype(image.dtype, jnp.floating):
         raise LayerError(
-            f"VGG19 image: found {image.dtype} {shape}; needed for {_deepest(layers)} is one float image "
+            f"VGG19 image: got {image.dtype} {shape}; for {_deepest(layers)} expected one float image "
             f"[H, W, 3] in [0, 1] of at least {least}x{least} pixels (batch it with jax.vmap)."
         )
 

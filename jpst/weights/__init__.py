@@ -155,7 +155,7 @@ def merge(expected: Mapping[str, Any], found: Mapping[str, Any], *, source: str 
     problems = [f"  - {path} {spec.shape}" for path, spec in wanted.items() if path not in have]
     problems += [f"  + {path} {tensor.shape}" for path, tensor in have.items() if path not in wanted]
     problems += [
-        f"  ! {path} found {misfit}, needed {spec.dtype} {spec.shape}"
+        f"  ! {path} got {misfit}, expected {spec.dtype} {spec.shape}"
         for path, spec in wanted.items()
         if path in have and (misfit := _misfit(have[path], spec))
     ]
@@ -193,7 +193,7 @@ def _present(checkpoint: Checkpoint) -> list[Path]:
         return [path for name in names if (path := directory() / name).exists()]
     except OSError as error:
         raise CheckpointError(
-            f"{directory()}: could not be looked into ({error}); needed is a folder for network weights: set "
+            f"{directory()}: could not be looked into ({error}); expected a folder for network weights: set "
             "JPST_CHECKPOINTS to one."
         ) from error
 
@@ -209,7 +209,7 @@ def _present_or_fetched(network: str) -> Path:
         return fetch(network)
     names = ", ".join(checkpoint.name for checkpoint in REGISTRY.values() if checkpoint.network == network)
     raise CheckpointError(
-        f"{network}: found no weights in {directory()}; needed are one of {names}: get them with "
+        f"{network}: there are no weights in {directory()}; expected one of {names}: get them with "
         "`jpst weights fetch NAME`."
     )
 
@@ -239,7 +239,7 @@ def _variables(network: str, tensors: Tensors, source: Path) -> dict[str, Any]:
     elif (theirs := _note(tensors, "network")) == network:
         found = {name: tensor for name, tensor in tensors.items() if not name.startswith(_PROVENANCE)}
     else:
-        raise CheckpointError(f"{source}: found weights of {theirs}; needed are weights of {network}.")
+        raise CheckpointError(f"{source}: got weights of {theirs}; expected weights of {network}.")
     expected = known.template_of(found)
     return merge(expected, found, source=source)
 

@@ -61,7 +61,7 @@ def directory() -> Path:
         return Path(configured or platformdirs.user_cache_path("jpst") / "checkpoints").expanduser()
     except RuntimeError as error:
         raise CheckpointError(
-            f"{configured or 'the cache of this user'}: there is no such home folder; needed is a folder for network "
+            f"{configured or 'the cache of this user'}: there is no such home folder; expected a folder for network "
             "weights: set JPST_CHECKPOINTS to one, without ~."
         ) from error
 
@@ -113,7 +113,7 @@ def check(path: Path, hash: Hash, name: str | Path | None = None) -> None:
     found = digest(path, hash.algorithm)
     if not found.startswith(hash.hexdigest):
         raise CheckpointError(
-            f"{name or path}: found {hash.algorithm} {found}; needed is {hash}: the file is damaged or not "
+            f"{name or path}: got {hash.algorithm} {found}; expected {hash}: the file is damaged or not "
             "the published one, and is refused; remove it where it is and fetch it again."
         )
 

@@ -28,5 +28,5 @@ NETWORKS = {
 def network(name: str) -> Network:
     """A network by its name; raises CheckpointError listing the known names."""
     if name not in NETWORKS:
-        raise CheckpointError(f"found the network name {name!r}; known are {', '.join(NETWORKS)}.")
+        raise CheckpointError(f"there is no network {name!r}; known are {', '.join(NETWORKS)}.")
     return NETWORKS[name]

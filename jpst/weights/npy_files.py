@@ -39,8 +39,8 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: str | Path)
     shape, fortran, dtype = _header(header)
     if dtype.hasobject:
         raise CheckpointError(
-            f"{path}: {member.filename} holds pickled objects, which are never loaded (allow_pickle=False); needed "
-            "are arrays of numbers."
+            f"{path}: {member.filename} holds pickled objects, which are never loaded (allow_pickle=False); "
+            "expected arrays of numbers."
         )
     if math.prod(shape) * dtype.itemsize != len(data) - header.tell():
         raise ValueError(f"{member.filename}: an array {dtype}{shape} in {len(data) - header.tell()} bytes")
@@ -62,9 +62,7 @@ def read_npy(path: str | Path) -> Tensors:
         file, room = io.BytesIO(data), Room(path, len(data))
         shape, _fortran, dtype = _header(file)
         if not dtype.hasobject or math.prod(shape) != 1:
-            raise CheckpointError(
-                f"{path}: found one array, {dtype} {shape}, without names; needed is a dict of arrays."
-            )
+            raise CheckpointError(f"{path}: got one array, {dtype} {shape}, without names; expected a dict of arrays.")
         # Pickles of Python 2 keep raw bytes as text; latin1 gives them back as they were.
         root = Unpickler(file, _NAMES, encoding="latin1").load()
         tree = root.items[0] if isinstance(root, _Array) and root.items else root

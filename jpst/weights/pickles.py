@@ -95,7 +95,7 @@ def refusal(path: str | Path, name: str) -> CheckpointError:
     """The error for a file whose tensors depend on an unknown name."""
     return CheckpointError(
         f"{path}: its pickle asks for {name}, which could run code and is refused; "
-        "needed is a file of tensors only (save the state dict alone, or as .npz or .safetensors)."
+        "expected a file of tensors only (save the state dict alone, or as .npz or .safetensors)."
     )
 
 

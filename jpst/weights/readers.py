@@ -63,12 +63,12 @@ def _parts(path: Path) -> tuple[Path, ...]:
     if index := _index(path):
         return (index,)
     if not path.is_file():
-        raise CheckpointError(f"{path}: found nothing; needed is a checkpoint file: {FORMATS}.")
+        raise CheckpointError(f"{path}: there is no such file; expected a checkpoint file: {FORMATS}.")
     if half := re.fullmatch(r"(encoder|decoder)(_epoch_\d+\.pth)", path.name):
         pair = tuple(path.with_name(f"{kind}{half[2]}") for kind in ("encoder", "decoder"))
         for part in pair:
             if not part.is_file():
-                raise CheckpointError(f"{path}: found one half of a checkpoint; needed is {part.name} beside it.")
+                raise CheckpointError(f"{path}: got one half of a checkpoint; expected {part.name} beside it.")
         return pair
     return (path,)
 
@@ -89,7 +89,7 @@ def _in_folder(folder: Path) -> Path:
     found = [*folder.glob("*.index"), *folder.glob("encoder_epoch_*.pth")]
     if len(found) != 1:
         names = ", ".join(sorted(path.name for path in found)) or "no checkpoint that is known to come as a folder"
-        raise CheckpointError(f"{folder}: found a folder with {names}; needed is one checkpoint: {FORMATS}.")
+        raise CheckpointError(f"{folder}: got a folder with {names}; expected one checkpoint: {FORMATS}.")
     return found[0]
 
 
@@ -111,7 +111,7 @@ def read_safetensors(path: str | Path) -> Tensors:
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             if entry["dtype"] not in _SAFETENSORS_DTYPES:
                 raise CheckpointError(
-                    f"{path}: {name:.80} has the number type {entry['dtype']:.20}; needed is one of "
+                    f"{path}: {name:.80} has the number type {entry['dtype']:.20}; expected one of "
                     f"{', '.join(_SAFETENSORS_DTYPES)}."
                 )
             room.take(name, entry["shape"], np.dtype(_SAFETENSORS_DTYPES[entry["dtype"]]).itemsize)
@@ -141,7 +141,7 @@ def _sniff(path: Path) -> Callable[[Path], Tensors]:
         return read_safetensors
     if head[:1] == b"\x80":
         return read_torch_legacy
-    raise CheckpointError(f"{path}: found {_described(head)}; needed is one of {FORMATS}.")
+    raise CheckpointError(f"{path}: got {_described(head)}; expected one of {FORMATS}.")
 
 
 def _tail(path: Path) -> bytes:
@@ -159,7 +159,7 @@ def _sniff_zip(path: Path) -> Callable[[Path], Tensors]:
         return read_keras
     if names and all(name.endswith(".npy") for name in names):
         return read_npz
-    raise CheckpointError(f"{path}: found a zip archive of {names[:3]} ...; needed is one of {FORMATS}.")
+    raise CheckpointError(f"{path}: got a zip archive of {names[:3]} ...; expected one of {FORMATS}.")
 
 
 def _described(head: bytes) -> str:

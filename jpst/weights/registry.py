@@ -266,5 +266,5 @@ def licences(name: str) -> list[str]:
 def registered(name: str) -> Checkpoint:
     """The registry's entry of that name, or a CheckpointError that lists the names there are."""
     if name not in REGISTRY:
-        raise CheckpointError(f"found the checkpoint name {name!r}; known are {', '.join(REGISTRY)}.")
+        raise CheckpointError(f"there is no checkpoint {name!r}; known are {', '.join(REGISTRY)}.")
     return REGISTRY[name]

@@ -38,7 +38,7 @@ def load(name: str, template_of: TemplateOf) -> Loaded:
       CheckpointError: the package lacks the file, or it does not fit.
     """
     if not file(name).is_file():
-        raise CheckpointError(f"{name}: found no {file(name)}; it is part of the package: install jpst again.")
+        raise CheckpointError(f"{name}: there is no {file(name)}, which is part of the package: install jpst again.")
     with resources.as_file(file(name)) as path:
         return read(path, name, template_of)
 

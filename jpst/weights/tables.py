@@ -67,7 +67,7 @@ def recognised(tables: tuple[Table, ...], network: str, tensors: Tensors, source
             return table
     seen = ", ".join(list(tensors)[:4]) or "no tensors"
     known = ", ".join(table.name for table in tables)
-    raise CheckpointError(f"{source}: found {seen} ...; needed are {network} weights as named by {known}.")
+    raise CheckpointError(f"{source}: got {seen} ...; expected {network} weights as named by {known}.")
 
 
 def _rule(table: Table, name: str) -> Rule | None:
@@ -85,7 +85,7 @@ def converted(table: Table, tensors: Tensors, source: Path) -> Tensors:
         rule = _rule(table, name)
         path = re.sub(rule.pattern, rule.path, name) if rule else name
         if path in found:
-            raise CheckpointError(f"{source}: found two tensors for {path}, the second is {name}; needed is one.")
+            raise CheckpointError(f"{source}: got two tensors for {path}, the second is {name}; expected one.")
         if rule:
             found[path] = _laid_out(
                 tensor, rule, flip=path == table.first_kernel and table.preprocessing.order == "BGR"

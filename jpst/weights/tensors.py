@@ -43,8 +43,8 @@ class Room:
         self._bytes -= math.prod(shape) * itemsize
         if self._tensors < 0 or self._bytes < 0:
             raise CheckpointError(
-                f"{self._path}: found tensors that unfold to more than a checkpoint of its size holds (at {name} "
-                f"{tuple(shape)}, of at most {MOST_TENSORS} tensors and {self._most >> 20} MiB); needed is a file of "
+                f"{self._path}: got tensors that unfold to more than a checkpoint of its size holds (at {name} "
+                f"{tuple(shape)}, of at most {MOST_TENSORS} tensors and {self._most >> 20} MiB); expected a file of "
                 "one network's weights."
             )
 
@@ -60,7 +60,7 @@ def small_enough(path: str | Path) -> int:
     size = Path(path).stat().st_size
     if size > MOST_BYTES:
         raise CheckpointError(
-            f"{path}: found a file of {size >> 20} MiB, where at most {MOST_BYTES >> 20} MiB are read; needed is a "
+            f"{path}: got a file of {size >> 20} MiB, where at most {MOST_BYTES >> 20} MiB are read; expected a "
             "file of one network's weights."
         )
     return size
@@ -78,6 +78,6 @@ def damage_explained(path: str | Path, kind: str) -> Iterator[None]:
         if len(reason) > _LONGEST_REASON:
             reason = f"{reason[:_LONGEST_REASON]} ..."
         raise CheckpointError(
-            f"{path}: found {kind} that is truncated or damaged ({reason}); needed is the whole file: "
+            f"{path}: got {kind} that is truncated or damaged ({reason}); expected the whole file: "
             "delete it and fetch it again."
         ) from error

@@ -38,11 +38,11 @@ def read_tf_bundle(path: str | Path) -> Tensors:
         header = _message(dict(table)[b""])
         if isinstance(header.get(1, [0])[0], bytes):
             raise CheckpointError(
-                f"{path}: found a TensorFlow checkpoint of the old format V1 (one file); needed is V2 (.index and "
+                f"{path}: got a TensorFlow checkpoint of the old format V1 (one file); expected V2 (.index and "
                 ".data): restore and save it with TensorFlow 1.x (tf.train.Saver writes V2 since 1.0)."
             )
         if header.get(2, [0])[0]:
-            raise CheckpointError(f"{path}: found big-endian data; save it again on a little-endian machine.")
+            raise CheckpointError(f"{path}: got big-endian data; save it again on a little-endian machine.")
         shards = header.get(1, [0])[0]
         entries = [(key.decode(), _message(value)) for key, value in table if key]
     with damage_explained(path, "a TensorFlow checkpoint"), _Shards(path, shards) as data:
@@ -80,7 +80,7 @@ class _Shards:
             path = self._index.with_name(f"{self._index.stem}.data-{shard:05}-of-{self._count:05}")
             if not path.is_file():
                 raise CheckpointError(
-                    f"{self._index}: its data file {path.name} is missing; needed is it beside this one."
+                    f"{self._index}: its data file {path.name} is missing; expected it beside this one."
                 )
             with path.open("rb") as file:
                 self._mapped[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -106,9 +106,9 @@ def _claim(path: Path, name: str, entry: dict[int, list[Any]], room: Room) -> _C
     if kind == _STRING:
         return None
     if 7 in entry:
-        raise CheckpointError(f"{path}: {name} is a variable in slices (partitioned); needed is a checkpoint without.")
+        raise CheckpointError(f"{path}: {name} is a variable in slices (partitioned); expected a checkpoint without.")
     if kind not in _DTYPES:
-        raise CheckpointError(f"{path}: {name} is a variable of TensorFlow's type {kind}; needed are plain numbers.")
+        raise CheckpointError(f"{path}: {name} is a variable of TensorFlow's type {kind}; expected plain numbers.")
     dtype = np.dtype(_DTYPES[kind])
     dimensions = _message(entry.get(2, [b""])[0]).get(2, [])
     shape = tuple(_message(dimension).get(1, [0])[0] for dimension in dimensions)
@@ -157,8 +157,8 @@ def _block(data: bytes, offset: int, size: int, path: Path) -> bytes:
         raise ValueError("a block with a wrong checksum")
     if compression:
         raise CheckpointError(
-            f"{path}: found blocks compressed with {'Snappy' if compression == 1 else f'method {compression}'}; "
-            "needed is an index without compression, as TensorFlow's Saver writes it."
+            f"{path}: got blocks compressed with {'Snappy' if compression == 1 else f'method {compression}'}; "
+            "expected an index without compression, as TensorFlow's Saver writes it."
         )
     return data[offset : offset + size]
 

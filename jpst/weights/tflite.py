@@ -95,9 +95,7 @@ class _Constant(NamedTuple):
     def dtype(self, path: str | Path) -> np.dtype:
         """Of the numbers as stored."""
         if self.kind not in _DTYPES:
-            raise CheckpointError(
-                f"{path}: {self.name} has the tensor type {self.kind}; needed is a type of {_DTYPES}."
-            )
+            raise CheckpointError(f"{path}: {self.name} has the tensor type {self.kind}; expected a type of {_DTYPES}.")
         return np.dtype(_DTYPES[self.kind])
 
     def values(self, path: str | Path) -> np.ndarray:

@@ -32,7 +32,7 @@ def read_torch(path: str | Path) -> Tensors:
         # Members may share their bytes, so they are counted as tensors are.
         room = Room(path, Path(path).stat().st_size)
         if "byteorder" in names and _stored(archive, names["byteorder"], room) != b"little":
-            raise CheckpointError(f"{path}: found big-endian data; save it again on a little-endian machine.")
+            raise CheckpointError(f"{path}: got big-endian data; save it again on a little-endian machine.")
         tree = _Unpickler(io.BytesIO(_stored(archive, names["data.pkl"], room)), path).load()
         return _read(_claims(tree, path), _zip_storages(archive, names, room))
 
@@ -42,12 +42,12 @@ def read_torch_legacy(path: str | Path) -> Tensors:
     with damage_explained(path, "an older PyTorch file"), _mapped(path) as file:
         if _Unpickler(file, path).load() != _LEGACY_MAGIC:
             raise CheckpointError(
-                f"{path}: found a pickle that torch.save did not write; needed is a file of PyTorch itself, "
+                f"{path}: got a pickle that torch.save did not write; expected a file of PyTorch itself, "
                 "or one of the other formats."
             )
         _protocol, system = _Unpickler(file, path).load(), _Unpickler(file, path).load()
         if not system["little_endian"]:
-            raise CheckpointError(f"{path}: found big-endian data; save it again on a little-endian machine.")
+            raise CheckpointError(f"{path}: got big-endian data; save it again on a little-endian machine.")
         unpickler = _Unpickler(file, path)
         claims = _claims(unpickler.load(), path)
         keys = [_key(key) for key in _Unpickler(file, path).load()]
@@ -212,7 +212,7 @@ def _claims(tree: Any, path: str | Path) -> dict[str, _Tensor]:
         if asked := inert_name(node):
             raise refusal(path, asked)
         if isinstance(node, _Other):
-            raise CheckpointError(f"{path}: {name} is {node.kind}; needed are plain, dense tensors of real numbers.")
+            raise CheckpointError(f"{path}: {name} is {node.kind}; expected plain, dense tensors of real numbers.")
         if isinstance(node, _Tensor):
             _check_view(node, node.storage.numel)
             room.take(name, node.size, node.storage.dtype.itemsize)

@@ -62,7 +62,7 @@ def scratch(folder: Path, prefix: str = "fetch-") -> Iterator[Path]:
 def unwritable(path: Path, error: OSError) -> CheckpointError:
     """The error for a file or folder that cannot be made."""
     return CheckpointError(
-        f"{path}: could not be written ({error}); needed is a folder with room for it: set JPST_CHECKPOINTS to one."
+        f"{path}: could not be written ({error}); expected a folder with room for it: set JPST_CHECKPOINTS to one."
     )
 
 

@@ -39,7 +39,7 @@ def _expand_codebook(tensors: Tensors) -> Tensors:
             table = tensors.get(f"{name[:-2]}_table", np.empty(0, np.float32))
             if tensor.dtype.kind != "u" or table.ndim != 1 or tensor.max(initial=0) >= len(table):
                 raise CheckpointError(
-                    f"{name}: found indices beyond its table of {table.size} values; the file is damaged."
+                    f"{name}: got indices beyond its table of {table.size} values; the file is damaged."
                 )
             expanded[name] = table[tensor]
         elif not name.endswith("_table"):
