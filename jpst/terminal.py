@@ -30,6 +30,7 @@ from jpst.regions import semantics
 from jpst.weights import downloads, registry
 
 if TYPE_CHECKING:
+    from jpst.lut import Fidelity
     from jpst.many.batch import Outcome, Plan
 
 
@@ -118,6 +119,16 @@ def show_sweep(pictures: list[Path], records: list[dict[str, Any]], sheet: Path,
     if len(records) < len(pictures):
         console.print(f"{len(pictures) - len(records)} settings were not begun.")
     console.print(f"{sheet} shows them beside each other.", soft_wrap=True)
+
+
+def show_lut(path: Path, found: "Fidelity", console: Console) -> None:
+    """Prints how much of a transfer a LUT carries."""
+    console.print(
+        f"{path} written. Its picture differs from the transfer's by {found.mean:.1f} dE2000 on average and by less "
+        f"than {found.p95:.1f} in 95 % of the pixels. {found.coverage:.0%} of the table are colours of the photograph. "
+        f"The most colourful grey has a chroma of {found.neutral_drift:.1f}.",
+        soft_wrap=True,
+    )
 
 
 def _duration(seconds: float) -> str:
