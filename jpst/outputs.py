@@ -243,14 +243,21 @@ def check_record(picture: Path) -> None:
     raise OutputError(f"{record}: {found}; the new record would replace it. Choose another OUT, or move it.")
 
 
-def pictures_of(record: Path) -> tuple[Path, Path]:
-    """The content photograph and the picture of a transfer's record; raises `OutputError`."""
+def records(places: Iterable[Path]) -> list[Path]:
+    """The records among files and, with their sub-folders, folders."""
+    found = (sorted(place.rglob("*.json")) if place.is_dir() else [place] for place in places)
+    return [record for files in found for record in files if record in places or _told_by(record)]
+
+
+def pictures_of(record: Path) -> tuple[Path, Path, Path]:
+    """Content, style and picture of a transfer's record; raises `OutputError` if it does not name them."""
     found = _read(record) if record.is_file() else {}
-    name, content = found.get("output"), found.get("content")
-    path = content.get("path") if isinstance(content, dict) else None
-    if not _is_name(name) or not isinstance(path, str) or "\0" in path:
-        raise OutputError(f"{record}: expected OUT.json, the record of a transfer. Or give two pictures.")
-    return Path(path), record.with_name(name)
+    name, photographs = found.get("output"), [found.get(role) for role in ("content", "style")]
+    paths = [each.get("path") if isinstance(each, dict) else None for each in photographs]
+    content, style = (path if isinstance(path, str) and "\0" not in path else None for path in paths)
+    if not _is_name(name) or content is None or style is None:
+        raise OutputError(f"{record}: expected OUT.json, the record of a transfer that names its photographs.")
+    return Path(content), Path(style), record.with_name(name)
 
 
 def _told_by(record: Path) -> str | None:

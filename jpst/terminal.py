@@ -208,6 +208,18 @@ def show_outcomes(outcomes: "list[Outcome]", console: Console) -> None:
 _NAMED = 5  # files left out
 
 
+def show_qualities(found: Mapping[str, Mapping[str, float | None]], console: Console) -> None:
+    """Prints the metrics of results, a line each, and their means if there are several."""
+    rows = {name: dict(each) for name, each in found.items()}
+    if len(rows) > 1:
+        columns = zip(*(each.values() for each in rows.values()), strict=True)
+        means = [None if None in column else float(np.mean(column)) for column in columns]
+        rows["mean"] = dict(zip(next(iter(rows.values())), means, strict=True))
+    for name, each in rows.items():
+        shown = [f"{what.replace('_', ' ')} {value:.3f}" for what, value in each.items() if value is not None]
+        console.print(f"{name}:  {'  '.join(shown)}", soft_wrap=True, markup=False, highlight=False)
+
+
 def show_scores(scores: list[tuple[Path, Score]], console: Console) -> None:
     """Prints one score with its distribution as bars, or several as a table, best first."""
     if len(scores) == 1:

@@ -170,11 +170,12 @@ def test_a_look_is_made_and_given_to_a_series(jpst, folder, graded):
 
 def test_a_look_is_made_of_a_record(jpst, folder):
     record = {"versions": {"jpst": "0"}, "output": "dusk.png", "content": {"path": str(folder / "day.png")}}
+    record["style"] = {"path": "other.jpg"}
     (folder / "dusk.json").write_text(json.dumps(record))
     assert jpst("look", "make", "dusk.json", "-o", "a.cube")[0] == 0
     assert jpst("look", "make", "day.png", "dusk.png", "-o", "b.cube")[0] == 0
     assert (folder / "a.cube").read_bytes() == (folder / "b.cube").read_bytes()
-    for damaged in ({"output": "../dusk.png"}, {"content": {}}, {"content": {"path": "none.png"}}):
+    for damaged in ({"output": "../dusk.png"}, {"content": {}}, {"style": None}, {"content": {"path": "none.png"}}):
         (folder / "dusk.json").write_text(json.dumps(record | damaged))
         status, printed, _ = jpst("look", "make", "dusk.json", "-o", "c.cube")
         assert status == 1 and "Traceback" not in printed and ("dusk.json" in printed or "none.png" in printed)
@@ -196,7 +197,11 @@ def test_a_transfer_writes_its_look(jpst, folder):
     told = json.loads((folder / "out.json").read_text())["lut"]
     made = lut.apply(one, image.read(folder / "day.png").pixels)
     assert told["mean"] == pytest.approx(difference(made, image.read(folder / "out.png").pixels).mean(), abs=0.2)
-    for name, reason in (("day.png", "overwrite an input"), ("look.lut", "expected a name"), ("out.png", "also the output")):
+    for name, reason in (
+        ("day.png", "overwrite an input"),
+        ("look.lut", "expected a name"),
+        ("out.png", "also the output"),
+    ):
         status, printed, _ = jpst(*command, "--lut", name)
         assert status == 1 and reason in printed
 

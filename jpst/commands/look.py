@@ -36,7 +36,7 @@ class Make:
         from jpst import image, lut, lut_files, outputs, terminal
 
         lut_files.check(self.output)
-        content, result = (self.content, self.result) if self.result else outputs.pictures_of(self.content)
+        content, result = (self.content, self.result) if self.result else outputs.pictures_of(self.content)[::2]
         outputs.check([self.output], [self.content, content, result])
         table, found = lut.of_pictures(*(image.read(path).pixels for path in (content, result)))
         lut_files.write(self.output, table, f"{content.stem} to {result.stem}")
