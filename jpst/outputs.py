@@ -248,6 +248,15 @@ def _told_by(record: Path) -> str | None:
         content = json.loads(record.read_bytes())
     except (ValueError, RecursionError):
         return None
-    ours = isinstance(content, dict) and isinstance(content.get("versions"), dict) and "jpst" in content["versions"]
-    name = content.get("output") if ours else None
+    return named_by(content) if is_record(content) else None
+
+
+def is_record(content: Any) -> bool:
+    """Whether the content of a JSON file is a record of jpst."""
+    return isinstance(content, dict) and isinstance(content.get("versions"), dict) and "jpst" in content["versions"]
+
+
+def named_by(record: dict[str, Any]) -> str | None:
+    """The file name of a record's picture, which lies beside it; None if it names none, or another folder."""
+    name = record.get("output")
     return name if isinstance(name, str) and name and Path(name).name == name and "\0" not in name else None
