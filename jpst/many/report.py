@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import functools
 import hashlib
 import os
 from importlib import metadata, resources
@@ -86,7 +87,7 @@ def write(folder: str | os.PathLike[str], page: str | os.PathLike[str] | None = 
     small = Thumbnails(thumbnails.side(len({path for entry in shown for path in _named(entry, styles=False)})))
     results = [_result(entry, folder, small) for entry in shown]
     problems += dict.fromkeys(line for each in results for line in each.missing)
-    text = _html(folder, results, found.failed, problems, small)
+    text = _html(folder, results, found.failed, problems)
     outputs.make_folder(page.parent)
     with encoding.replacing(page) as file:
         file.write(text.encode("utf-8", "backslashreplace"))  # names on disk may be no text
@@ -176,33 +177,40 @@ def _sweep(group: list[Result]) -> Sweep:
     return Sweep(f"{content} with {style}: {numbers}", results)
 
 
-def _html(folder: Path, results: list[Result], failed: list[Entry], problems: list[str], small: Thumbnails) -> str:
+def _html(folder: Path, results: list[Result], failed: list[Entry], problems: list[str]) -> str:
     """The page. Its policy allows the two styles and the script in it, by their hashes, and pictures inside it."""
     texts = {name: _file(f"page.{name}") for name in ("css", "js")}
     pictures = "".join(
         f".photo-{each.number}{{background-image:url({each.uri});aspect-ratio:{each.width}/{each.height}}}\n"
-        for each in small.all()
-    )
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_file), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        for each in dict.fromkeys(filter(None, (each for result in results for each in (result.before, result.style))))
     )
     sweeps, single = _grouped(results)
-    return environment.get_template("page.html").render(
-        folder=folder.resolve().name or str(folder),
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(texts['css'])} {_hash(pictures)}; "
-        f"script-src {_hash(texts['js'])}; base-uri 'none'; form-action 'none'",
-        css=texts["css"],
-        pictures=pictures,
-        js=texts["js"],
-        sweeps=sweeps,
-        single=single,
-        count=len(results),
-        failed=[_failure(entry) for entry in failed],
-        problems=problems,
-        version=metadata.version("jpst"),
-        today=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
-        box=curves,
+    return (
+        _template()
+        .render(
+            folder=folder.resolve().name or str(folder),
+            policy=f"default-src 'none'; img-src data:; style-src {_hash(texts['css'])} {_hash(pictures)}; "
+            f"script-src {_hash(texts['js'])}; base-uri 'none'; form-action 'none'",
+            css=texts["css"],
+            pictures=pictures,
+            js=texts["js"],
+            sweeps=sweeps,
+            single=single,
+            count=len(results),
+            failed=[_failure(entry) for entry in failed],
+            problems=problems,
+            version=metadata.version("jpst"),
+            today=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
+            box=curves,
+        )
+        .lstrip()
     )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    options = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    return jinja2.Environment(loader=jinja2.FunctionLoader(_file), **options).get_template("page.html")
 
 
 def _failure(entry: Entry) -> dict[str, Any]:

@@ -108,9 +108,8 @@ def command(told: dict[str, Any], picture: Path) -> str | None:
     try:
         if told["segmenter"] == "masks":
             return None
-        chosen: dict[str, Any] = told["recipe"]
-        listed = {name: tuple(each) if isinstance(each, list) else each for name, each in chosen.items()}
-        recipe, hyper = Recipe(**listed), Hyperparameters(**told["hyperparameters"])
+        chosen: dict[str, Any] = {name: _hashable(value) for name, value in told["recipe"].items()}
+        recipe, hyper = Recipe(**chosen), Hyperparameters(**told["hyperparameters"])
         if recipe.optimiser != "adam":
             hyper = hyper._replace(**{name: getattr(PRESETS[recipe.name][1], name) for name in ADAM_NUMBERS})
         others = {name: told[name] for name, usual in _ONCE.items() if told[name] != usual}
@@ -118,6 +117,10 @@ def command(told: dict[str, Any], picture: Path) -> str | None:
         return sheet.command(*sources, picture, recipe, hyper, others)
     except (JpstError, *NOT_A_RECORDS):
         return None
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _summary(told: dict[str, Any]) -> list[tuple[str, str]]:

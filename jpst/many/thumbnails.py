@@ -62,10 +62,6 @@ class Thumbnails:
                 errors.append(str(error))
         raise JpstError(errors[0])
 
-    def all(self) -> list[Thumbnail]:
-        """Each that was made."""
-        return [each for each in self._made.values() if isinstance(each, Thumbnail)]
-
     def _check_size(self, path: Path, size: object) -> None:
         height, width = image.size(path)
         if isinstance(size, list) and sorted(size, key=str) != sorted([width, height], key=str):
