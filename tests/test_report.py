@@ -21,7 +21,7 @@ from jpst.many import report, thumbnails
 from jpst.presets import preset
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
-SMALL = ["--size", "48", "--size-multiple", "8", "--iterations", "4", "2", "--projection", "none"]
+SMALL = ["--size", "48", "--size-multiple", "8", "--iterations", "5", "--projection", "none"]
 EVIL = "<script>alert(1)</script>&\"'.png"
 VOID = {"meta", "link", "img", "input", "br", "line"}
 
@@ -259,6 +259,18 @@ def test_failed_rows_are_in_a_table_with_their_reason(place):
     assert "What could not be read" not in page.text
 
 
+def test_the_failures_of_a_real_batch(place):
+    rows = [{"content": name, "style": "dusk.png"} for name in ("gone.jpg", "broken.png")]
+    (place / "broken.png").write_bytes(b"no picture")
+    (place / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    outcomes = library.batch(place / "rows.jsonl", place / "results")
+    page = made(place)
+    assert "0 results, 2 failed rows." in page.text
+    for outcome in outcomes:
+        assert outcome.state == "failed" and f"{outcome.row.where} {outcome.row.content}" in page.text
+        assert outcome.reason in page.text
+
+
 # ---- What may lie in the folder
 
 
@@ -311,7 +323,7 @@ def test_a_damaged_record_loses_what_is_damaged_and_no_more(place, spoilt, value
 
 @pytest.mark.parametrize("name", [name for name in record() if name != "versions"])
 def test_any_field_may_be_absent_or_of_another_kind(place, name):
-    for value in ("absent", None, 7, "text", [1], {"path": 3}, {"path": "\0"}, {"path": "x" * 5000}):
+    for value in ("absent", None, 7, "text", "..", [1], {"path": 3}, {"path": "\0"}, {"path": "x" * 5000}):
         told = record(**{name: value})
         if value == "absent":
             del told[name]
@@ -390,8 +402,15 @@ def test_a_record_leads_to_no_file_outside_of_what_it_names(place, monkeypatch):
 
 def test_a_name_that_is_no_text_and_letters_without_a_code(place):
     put(place / "results", "a.png", notes=["half a letter: \ud800"])
+    try:
+        shutil.copy(place / "results" / "a.png", place / "results" / "b\udcff.png")
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    (place / "results" / "b\udcff.json").write_text(json.dumps(record(output="b\udcff.png")))
+    (place / "results" / ("n" * 250 + ".json")).write_text(json.dumps(record(output=None)))
     page = made(place)
-    assert "half a letter: \\ud800" in page.text
+    assert "half a letter: \\ud800" in page.text and "b\\udcff.png" in page.text
+    assert len(page.all("img", "after")) == 2
 
 
 @pytest.mark.parametrize("size", ["text", [None, 3], {"a": 1}])
@@ -480,7 +499,7 @@ def test_a_real_transfer(jpst, folder):
     told = json.loads((folder / "out.json").read_text())
     terms = set(told["levels"][0]["losses"])
     assert len(page.all("polyline")) == len(terms) and {"total", "style"} <= terms
-    assert all(len(each["points"].split()) == 6 for each in page.all("polyline"))
+    assert all(len(each["points"].split()) == 5 for each in page.all("polyline"))
     assert "whole image 100.0 % 100.0 %" in page.text and "What could not be read" not in page.text
     assert "--size 48 384" in page.text and len(page.all("input")) == 1
     for name, bound in faults.BOUNDS._asdict().items():

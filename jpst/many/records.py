@@ -27,7 +27,7 @@ class Entry(NamedTuple):
         if named := outputs.named_by(self.told):
             return self.path.with_name(named)
         beside = [self.path.with_suffix(suffix) for suffix in WRITABLE]
-        return next((path for path in beside if path.is_file()), self.path.with_suffix(".png"))
+        return next((path for path in beside if os.path.isfile(path)), self.path.with_suffix(".png"))
 
     def sources(self, role: str) -> list[Path]:
         """Where the content or style may be: a relative path may start from here, or from beside the record."""
@@ -52,7 +52,7 @@ def find(folder: Path) -> Found:
     Raises:
       JpstError: it is no folder, or no record is in it.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise JpstError(f"{folder}: expected a folder. Give the one that a transfer, sweep or batch wrote to.")
     found = Found([], [], [])
     for path in _files(folder, found.problems):
@@ -77,7 +77,7 @@ def _files(folder: Path, problems: list[str]) -> Iterator[Path]:
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=in_order)
         for name in sorted(names, key=in_order):
             path = Path(place, name)
-            if path.suffix.lower() == ".json" and not name.startswith(".") and path.is_file():
+            if path.suffix.lower() == ".json" and not name.startswith(".") and os.path.isfile(path):
                 yield path
 
 
