@@ -205,12 +205,9 @@ def _made(told: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [(role, f"{told[role]['path'] or 'not a file'}, {_size(told[role]['size'])}") for role in _ROLES]
     rows += [("device", str(told["device"]))]
     rows += [("peak memory", f"{memory / 2**30:.1f} GiB")] if memory else []
-    return [
-        *rows,
-        ("versions", _text(told["versions"])),
-        ("networks", _text(told["checkpoints"])),
-        ("scene network", _text(told["scene_checkpoint"])),
-    ]
+    networks = {"networks": told["checkpoints"], "scene network": told["scene_checkpoint"]}
+    rows += [("versions", _text(told["versions"]))]
+    return rows + [(name, _text(each)) for name, each in networks.items() if each]
 
 
 _ROLES = ("content", "style")
