@@ -91,11 +91,11 @@ def sheet(small: Sequence[tuple[str, Image.Image]], columns: int) -> Image.Image
     return made
 
 
-def reduced(photograph: Photograph) -> Image.Image:
-    """A photograph as displayed, as large as it is on a sheet."""
+def reduced(photograph: Photograph, side: int = SIDE) -> Image.Image:
+    """A photograph as displayed, its longest side as on a sheet, or `side`; smaller ones keep their size."""
     array = seen(photograph)
     made = Image.fromarray(np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8))
-    made.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    made.thumbnail((side, side), Image.Resampling.LANCZOS)
     return made
 
 
