@@ -13,12 +13,14 @@ from jpst.pipeline import Run
 from jpst.story import Progress
 
 SIDE = 1024
-"""of each picture on the page, at most, in pixels"""
+"""of each finished picture on the page, at most, in pixels"""
+ROUGH = 640
+"""of those before it is finished, which come sooner"""
 
 
-def reduced(photograph: Photograph) -> PIL.Image.Image:
+def reduced(photograph: Photograph, side: int = SIDE) -> PIL.Image.Image:
     """A photograph as displayed, no larger than the page needs it."""
-    return sheet.reduced(_at_most(photograph), SIDE)
+    return sheet.reduced(_at_most(photograph, side), side)
 
 
 def without_steps(job: Job) -> Job:
@@ -29,7 +31,8 @@ def without_steps(job: Job) -> Job:
 
 def base_look(job: Job) -> PIL.Image.Image:
     """The base look of a job as it is shown; with large photographs much sooner than at full size."""
-    small = dataclasses.replace(job, content=_at_most(job.content), original=_at_most(job.original), strength=1.0)
+    content, original = (_at_most(each, ROUGH) for each in (job.content, job.original))
+    small = dataclasses.replace(job, content=content, original=original)
     return reduced(pipeline.run(without_steps(small)).photograph)
 
 
@@ -37,7 +40,7 @@ class Growing:
     """The result of a job while its steps run."""
 
     def __init__(self, job: Job) -> None:
-        self._photograph = _at_most(job.content)
+        self._photograph = _at_most(job.content, ROUGH)
         self._pixels = pixels.neutral(self._photograph.pixels) if job.neutral else self._photograph.pixels
 
     def after(self, now: Progress) -> PIL.Image.Image:
@@ -52,7 +55,7 @@ class Finished:
 
     def __init__(self, job: Job, run: Run) -> None:
         self.job, self.run = job, run
-        self._content, self._result = _at_most(job.original), _at_most(run.full_strength)
+        self._content, self._result = _at_most(job.original, SIDE), _at_most(run.full_strength, SIDE)
         self.before = reduced(self._content)
 
     def shown(self, strength: float) -> PIL.Image.Image:
@@ -64,10 +67,11 @@ class Finished:
         return blending.blend(self.job.original, self.run.full_strength, strength)
 
 
-def _at_most(photograph: Photograph) -> Photograph:
-    """A photograph brought to the size at which pictures are shown; the same if it is not larger."""
-    size = pixels.working_size(*photograph.pixels.shape[:2], SIDE)
-    if size == photograph.pixels.shape[:2]:
+def _at_most(photograph: Photograph, side: int) -> Photograph:
+    """A photograph with no side longer than this; the same if it has none."""
+    height, width = photograph.pixels.shape[:2]
+    size = pixels.working_size(height, width, side)
+    if size == (height, width):
         return photograph
     alpha = photograph.alpha
     if alpha is not None:

@@ -251,7 +251,7 @@ def _begun(job: Job) -> State:
     return State(
         "This is the base look, a colour match. The steps that refine it are being prepared.",
         share=0.0 if job.recipe.optimises else None,
-        before=display.reduced(job.original),
+        before=display.reduced(job.original, display.ROUGH),
         after=display.base_look(job),
         rows=semantics.table(job.found.regions),
         notes=record.notes(job),
