@@ -45,8 +45,7 @@ class Growing:
 
     def after(self, now: Progress) -> PIL.Image.Image:
         """The best result so far, with the photograph's detail."""
-        small = np.asarray(pixels.at_size(self._pixels, now.level.content))
-        made = highres.apply(self._pixels, small, now.best)  # pyright: ignore[reportArgumentType]
+        made = highres.apply(self._pixels, pixels.at_size(self._pixels, now.level.content), now.best)
         return reduced(self._photograph._replace(pixels=made))
 
 

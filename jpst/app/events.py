@@ -140,7 +140,7 @@ class Events:
         return {
             "start": {"visible": False},
             "cancel": {"visible": True, "interactive": True, "value": "Cancel"},
-            "status": {"value": theme.status(State("Reading the photographs."))},
+            "status": {"value": theme.status(State("Reading the photographs.")), "visible": True},
             **{name: {"visible": False} for name in ("finished", "command_box", "regions_box")},
             "notes": {"value": ""},
         }

@@ -63,12 +63,12 @@ class Page:
 
     def _lay_out_answers(self) -> None:
         gr = self._gr
-        self._status = gr.HTML("", elem_id="status", padding=False)
+        self._status = gr.HTML("", visible=False, elem_id="status", padding=False)
         self._empty = gr.HTML(words.EMPTY, padding=False)
         self._pictures = gr.ImageSlider(
             visible=False, label="Before and after", interactive=False, buttons=["fullscreen"], elem_id="pictures"
         )
-        with gr.Group(visible=False) as self._finished:
+        with gr.Column(visible=False) as self._finished:
             self._lay_out_result()
         self._files = [gr.DownloadButton(visible="hidden", elem_id=f"file-{name}") for name in ("picture", "look")]
         self._notes = gr.HTML("", padding=False, elem_id="notes")
@@ -84,7 +84,8 @@ class Page:
         self._strength = self._gr.Slider(
             least, most, 1.0, step=0.05, label=words.NAMES["strength"], info=words.STRENGTH, elem_id="strength"
         )
-        self._save = self._gr.Button("Download the picture", variant="primary", elem_id="save")
+        with self._gr.Row():
+            self._save = self._gr.Button("Download the picture", variant="primary", elem_id="save")
 
     def _connect(self) -> None:
         events = self.events

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jpst import pipeline, weights
-from jpst.app import theme
+from jpst.app import display, theme
 from jpst.app.page import Page
 from jpst.errors import JpstError
 from jpst.weights import unfinished
@@ -72,11 +72,11 @@ def serving(port: int) -> Iterator[str]:
 
 
 def warm_up(tell: Callable[[str], None] = lambda _: None) -> None:
-    """Loads the networks in a thread, so that the first visitor does not wait for them."""
+    """Loads networks and programs in a thread, by a first look at noise, so that the first visitor waits less."""
 
     def load() -> None:
-        picture = np.random.default_rng(0).random((96, 144, 3), np.float32)
-        pipeline.plan(picture, picture, tell=tell)
+        picture = np.random.default_rng(0).random((display.ROUGH * 2 // 3, display.ROUGH, 3), np.float32)
+        display.base_look(pipeline.plan(picture, picture, tell=tell))
 
     threading.Thread(target=load, daemon=True).start()
 
@@ -117,6 +117,8 @@ def _hosts() -> Any:
 
 
 def _theme(library: Any) -> Any:
-    return library.themes.Default(
+    made = library.themes.Default(
         primary_hue="orange", neutral_hue="stone", font=theme.FONTS, font_mono=theme.MONOSPACED
     )
+    readable = {"body_text_color_subdued": "*neutral_500", "block_info_text_color": "*neutral_500"}
+    return made.set(**readable, **{f"{name}_dark": "*neutral_400" for name in readable})

@@ -260,7 +260,9 @@ def _begun(job: Job) -> State:
 
 def _ended(finished: Finished, told: str = "") -> State:
     run, job = finished.run, finished.job
-    told = told or ("Cancelled: this is the best result so far." if run.interrupted else "Done.")
+    if not told:
+        height, width = run.photograph.pixels.shape[:2]
+        told = "Cancelled: this is the best result so far." if run.interrupted else f"Done, {width} x {height} pixels."
     status = [] if run.record["status"] == Status.FINE.sentence else [run.record["status"]]
     return State(
         told,

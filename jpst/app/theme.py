@@ -10,24 +10,27 @@ FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 MONOSPACED = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 CSS = """
 .gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.html-container { padding: 0 !important; }
 #title h1 { font-size: 1.55rem; margin: 0; letter-spacing: -0.01em; }
-#title p { color: var(--body-text-color-subdued); margin: 0.15rem 0 0; max-width: 46rem; }
-.told { margin: 0 0 0.4rem; }
-.told.failed { border-left: 4px solid var(--error-border-color, #c00); padding-left: 0.6rem; }
+#title p { color: var(--body-text-color-subdued); margin: 0.15rem 0 0; }
+.told { margin: 0.1rem 0 0.5rem; }
+.told.failed { border-left: 4px solid #c2410c; padding-left: 0.6rem; }
 .bar { height: 0.5rem; border-radius: 0.25rem; background: var(--border-color-primary); overflow: hidden; }
 .bar div { height: 100%; background: var(--color-accent); transition: width 0.5s; }
-.notes { margin: 0; padding-left: 1.1rem; color: var(--body-text-color-subdued); font-size: 0.92rem; }
-.regions { width: 100%; border-collapse: collapse; font-size: 0.92rem; }
-.regions th { text-align: left; font-weight: 600; border-bottom: 1px solid var(--border-color-primary); }
-.regions td, .regions th { padding: 0.3rem 0.8rem 0.3rem 0; vertical-align: top; }
-.regions td.number, .regions th.number { text-align: right; white-space: nowrap; }
-.regions td.remark { color: var(--body-text-color-subdued); overflow-wrap: anywhere; }
+.note { margin: 0 0 0.3rem; color: var(--body-text-color-subdued); font-size: 0.92rem; overflow-wrap: anywhere; }
+.regions { width: 100%; border-collapse: collapse; font-size: 0.92rem; margin: 0 !important; border: 0 !important; }
+.regions tr { border: 0 !important; }
+.regions th, .regions td { padding: 0.3rem 0 !important; border: 0 !important; vertical-align: top; text-align: left; }
+.regions .row th, .regions .row td { border-top: 1px solid var(--border-color-primary) !important; }
+.regions .number { text-align: right; white-space: nowrap; width: 6.5rem; }
+.regions .remark { color: var(--body-text-color-subdued);
+  font-size: 0.85rem; line-height: 1.35; overflow-wrap: anywhere; padding-top: 0 !important; }
 .empty { display: flex; flex-direction: column; justify-content: center; align-items: center; min-height: 22rem;
   text-align: center; border: 1px dashed var(--border-color-primary); border-radius: var(--block-radius);
   color: var(--body-text-color-subdued); padding: 1rem; gap: 0.4rem; }
 .empty strong { color: var(--body-text-color); font-size: 1.05rem; }
 #command textarea { font-family: var(--font-mono); font-size: 0.85rem; }
-@media (max-width: 640px) { .empty { min-height: 9rem; } }
+@media (max-width: 640px) { .empty { min-height: 9rem; } .regions .number { width: 4.5rem; } }
 """
 
 
@@ -51,19 +54,23 @@ def failed(sentence: str) -> str:
 
 def regions(rows: Sequence[Row]) -> str:
     """The regions and their pairing as a table."""
-    head = '<th>region</th><th class="number">photograph</th><th class="number">look</th><th>remark</th>'
     body = "".join(
-        f'<tr><td>{html.escape(name)}</td><td class="number">{content:.0f} %</td><td class="number">{style:.0f} %</td>'
-        f'<td class="remark">{html.escape(remark)}</td></tr>'
+        f'<tr class="row"><td>{html.escape(name)}</td><td class="number">{content:.1f} %</td>'
+        f'<td class="number">{style:.1f} %</td></tr>{_remark(remark)}'
         for name, content, style, remark in rows
     )
+    head = '<th>region</th><th class="number">content</th><th class="number">style</th>'
     return f'<table class="regions"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
+def _remark(remark: str) -> str:
+    lines = "<br>".join(map(html.escape, remark.split("; ")))
+    return f'<tr><td class="remark" colspan="3">{lines}</td></tr>' if remark else ""
+
+
 def notes(sentences: Sequence[str]) -> str:
-    """Sentences as a list."""
-    items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
-    return f'<ul class="notes">{items}</ul>' if items else ""
+    """Sentences, each on a line of its own."""
+    return "".join(f'<p class="note">{html.escape(sentence)}</p>' for sentence in sentences)
 
 
 def _duration(seconds: float) -> str:

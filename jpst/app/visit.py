@@ -58,9 +58,7 @@ class Visit:
         """
         missing = [PHOTOGRAPHS[which][0] for which in (CONTENT, STYLE) if which not in self._uploads]
         if missing:
-            raise JpstError(
-                f"There is no picture yet in: {', '.join(missing)}. Drop one there, or click to choose one."
-            )
+            raise JpstError(f"No picture yet: {', '.join(missing)}. Drop one there, or click to choose one.")
         self.cancel()
         self._asked = Asked(self._uploads[CONTENT], self._uploads[STYLE], preset, choices)
         self._work, self._finished = Work(self._asked, line), None
@@ -129,7 +127,7 @@ class Visit:
         outputs.make_folder(self._folder)
         self._pictures += 1
         made, old = (self._folder / f"shown-{number}.jpg" for number in (self._pictures, self._pictures - KEPT))
-        picture.save(made, quality=90)
+        picture.save(made, quality=92, subsampling=0)
         if old != self._before:
             old.unlink(missing_ok=True)
         return made

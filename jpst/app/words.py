@@ -8,15 +8,15 @@ from jpst.presets import PRESETS
 
 CONTENT, STYLE = "content", "style"
 PHOTOGRAPHS = {
-    CONTENT: ("Your photograph", "The one to change"),
-    STYLE: ("The look", "A photograph with the light and colours that you want"),
+    CONTENT: ("Your photograph (content)", "The one to change"),
+    STYLE: ("The look (style)", "The one to take light and colours from"),
 }
 """label and hint of each drop zone"""
 PRESET_CHOICES = [
-    ("Preview: colours only, in seconds", "preview"),
+    ("Preview, in seconds", "preview"),
     ("Fast", "fast"),
     ("Balanced", "balanced"),
-    ("Quality: twice as slow", "quality"),
+    ("Quality, slower", "quality"),
 ]
 """the presets that need no patience and no further networks"""
 SEGMENTER_CHOICES = [
