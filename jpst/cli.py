@@ -15,6 +15,7 @@ from jpst.commands import options
 from jpst.commands.app import App
 from jpst.commands.batch import Batch
 from jpst.commands.cache import Cache
+from jpst.commands.eval import Eval
 from jpst.commands.look import Look
 from jpst.commands.score import Score
 from jpst.commands.segment import Segment
@@ -66,6 +67,7 @@ def _parse(arguments: list[str]) -> Any:
             subcommand("sweep", default=Sweep(*[tyro.MISSING] * 3, recipe=recipe, values=single(hyper))),
         ]
         | Annotated[Look, subcommand("look")]
+        | Annotated[Eval, subcommand("eval")]
         | Annotated[Demo, subcommand("demo")]
         | Annotated[Segment, subcommand("segment")]
         | Annotated[Score, subcommand("score")]

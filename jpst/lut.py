@@ -1,32 +1,26 @@
 """The colour change of a transfer as a 3-D lookup table (LUT), for editors, cameras and series. Host code.
 
 A table holds what depends on colour alone. What a transfer does differently in different places is lost; `fidelity`
-says how much that is. Reading, writing and interpolation are colour-science's, of the extra `lut`.
+says how much that is. Interpolation is colour-science's, of the extra `lut`; files are read and written by `lut_files`.
 """
 
-import os
-import tempfile
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from scipy.sparse import csr_array, diags_array, eye_array, kron
 from scipy.sparse.linalg import cg
 
-from jpst.errors import JpstError
-from jpst.image import encoding
+from jpst import lut_files, pixels
+from jpst.lut_files import Table, identity
 
-NODES = 33  # along each axis, as editors expect
-LONGEST = 700  # side in pixels of the pictures that `jpst look make` compares
+LONGEST = 700  # side in pixels of the pictures that a table is made of
 SAMPLES = 60_000  # pixels that a table is fitted to
 SMOOTHNESS = 0.02  # weight of squared second differences, for each pixel per node
 IDENTITY = 1e-4  # weight of the distance from the identity: decides where no pixels are
 ROBUST = 0.02  # distance in RGB beyond which a pixel counts less, as what is local does
 ROUNDS = 3  # of reweighting
 BAND = 1 << 20  # pixels that are interpolated at once
-
-Table = Float[np.ndarray, "n n n 3"]
 
 
 class Fidelity(NamedTuple):
@@ -42,13 +36,7 @@ class Fidelity(NamedTuple):
     """largest chroma, in CIELAB, that a grey gets"""
 
 
-def identity(nodes: int = NODES) -> Table:
-    """The table that changes nothing, indexed by red, green, blue."""
-    axis = np.linspace(0, 1, nodes)
-    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1)
-
-
-def fit(content: Float[np.ndarray, "h w 3"], result: Float[np.ndarray, "h w 3"], nodes: int = NODES) -> Table:
+def fit(content: Float[np.ndarray, "h w 3"], result: Float[np.ndarray, "h w 3"], nodes: int = lut_files.NODES) -> Table:
     """The table that best turns the colours of `content` into those of `result`.
 
     Regularised lattice regression (Garcia and Gupta, "Lattice regression", 2009) of the change of each colour:
@@ -86,7 +74,7 @@ def apply(table: Table, photograph: Float[np.ndarray, "h w 3"], strength: float 
     mapped = np.empty_like(flat)
     for start in range(0, len(flat), BAND):
         band = np.clip(flat[start : start + BAND], 0, 1)
-        found = _colour().algebra.table_interpolation_tetrahedral(band, table)
+        found = lut_files.colour_science().algebra.table_interpolation_tetrahedral(band, table)
         mapped[start : start + BAND] = band + strength * (found - band)
     return np.clip(mapped, 0, 1).reshape(photograph.shape).astype(photograph.dtype)
 
@@ -103,55 +91,13 @@ def fidelity(table: Table, content: Float[np.ndarray, "h w 3"], result: Float[np
     return Fidelity(float(apart.mean()), float(np.percentile(apart, 95)), float(near.mean()), float(chroma.max()))
 
 
-def write(path: str | os.PathLike[str], table: Table, title: str) -> None:
-    """Writes a .cube file (Iridas, DaVinci Resolve): red fastest, values in [0, 1].
-
-    Raises:
-      JpstError: another suffix, or it cannot be written; nothing is then left.
-    """
-    check(path)
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder, "look.cube")
-        _colour().write_LUT(_colour().LUT3D(table, title), str(made), 7)
-        lines = made.read_text(encoding="utf-8").splitlines(keepends=True)
-    with encoding.replacing(path) as file:
-        file.write("".join(line for line in lines if not line.startswith("DOMAIN")).encode())
-
-
-def read(path: str | os.PathLike[str]) -> Table:
-    """Reads a 3-D table over [0, 1] from a .cube file.
-
-    Raises:
-      JpstError: it is not there, is damaged, or is a table of another kind.
-    """
-    source = Path(path)
-    check(source)
-    if not source.is_file():
-        raise JpstError(f"{source}: there is no such file. Give a .cube file, as `jpst look make` writes it.")
-    try:
-        found = _colour().read_LUT(str(source))
-        table, domain = np.asarray(found.table, np.float64), np.asarray(found.domain)
-    except Exception as error:  # the reader raises many kinds of errors
-        raise JpstError(f"{source}: not a .cube file ({type(error).__name__}: {error}). Export it again.") from error
-    if table.ndim != 4 or not np.isfinite(table).all() or not np.array_equal(domain, [[0] * 3, [1] * 3]):
-        raise JpstError(f"{source}: expected a 3-D table of finite numbers over 0 to 1. Export it as one.")
-    return table
-
-
-def check(path: str | os.PathLike[str]) -> None:
-    """Raises `JpstError` unless this machine can read and write tables in files of this name."""
-    if Path(path).suffix.lower() != ".cube":
-        raise JpstError(f"{path}: expected a name that ends in .cube.")
-    _colour()
-
-
-def _colour() -> Any:
-    try:
-        with np.printoptions():  # its import changes how NumPy prints arrays everywhere
-            import colour
-    except ImportError:
-        raise JpstError('Lookup tables need colour-science. Install it: pip install "jpst[lut]".') from None
-    return colour
+def of_pictures(content: Float[np.ndarray, "h w 3"], result: Float[np.ndarray, "h2 w2 3"]) -> tuple[Table, Fidelity]:
+    """The table of two pictures of any size, each brought to at most `LONGEST` pixels, and how much it carries."""
+    height, width, _ = content.shape
+    size = pixels.working_size(height, width, LONGEST)
+    small, changed = (np.asarray(pixels.at_size(each, size), np.float64) for each in (content, result))
+    table = fit(small, changed)
+    return table, fidelity(table, small, changed)
 
 
 def _samples(content: np.ndarray, result: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

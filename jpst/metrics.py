@@ -1,8 +1,10 @@
-"""Metrics of results: edge SSIM with the content, style distance, newly clipped pixels.
+"""Metrics of results: SSIM with the content, distance from the style, newly clipped pixels.
 
 All take float [H, W, 3], sRGB in [0, 1], as written (rounded to 8 bits). The values depend on the size of the images,
 so compare them at one size.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,14 @@ def edge_ssim(content: Float[np.ndarray, "h w 3"], picture: Float[np.ndarray, "h
     return float(np.asarray(structural_similarity(edges[0], edges[1], data_range=1.0)))
 
 
+def luminance_ssim(content: Float[np.ndarray, "h w 3"], picture: Float[np.ndarray, "h w 3"]) -> float:
+    """SSIM (scikit-image's defaults, data range 1) between the luminances; 1 means equal."""
+    from skimage.metrics import structural_similarity
+
+    light = [np.asarray(each) @ pixels.LUMINANCE for each in (content, picture)]
+    return float(np.asarray(structural_similarity(light[0], light[1], data_range=1.0)))
+
+
 def region_grams(
     image: Float[Array | np.ndarray, "h w 3"], masks: Float[Array | np.ndarray, "r h w"], variables: PyTree
 ) -> dict[str, Float[Array, "r c c"]]:
@@ -34,19 +44,31 @@ def region_grams(
     return _region_grams(jnp.asarray(image, jnp.float32), jnp.asarray(masks), variables)
 
 
-@jax.jit
-def _region_grams(image, masks, variables):
+def region_covariances(
+    image: Float[Array | np.ndarray, "h w 3"], masks: Float[Array | np.ndarray, "r h w"], variables: PyTree
+) -> dict[str, Float[Array, "r c c"]]:
+    """As `region_grams`, of the features less their mean in each region: blind to an even change of a whole channel."""
+    return _region_grams(jnp.asarray(image, jnp.float32), jnp.asarray(masks), variables, centred=True)
+
+
+@partial(jax.jit, static_argnames="centred")
+def _region_grams(image, masks, variables, centred=False):
     features = vgg19.features(variables, image, STYLE_LAYERS)
     grams = {}
     for name, layer in features.items():
         small = pixels.area_mean(masks, *layer.shape[:2])
         area = jnp.maximum(small.sum((1, 2), keepdims=True), pixels.TRACE)
         grams[name] = losses.gram(layer, jnp.sqrt(small / area))
+        if centred:
+            mean = jnp.einsum("rhw,hwc->rc", small / area, layer)
+            grams[name] -= mean[:, :, None] * mean[:, None]
     return grams
 
 
 def style_distance(grams: dict[str, Array], target: dict[str, Array]) -> float:
-    """Mean over layers and regions of the mean squared difference of Grams, relative to the target's mean square.
+    """Mean over layers and regions of the mean squared difference, relative to the target's mean square.
+
+    Of Grams, or of covariances, which WCT2's figure calls "Gram loss" (github.com/clovaai/WCT2/issues/20).
 
     Divide by the distance of the untouched content to get the share of the distance that is left.
     """

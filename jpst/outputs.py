@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import PIL.Image
@@ -26,18 +26,21 @@ class OutputError(JpstError):
     """A file cannot be written or would replace another; the message says which, and what to do."""
 
 
-def check_transfer(picture: Path, inputs: Sequence[Path], recipe: Recipe, previews: bool) -> None:
+def check_transfer(
+    picture: Path, inputs: Sequence[Path], recipe: Recipe, previews: bool, others: Sequence[Path] = ()
+) -> None:
     """Checks that a transfer can write `picture`, its record and its previews without overwriting other files.
 
     Args:
       inputs: content, style and, if given, their masks.
+      others: further files that it writes.
 
     Raises:
       JpstError: an output cannot be written, is an input or another output, or is too large for its format; or the
         record would replace a file that is not the record of the same picture.
     """
     _check_picture(picture, result_size(inputs[0], recipe))
-    written = [picture, record_of(picture)]
+    written = [picture, record_of(picture), *others]
     if previews:
         written += _previews(picture, sum(recipe.iterations))
     masks = [mask for photograph in inputs[:2] if photograph.name and (mask := segment.beside(photograph))]
@@ -240,14 +243,40 @@ def check_record(picture: Path) -> None:
     raise OutputError(f"{record}: {found}; the new record would replace it. Choose another OUT, or move it.")
 
 
+def records(places: Iterable[Path]) -> list[Path]:
+    """The records among files and, with their sub-folders, folders."""
+    found = (sorted(place.rglob("*.json")) if place.is_dir() else [place] for place in places)
+    return [record for files in found for record in files if record in places or _told_by(record)]
+
+
+def pictures_of(record: Path) -> tuple[Path, Path, Path]:
+    """Content, style and picture of a transfer's record; raises `OutputError` if it does not name them."""
+    found = _read(record) if record.is_file() else {}
+    name, photographs = found.get("output"), [found.get(role) for role in ("content", "style")]
+    paths = [each.get("path") if isinstance(each, dict) else None for each in photographs]
+    content, style = (path if isinstance(path, str) and "\0" not in path else None for path in paths)
+    if not _is_name(name) or content is None or style is None:
+        raise OutputError(f"{record}: expected OUT.json, the record of a transfer that names its photographs.")
+    return Path(content), Path(style), record.with_name(name)
+
+
 def _told_by(record: Path) -> str | None:
     """The file name of the picture to which a record belongs; None if the file is not a record."""
+    name = _read(record).get("output")
+    return name if _is_name(name) else None
+
+
+def _read(record: Path) -> dict[str, Any]:
+    """A record; empty if the file is not one."""
     if record.stat().st_size > RECORD_BYTES:
-        return None
+        return {}
     try:
         content = json.loads(record.read_bytes())
     except (ValueError, RecursionError):
-        return None
+        return {}
     ours = isinstance(content, dict) and isinstance(content.get("versions"), dict) and "jpst" in content["versions"]
-    name = content.get("output") if ours else None
-    return name if isinstance(name, str) and name and Path(name).name == name and "\0" not in name else None
+    return content if ours else {}
+
+
+def _is_name(name: Any) -> TypeGuard[str]:
+    return isinstance(name, str) and bool(name) and Path(name).name == name and "\0" not in name

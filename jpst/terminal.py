@@ -30,6 +30,7 @@ from jpst.regions import semantics
 from jpst.weights import downloads, registry
 
 if TYPE_CHECKING:
+    from jpst.lut import Fidelity
     from jpst.many.batch import Outcome, Plan
 
 
@@ -120,6 +121,16 @@ def show_sweep(pictures: list[Path], records: list[dict[str, Any]], sheet: Path,
     console.print(f"{sheet} shows them beside each other.", soft_wrap=True)
 
 
+def show_lut(path: Path, found: "Fidelity", console: Console) -> None:
+    """Prints how much of a transfer a LUT carries."""
+    console.print(
+        f"{path} written. Its picture differs from the transfer's by {found.mean:.1f} dE2000 on average and by less "
+        f"than {found.p95:.1f} in 95 % of the pixels. {found.coverage:.0%} of the table are colours of the photograph. "
+        f"The most colourful grey has a chroma of {found.neutral_drift:.1f}.",
+        soft_wrap=True,
+    )
+
+
 def _duration(seconds: float) -> str:
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= 1.7 * length:
@@ -195,6 +206,18 @@ def show_outcomes(outcomes: "list[Outcome]", console: Console) -> None:
 
 
 _NAMED = 5  # files left out
+
+
+def show_qualities(found: Mapping[str, Mapping[str, float | None]], console: Console) -> None:
+    """Prints the metrics of results, a line each, and their means if there are several."""
+    rows = {name: dict(each) for name, each in found.items()}
+    if len(rows) > 1:
+        columns = zip(*(each.values() for each in rows.values()), strict=True)
+        means = [None if None in column else float(np.mean(column)) for column in columns]
+        rows["mean"] = dict(zip(next(iter(rows.values())), means, strict=True))
+    for name, each in rows.items():
+        shown = [f"{what.replace('_', ' ')} {value:.3f}" for what, value in each.items() if value is not None]
+        console.print(f"{name}:  {'  '.join(shown)}", soft_wrap=True, markup=False, highlight=False)
 
 
 def show_scores(scores: list[tuple[Path, Score]], console: Console) -> None:

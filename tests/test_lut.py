@@ -1,12 +1,15 @@
 """Lookup tables: known colour changes recovered, files read by others, many photographs with one look."""
 
+import json
+
 import numpy as np
 import pillow_lut
+import PyOpenColorIO
 import pytest
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from jpst import image, lut
+from jpst import image, lut, lut_files
 from jpst.errors import JpstError
 
 with np.printoptions():  # its import changes how NumPy prints arrays everywhere
@@ -40,7 +43,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def test_no_change_gives_the_identity(content):
-    np.testing.assert_allclose(lut.fit(content, content), lut.identity(), atol=1e-3)
+    np.testing.assert_allclose(lut.fit(content, content), lut_files.identity(), atol=1e-3)
 
 
 def test_a_known_change_is_recovered_where_there_are_colours(content, graded, table):
@@ -59,7 +62,7 @@ def test_what_is_local_hardly_counts(content, graded):
 
 
 def test_greys_do_not_turn_round(content):
-    grey = np.arange(lut.NODES)
+    grey = np.arange(lut_files.NODES)
     table = lut.fit(content, 1 - content)
     assert (np.diff(table[grey, grey, grey], axis=0) >= 0).all()
 
@@ -75,7 +78,7 @@ def test_equal_colours_stay_equal_in_every_photograph(content, table):
 
 
 def test_files_are_read_alike_by_colour_and_pillow(tmp_path, content, table):
-    lut.write(tmp_path / "look.cube", table, "a look")
+    lut_files.write(tmp_path / "look.cube", table, "a look")
     text = (tmp_path / "look.cube").read_text()
     assert "LUT_3D_SIZE 33" in text and "DOMAIN" not in text
     expected = lut.apply(table, content)
@@ -84,19 +87,55 @@ def test_files_are_read_alike_by_colour_and_pillow(tmp_path, content, table):
     eight = Image.fromarray(np.uint8(np.round(255 * content)))
     by_pillow = np.asarray(eight.filter(pillow_lut.load_cube_file(str(tmp_path / "look.cube")))) / 255
     np.testing.assert_allclose(by_pillow, lut.apply(table, np.asarray(eight) / 255), atol=2 / 255)
-    np.testing.assert_allclose(lut.read(tmp_path / "look.cube"), table, atol=1e-6)
+    np.testing.assert_allclose(lut_files.read(tmp_path / "look.cube"), table, atol=1e-6)
+
+
+def test_files_are_read_alike_by_open_color_io(tmp_path, content, table):
+    expected = np.float32(lut.apply(table, content)).reshape(-1, 3)
+    for suffix in ("cube", "clf"):
+        lut_files.write(tmp_path / f"look.{suffix}", table, "day to <dusk> & back")
+        source = PyOpenColorIO.FileTransform(str(tmp_path / f"look.{suffix}"))
+        source.setInterpolation(PyOpenColorIO.INTERP_TETRAHEDRAL)
+        colours = np.float32(content).reshape(-1, 3)
+        PyOpenColorIO.Config.CreateRaw().getProcessor(source).getDefaultCPUProcessor().applyRGB(colours)
+        np.testing.assert_allclose(colours, expected, atol=1e-4)
+        np.testing.assert_allclose(lut_files.read(tmp_path / f"look.{suffix}"), table, atol=1e-5)
+    assert "&lt;dusk&gt;" in (tmp_path / "look.clf").read_text()
+
+
+def test_a_hald_is_read_alike_by_pillow(tmp_path, content, table):
+    lut_files.write(tmp_path / "look.png", table, "")
+    with Image.open(tmp_path / "look.png") as opened:
+        assert opened.size == (512, 512)
+        by_pillow = Image.fromarray(np.uint8(np.round(255 * content))).filter(
+            pillow_lut.load_hald_image(opened.convert("RGB"))
+        )
+    found = lut_files.read(tmp_path / "look.png")
+    assert found.shape == (64, 64, 64, 3)
+    expected = lut.apply(table, np.round(255 * content) / 255)
+    np.testing.assert_allclose(np.asarray(by_pillow) / 255, expected, atol=2 / 255)
+    np.testing.assert_allclose(lut.apply(found, content), lut.apply(table, content), atol=5e-3)
+
+
+def test_a_picture_that_is_no_hald_is_refused(tmp_path, content):
+    image.write(tmp_path / "photo.png", np.float32(content))
+    with pytest.raises(JpstError, match=r"photo\.png: expected a HaldCLUT, .* got 120 x 90"):
+        lut_files.read(tmp_path / "photo.png")
 
 
 @pytest.mark.parametrize("text", ["", "LUT_3D_SIZE 2\n0 0 0\n", "LUT_1D_SIZE 2\n0 0 0\n1 1 1\n", "nonsense"])
 def test_damaged_files_are_refused(tmp_path, text):
     (tmp_path / "bad.cube").write_text(text)
     with pytest.raises(JpstError, match=r"bad\.cube"):
-        lut.read(tmp_path / "bad.cube")
+        lut_files.read(tmp_path / "bad.cube")
+    (tmp_path / "bad.clf").write_text(text.replace("LUT_1D", "LUT_2D"))
+    with pytest.raises(JpstError, match=r"bad\.clf: not a \.clf file"):
+        lut_files.read(tmp_path / "bad.clf")
     with pytest.raises(JpstError, match="no such file"):
-        lut.read(tmp_path / "none.cube")
+        lut_files.read(tmp_path / "none.cube")
     with pytest.raises(JpstError, match="cube"):
-        lut.write(tmp_path / "look.lut", lut.identity(), "")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.cube"]
+        lut_files.write(tmp_path / "look.lut", lut_files.identity(), "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.clf", "bad.cube"]
 
 
 # ---- The commands
@@ -129,8 +168,46 @@ def test_a_look_is_made_and_given_to_a_series(jpst, folder, graded):
         assert difference(np.asarray(other) / 255, graded[::-1]).mean() < 1.5
 
 
+def test_a_look_is_made_of_a_record(jpst, folder):
+    record = {"versions": {"jpst": "0"}, "output": "dusk.png", "content": {"path": str(folder / "day.png")}}
+    record["style"] = {"path": "other.jpg"}
+    (folder / "dusk.json").write_text(json.dumps(record))
+    assert jpst("look", "make", "dusk.json", "-o", "a.cube")[0] == 0
+    assert jpst("look", "make", "day.png", "dusk.png", "-o", "b.cube")[0] == 0
+    assert (folder / "a.cube").read_bytes() == (folder / "b.cube").read_bytes()
+    for damaged in ({"output": "../dusk.png"}, {"content": {}}, {"style": None}, {"content": {"path": "none.png"}}):
+        (folder / "dusk.json").write_text(json.dumps(record | damaged))
+        status, printed, _ = jpst("look", "make", "dusk.json", "-o", "c.cube")
+        assert status == 1 and "Traceback" not in printed and ("dusk.json" in printed or "none.png" in printed)
+    status, printed, _ = jpst("look", "make", "day.png", "-o", "c.cube")
+    assert status == 1 and "expected OUT.json" in printed and not (folder / "c.cube").exists()
+
+
+SMALL = ["--size", "48", "--size-multiple", "8", "--iterations", "2", "--segmenter", "none"]
+
+
+def test_a_transfer_writes_its_look(jpst, folder):
+    command = ["transfer", "day.png", "dusk.png", "-o", "out.png", "--strength", "0.9", *SMALL]
+    status, printed, _ = jpst(*command, "--lut", "look.cube")
+    assert status == 0 and "look.cube written" in printed
+    assert jpst("look", "make", "out.json", "-o", "again.cube")[0] == 0
+    one, other = (lut_files.read(folder / f"{name}.cube") for name in ("look", "again"))
+    np.testing.assert_allclose(one, other, atol=0.01)
+    assert np.abs(one - lut_files.identity()).max() > 0.02
+    told = json.loads((folder / "out.json").read_text())["lut"]
+    made = lut.apply(one, image.read(folder / "day.png").pixels)
+    assert told["mean"] == pytest.approx(difference(made, image.read(folder / "out.png").pixels).mean(), abs=0.2)
+    for name, reason in (
+        ("day.png", "overwrite an input"),
+        ("look.lut", "expected a name"),
+        ("out.png", "also the output"),
+    ):
+        status, printed, _ = jpst(*command, "--lut", name)
+        assert status == 1 and reason in printed
+
+
 def test_inputs_are_never_overwritten(jpst, folder):
-    lut.write(folder / "look.cube", lut.identity(), "")
+    lut_files.write(folder / "look.cube", lut_files.identity(), "")
     before = (folder / "day.png").read_bytes()
     status, printed, _ = jpst("look", "apply", "look.cube", "day.png", "-o", ".")
     assert status == 1 and "overwrite an input" in printed
@@ -138,7 +215,7 @@ def test_inputs_are_never_overwritten(jpst, folder):
 
 
 def test_one_photograph_that_fails_does_not_stop_the_others(jpst, folder):
-    lut.write(folder / "look.cube", lut.identity(), "")
+    lut_files.write(folder / "look.cube", lut_files.identity(), "")
     (folder / "bad.jpg").write_bytes(b"no picture")
     status, printed, _ = jpst("look", "apply", "look.cube", "bad.jpg", "day.png", "-o", "out")
     assert status == 1 and "bad.jpg" in printed

@@ -11,7 +11,7 @@ from jpst.errors import JpstError
 from jpst.recipe import STRENGTH
 
 if TYPE_CHECKING:  # imports SciPy, which would delay --help
-    from jpst.lut import Table
+    from jpst.lut_files import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,42 +22,35 @@ class Make:
     that is.
     """
 
-    content: Annotated[Positional[Path], arg(metavar="CONTENT")]
-    result: Annotated[Positional[Path], arg(metavar="RESULT")]
-    output: Annotated[Path, arg(aliases=["-o"], metavar="LOOK.cube")]
+    content: Annotated[Positional[Path], arg(metavar="CONTENT|OUT.json")]
+    """photograph, or the record of a transfer, which names both pictures"""
+    output: Annotated[Path, arg(aliases=["-o"], metavar="LOOK")]
+    """LUT to write: .cube, .clf, or .png for a HaldCLUT"""
+    result: Annotated[Positional[Path | None], arg(metavar="RESULT")] = None
+    """picture that a transfer made of CONTENT"""
     json: FlagCreatePairsOff[bool] = False
     """print how much of the result the LUT carries as a JSON object"""
 
     def run(self) -> None:
         """Fits and writes the table."""
-        import numpy as np
+        from jpst import image, lut, lut_files, outputs, terminal
 
-        from jpst import image, lut, outputs, pixels
-
-        lut.check(self.output)
-        outputs.check([self.output], [self.content, self.result])
-        size = pixels.working_size(*image.size(self.content), lut.LONGEST)
-        content, result = (
-            np.asarray(pixels.at_size(image.read(path).pixels, size), np.float64)
-            for path in (self.content, self.result)
-        )
-        table = lut.fit(content, result)
-        found = lut.fidelity(table, content, result)
-        lut.write(self.output, table, f"{self.content.stem} to {self.result.stem}")
+        lut_files.check(self.output)
+        content, result = (self.content, self.result) if self.result else outputs.pictures_of(self.content)[::2]
+        outputs.check([self.output], [self.content, content, result])
+        table, found = lut.of_pictures(*(image.read(path).pixels for path in (content, result)))
+        lut_files.write(self.output, table, f"{content.stem} to {result.stem}")
+        terminal.show_lut(self.output, found, terminal.console(quiet=self.json))
         if self.json:
-            return streams.say_json(found._asdict())
-        streams.say(
-            f"{self.output} written. Its picture differs from {self.result.name} by {found.mean:.1f} dE2000 on average "
-            f"and by less than {found.p95:.1f} in 95 % of the pixels. {found.coverage:.0%} of the table are colours of "
-            f"the photograph. The most colourful grey has a chroma of {found.neutral_drift:.1f}."
-        )
+            streams.say_json(found._asdict())
 
 
 @dataclasses.dataclass(frozen=True)
 class Apply:
     """Give photographs the colours of a LUT, at full size; equal colours stay equal in all of them."""
 
-    table: Annotated[Positional[Path], arg(metavar="LOOK.cube")]
+    table: Annotated[Positional[Path], arg(metavar="LOOK")]
+    """.cube, .clf, or a HaldCLUT as .png"""
     photographs: Annotated[Positional[tuple[Path, ...]], arg(metavar="PHOTO")]
     output: Annotated[Path, arg(aliases=["-o"], metavar="DIR")]
     """folder for the pictures, which keep their names"""
@@ -71,9 +64,9 @@ class Apply:
 
     def run(self) -> None:
         """Writes each picture; one that fails does not stop the others."""
-        from jpst import lut, outputs
+        from jpst import lut_files, outputs
 
-        table = lut.read(self.table)
+        table = lut_files.read(self.table)
         targets = [self.output / path.name for path in self.photographs]
         outputs.make_folder(self.output)
         outputs.check(targets, [*self.photographs, self.table])
@@ -97,7 +90,7 @@ class Apply:
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """Take the colours of a transfer along, as a LUT (.cube)."""
+    """Take the colours of a transfer along, as a LUT."""
 
     action: Annotated[Make, subcommand("make")] | Annotated[Apply, subcommand("apply")]
 

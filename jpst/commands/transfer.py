@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # imports JAX, which would delay --help
 
     from jpst import pyramid
     from jpst.job import Job
+    from jpst.pipeline import Run
 
 SAVE_EVERY = Range(0, 1_000_000, whole=True)
 
@@ -46,6 +47,8 @@ class Transfer:
     """mix of CONTENT (0) and the result (1); up to 1.5 exaggerates the result (--save-every is not affected)"""
     save_every: Annotated[int, arg(metavar="N")] = 0
     """also write the best result so far every N steps, as OUT-stepN (0: never)"""
+    lut: Annotated[Path | None, arg(metavar="LOOK")] = None
+    """also write the colour change as a LUT: .cube, .clf, or .png for a HaldCLUT (see `jpst look`)"""
     strip: FlagCreatePairsOff[bool] = False
     """leave out CONTENT's metadata: date, camera, place, author, rights"""
     dry_run: FlagCreatePairsOff[bool] = False
@@ -67,7 +70,8 @@ class Transfer:
 
         console = terminal.console(quiet=self.json)
         inputs = [path for path in (self.content, self.style, self.content_seg, self.style_seg) if path]
-        outputs.check_transfer(self.output, inputs, self.recipe, previews=self.save_every > 0)
+        others = self._checked_lut()
+        outputs.check_transfer(self.output, inputs, self.recipe, previews=self.save_every > 0, others=others)
         job = self._planned(console)
         terminal.show_job(job, console)
         if self.dry_run:
@@ -83,10 +87,28 @@ class Transfer:
             run = pipeline.run(job, on_step=on_step)
         if self.strip:
             run = run.stripped()
+        if self.lut:
+            self._write_lut(self.lut, job, run, console)
         written = outputs.write_result(self.output, run)
         terminal.show_run(run, self.output, console, options(Transfer))
         if self.json:
             streams.say_json(written)
+
+    def _checked_lut(self) -> list[Path]:
+        from jpst import lut_files
+
+        if self.lut:
+            lut_files.check(self.lut)
+        return [self.lut] if self.lut else []
+
+    def _write_lut(self, path: Path, job: "Job", run: "Run", console: "Console") -> None:
+        """Writes the LUT; how much it carries goes to the record."""
+        from jpst import lut, lut_files, terminal
+
+        table, found = lut.of_pictures(job.content.pixels, run.photograph.pixels)
+        lut_files.write(path, table, f"{self.content.stem} to {self.output.stem}")
+        run.record["lut"] = {"path": str(path), **found._asdict()}
+        terminal.show_lut(path, found, console)
 
     def _planned(self, console: "Console") -> "Job":
         from jpst import pipeline, terminal

@@ -1,0 +1,85 @@
+"""How good a result is, in numbers: the metrics and faults of a picture, given its content and style photographs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from jpst import aesthetics, faults, image, metrics, outputs, pixels
+
+SIZE = faults.SIZE
+"""longest side in pixels at which everything is measured"""
+
+
+class Quality(NamedTuple):
+    """A result's metrics, of the whole picture, at a longest side of `SIZE` pixels and 8 bits."""
+
+    edge_ssim: float
+    """`metrics.edge_ssim` with the content; higher is better"""
+    luminance_ssim: float
+    """`metrics.luminance_ssim` with the content, which falls with each change of light that was asked for, too"""
+    style_distance: float
+    """of Grams, as a part of the untouched content's; lower is better"""
+    covariance_distance: float
+    """the same of covariances"""
+    newly_clipped: float
+    """share of pixels"""
+    faults: faults.Faults
+    nima: float | None
+    """mean rating of the picture at its own size, 1 to 10; None without a network"""
+
+
+Picture = Float[np.ndarray, "h w 3"]
+
+
+def measure(
+    content: Picture, style: Picture, picture: Picture, vgg19: PyTree, rating: aesthetics.Rater | None = None
+) -> Quality:
+    """Measures a picture that a transfer, by whatever program, made of a content and a style photograph.
+
+    Args:
+      content, style, picture: sRGB-encoded RGB in [0, 1], each of its own size; the first and last of one shape.
+      vgg19: variables of VGG19.
+      rating: a NIMA network, as `jpst.rater` loads it.
+    """
+    size = pixels.working_size(*picture.shape[:2], SIZE)  # pyright: ignore[reportCallIssue]
+    before, after, look = faults.small(content, size), faults.small(picture, size), faults.small(style)
+    score = aesthetics.score(rating.variables, picture) if rating else None
+    return Quality(
+        metrics.edge_ssim(before, after),
+        metrics.luminance_ssim(before, after),
+        _left(before, after, look, lambda each: metrics.region_grams(each, _whole(each), vgg19)),
+        _left(before, after, look, lambda each: metrics.region_covariances(each, _whole(each), vgg19)),
+        metrics.newly_clipped(before, after),
+        faults.measure(before, after),
+        score and score.mean,
+    )
+
+
+def of_record(record: Path, vgg19: PyTree, rating: aesthetics.Rater | None = None) -> Quality:
+    """`measure` for the picture, content and style of a transfer's record, OUT.json.
+
+    Raises:
+      JpstError: it is no record, or one of the photographs cannot be read.
+    """
+    content, style, picture = (image.seen(image.read(path)) for path in outputs.pictures_of(record))
+    return measure(content, style, picture, vgg19, rating)
+
+
+def numbers(quality: Quality) -> dict[str, Any]:
+    """All metrics and faults by their names."""
+    flat = quality._asdict() | quality.faults._asdict()
+    return {name: value for name, value in flat.items() if name != "faults"}
+
+
+def _left(before: Picture, after: Picture, style: Picture, statistics: Callable[[Picture], dict[str, Array]]) -> float:
+    """The part of the distance between content and style that is left."""
+    ours, theirs, target = (statistics(each) for each in (before, after, style))
+    whole = metrics.style_distance(ours, target)
+    return metrics.style_distance(theirs, target) / whole if whole else float("nan")
+
+
+def _whole(picture: Picture) -> Float[np.ndarray, "1 h w"]:
+    return np.ones((1, *picture.shape[:2]), np.float32)
