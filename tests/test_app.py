@@ -1,18 +1,30 @@
 """`jpst app`: a transfer as a page sees it, the files that it gives away, and the page in a real browser."""
 
+import importlib.util
+import io
+import json
+import os
+import pickle
 import shlex
+import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
 
+import jax
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
 import jpst as library
-from jpst import estimate, image, loading, pyramid
+from jpst import estimate, image, loading, lut, lut_files, pyramid
 from jpst.app import server, session, theme, words
 from jpst.app.session import Asked, Line, Upload, Work
 from jpst.app.visit import Visit
@@ -186,9 +198,16 @@ def test_another_strength_is_what_blend_gives(made, folder, strength):
     expected = library.blend(folder / "content.png", whole.full_strength, strength)
     written = np.asarray(Image.open(here.written(strength)))
     np.testing.assert_array_equal(written, np.rint(expected.pixels * 255))
+    print(
+        np.abs(np.asarray(Image.open(here.shown(strength)[1]), float) - written).mean(),
+        np.abs(
+            np.asarray(Image.open(here.shown(strength)[0]), float) - np.asarray(Image.open(folder / "content.png"))
+        ).mean(),
+    )
     before, after = (np.asarray(Image.open(path), float) for path in here.shown(strength))
-    assert np.abs(after - written).mean() < 3, "a JPEG of it"
-    assert np.abs(before - np.asarray(Image.open(folder / "content.png"))).mean() < 3
+    for shown, picture in ((after, written), (before, np.asarray(Image.open(folder / "content.png")))):
+        assert np.abs(shown - picture).mean() < 4, "a JPEG of it"
+        assert np.abs(shown.mean((0, 1)) - picture.mean((0, 1))).max() < 0.5
 
 
 def test_sixteen_bits_and_metadata_are_kept(here, folder, photograph, narrow_network):
@@ -213,6 +232,16 @@ def test_the_command_makes_the_same_picture(made, folder, jpst):
     assert status == 0, printed
     assert "content_style.png" in new
     assert (folder / "content_style.png").read_bytes() == here.written(0.8).read_bytes()
+
+
+def test_the_look_turns_the_photograph_into_the_result(made, folder):
+    pytest.importorskip("colour", reason="looks need colour-science, of the extra lut")
+    here = made()
+    written = here.look(1.0)
+    assert written.name == "content_style.cube"
+    content, result = (image.read(path).pixels for path in (folder / "content.png", here.written(1.0)))
+    coloured = lut.apply(lut_files.read(written), content)
+    assert np.abs(coloured - result).mean() < np.abs(content - result).mean() / 3
 
 
 def test_names_are_quoted_and_stay_names(here, uploads, narrow_network):
@@ -277,3 +306,254 @@ def test_ports(jpst):
         taken.listen()
         port = taken.getsockname()[1]
         assert server._free(port) > port
+
+
+# ---- The page: what it gives away, and in a browser
+
+LONG = 100_000  # steps of "quality", for what is to be seen while they run
+
+PROGRAM = """
+import dataclasses, pickle, sys
+import jax
+jax.config.update("jax_compilation_cache_dir", sys.argv[2] or None)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+from jpst import weights
+from jpst.app import server
+from jpst.commands.app import App
+from jpst.presets import PRESETS
+from jpst.regions import labelling
+vgg19, head = pickle.load(open(sys.argv[1], "rb"))
+weights.load = lambda network, path=None: weights.Loaded(vgg19, weights.Provenance("tiny", "0" * 64))
+weights.find = lambda network: object() if network == "vgg19" else None
+labelling._scene_head = lambda: weights.Loaded(head, weights.Provenance("tiny-head", "1" * 64))
+server.LARGEST = "1mb"
+for name, steps in (("fast", (4,)), ("quality", (int(sys.argv[3]), 1))):
+    recipe, numbers = PRESETS[name]
+    PRESETS[name] = dataclasses.replace(recipe, iterations=steps), numbers
+App(port=17860, open=False).run()
+"""
+
+
+@pytest.fixture(scope="module")
+def address(vgg19_tiny, scene_head_tiny, tmp_path_factory):
+    """The page, served by a process of its own with narrow networks and two presets of fewer and of more steps."""
+    if importlib.util.find_spec("gradio") is None:
+        pytest.skip("the page needs Gradio, of the extra app")
+    folder = tmp_path_factory.mktemp("page")
+    networks = folder / "networks"
+    networks.write_bytes(pickle.dumps(jax.tree.map(np.asarray, (vgg19_tiny, scene_head_tiny.variables))))
+    (folder / "temporary").mkdir()
+    words = [sys.executable, "-c", PROGRAM, networks, jax.config.jax_compilation_cache_dir or "", str(LONG)]
+    changed = {"TMPDIR": str(folder / "temporary"), "PYTHONPATH": str(Path(__file__).parents[1])}
+    with open(folder / "errors", "wb") as errors:
+        process = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=errors, env=os.environ | changed, cwd=folder, text=True
+        )
+    with process:
+        first = process.stdout.readline()
+        if not first.startswith("The page is at "):
+            process.kill()
+            pytest.fail((folder / "errors").read_text())
+        yield first.split()[4].rstrip(".")
+        process.terminate()
+    assert not [*(folder / "temporary").iterdir()], "uploads and results are gone"
+
+
+def fetched(url, data=None, **headers):
+    """(status, body) of a request."""
+    request = urllib.request.Request(url, data, headers)
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def uploaded(address, path):
+    """Where the page keeps a file that is uploaded to it."""
+    form = (
+        b"--x\r\nContent-Disposition: form-data; name=files; filename=a.png\r\n\r\n" + path.read_bytes() + b"\r\n--x--"
+    )
+    status, body = fetched(f"{address}gradio_api/upload", form, **{"Content-Type": "multipart/form-data; boundary=x"})
+    assert status == 200
+    return json.loads(body)[0]
+
+
+def taken(address, path):
+    """What the page answers if it is told to take a file of this path as a photograph."""
+    config = json.loads(fetched(f"{address}config")[1])
+    box = next(each["id"] for each in config["components"] if each["props"].get("elem_id") == "content")
+    event = next(each["id"] for each in config["dependencies"] if [box, "upload"] in each["targets"])
+    file = {"path": str(path), "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
+    asked = {"data": [file], "fn_index": event, "session_hash": f"test-{time.monotonic_ns()}"}
+    status, body = fetched(
+        f"{address}gradio_api/queue/join", json.dumps(asked).encode(), **{"Content-Type": "application/json"}
+    )
+    assert status == 200, body
+    _, events = fetched(f"{address}gradio_api/queue/data?session_hash={asked['session_hash']}")
+    lines = [json.loads(line[5:]) for line in events.decode().splitlines() if line.startswith("data:")]
+    return next(line for line in lines if line["msg"] == "process_completed")
+
+
+def test_it_answers_this_computer_by_its_own_name_only(address):
+    port = int(address.rstrip("/").rpartition(":")[2])
+    assert address == f"http://127.0.0.1:{port}/" and fetched(address)[0] == 200
+    with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port), timeout=2):
+        pass
+    assert fetched(address, Host="pictures.example")[0] == 400
+
+
+def test_no_file_of_this_machine_can_be_had(address, folder):
+    own = Path.home() / f"jpst-test-{os.getpid()}.png"
+    shutil.copy(folder / "content.png", own)
+    try:
+        for path in ("/etc/passwd", own, folder / "content.png", Path(__file__), "pyproject.toml"):
+            for route in (f"file={path}", f"file=/../{path}", f"file=%2e%2e/{path}", f"file%3D{path}"):
+                status, body = fetched(f"{address}gradio_api/{route}")
+                assert status in (400, 403, 404), (route, body[:80])
+        kept = uploaded(address, folder / "content.png")
+        assert fetched(f"{address}gradio_api/file={kept}")[0] == 200, "one's own upload"
+        assert fetched(f"{address}gradio_api/file={kept}/../../../../../../../../etc/passwd")[0] in (403, 404)
+        assert taken(address, kept)["success"]
+        for path in ("/etc/passwd", own):
+            answer = taken(address, path)
+            assert not answer["success"] and "root:" not in json.dumps(answer)
+    finally:
+        own.unlink()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="a browser is driven by playwright")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("there is no chromium")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def tab(browser, address):
+    """tab(width): a visitor's page, with `asked`, the addresses that it asked for, which are all of this computer."""
+    opened = []
+
+    def tab(width=1280):
+        page = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True).new_page()
+        page.asked = []
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.on("websocket", lambda found: page.asked.append(found.url))
+        page.goto(address)
+        page.wait_for_selector("#start")
+        opened.append(page)
+        return page
+
+    yield tab
+    for page in opened:
+        page.context.close()
+        hosts = {urlsplit(url).netloc for url in page.asked if not url.startswith(("data:", "blob:"))}
+        assert hosts == {urlsplit(address).netloc}
+
+
+def give(page, folder):
+    """Uploads both photographs and waits until they are shown."""
+    for which, name in (("content", "content.png"), ("style", "style.jpg")):
+        page.set_input_files(f"#{which} input[type=file]", folder / name)
+        page.wait_for_selector(f"#{which} img[src*=shown]")
+
+
+def choose(page, preset):
+    page.click(f"#preset input[value={preset}]")
+
+
+def told(page, text, seconds=120):
+    page.wait_for_selector(f"#status :text('{text}')", timeout=1000 * seconds)
+
+
+def after(page):
+    """The picture after the transfer, as it is shown."""
+    source = page.locator("#pictures img").last.get_attribute("src")
+    return np.asarray(Image.open(io.BytesIO(fetched(source)[1])), float)
+
+
+def test_from_two_photographs_to_a_download(tab, folder):
+    page = tab()
+    give(page, folder)
+    choose(page, "fast")
+    page.click("#start")
+    page.wait_for_selector("#pictures img")
+    page.wait_for_selector("#regions .row")
+    told(page, "Done, 80 x 60 pixels.")
+    assert page.is_visible("#start") and not page.is_visible("#cancel")
+    assert len(page.locator("#regions .row").all()) >= 1
+    whole = after(page)
+    with page.expect_download() as download:
+        page.click("#save")
+    assert download.value.suggested_filename == "content_style.png"
+    picture = np.asarray(Image.open(download.value.path()), float)
+    assert np.abs(picture - whole).mean() < 4
+
+    content = np.asarray(Image.open(folder / "content.png"), float)
+    page.click("text=The same from the command line")
+    page.locator("#strength input[type=number]").fill("0")
+    page.locator("#strength input[type=number]").press("Enter")
+    page.wait_for_function("() => document.querySelector('#command textarea').value.includes('--strength 0')")
+    wait_for(lambda: np.abs(after(page) - content).mean() < 4)
+    with page.expect_download() as download:
+        page.click("#save")
+    np.testing.assert_array_equal(np.asarray(Image.open(download.value.path())), content)
+    assert page.input_value("#command textarea").startswith("jpst transfer content.png style.jpg -o content_style.png")
+
+
+def test_cancel_on_the_page(tab, folder):
+    page = tab()
+    give(page, folder)
+    choose(page, "quality")
+    page.click("#start")
+    told(page, f"of {LONG}")
+    page.click("#cancel")
+    told(page, "Cancelled: this is the best result so far.")
+    assert page.is_visible("#start") and page.is_visible("#save")
+
+
+def test_the_second_visitor_waits_for_the_first(tab, folder):
+    first, second = tab(), tab()
+    for page, name in ((first, "quality"), (second, "fast")):
+        give(page, folder)
+        choose(page, name)
+        page.click("#start")
+        told(page, f"of {LONG}" if page is first else "Another transfer is running")
+    assert second.is_visible("#cancel")
+    first.context.close()  # without a word
+    told(second, "Done")
+
+
+def test_what_cannot_be_read_is_told_in_a_sentence(tab, folder):
+    (folder / "notes.jpg").write_text("no picture")
+    (folder / "large.jpg").write_bytes(b"0" * 1_100_000)
+    page = tab()
+    page.click("#start")
+    told(page, "No picture yet: Your photograph (content), The look (style).")
+    page.set_input_files("#content input[type=file]", folder / "notes.jpg")
+    page.wait_for_selector(".toast-body :text('notes.jpg')")
+    assert "Traceback" not in page.content() and str(folder) not in page.content()
+    page.wait_for_selector("#content input[type=file]", state="attached")  # empty again
+    page.set_input_files("#content input[type=file]", folder / "large.jpg")
+    page.wait_for_selector(".toast-body :text('maximum allowed size')")
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(tab, folder):
+    page = tab(390)
+    wide = "() => document.documentElement.scrollWidth"
+    assert page.evaluate(wide) <= 390
+    page.click("#more button")
+    page.wait_for_selector("text=Working size")
+    assert page.evaluate(wide) <= 390
+    give(page, folder)
+    choose(page, "fast")
+    page.click("#start")
+    told(page, "Done")
+    page.click("text=The same from the command line")
+    assert page.evaluate(wide) <= 390

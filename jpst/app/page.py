@@ -1,5 +1,6 @@
 """The page itself: what is where, and which event does what. Gradio, of the extra `app`, is given to it."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,9 @@ class Page:
         )
         with gr.Column(visible=False) as self._finished:
             self._lay_out_result()
-        self._files = [gr.DownloadButton(visible="hidden", elem_id=f"file-{name}") for name in ("picture", "look")]
+        self._files = {
+            name: gr.DownloadButton(visible="hidden", elem_id=f"file-{name}") for name in ("picture", "look")
+        }
         self._notes = gr.HTML("", padding=False, elem_id="notes")
         with gr.Accordion("Regions", visible=False) as self._regions_box:
             self._regions = gr.HTML("", padding=False, elem_id="regions")
@@ -86,6 +89,8 @@ class Page:
         )
         with self._gr.Row():
             self._save = self._gr.Button("Download the picture", variant="primary", elem_id="save")
+            there = importlib.util.find_spec("colour") is not None  # colour-science, of the extra `lut`
+            self._save_look = self._gr.Button("Download its colours as a LUT", visible=there, elem_id="save-look")
 
     def _connect(self) -> None:
         events = self.events
@@ -105,8 +110,9 @@ class Page:
         _on(self._cancel.click, events.cancel(), outputs=[self._cancel])
         strengthened = [self._pictures, self._command]
         _on(self._strength.input, events.strengthen(), [self._strength], strengthened, trigger_mode="always_last")
-        ready = _on(self._save.click, events.file(Visit.written), [self._strength], [self._files[0]])
-        ready.success(None, js="() => document.querySelector('#file-picture').click()", show_progress="hidden")
+        for button, make, file in ((self._save, Visit.written, "picture"), (self._save_look, Visit.look, "look")):
+            ready = _on(button.click, events.file(make), [self._strength], [self._files[file]])
+            ready.success(None, js=f"() => document.querySelector('#file-{file}').click()", show_progress="hidden")
         self.blocks.unload(events.leave())
 
     def _defaults(self, preset: str) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import PIL.Image
 
-from jpst import command_line, image, outputs
+from jpst import command_line, image, lut, lut_files, outputs
 from jpst.app import display
 from jpst.app.display import Finished
 from jpst.app.session import Asked, Line, State, Upload, Work
@@ -17,6 +17,8 @@ from jpst.errors import JpstError
 
 KEPT = 8
 """pictures that are kept for a browser that has not fetched them yet"""
+
+NO_RESULT = "There is no result yet. Start a transfer."
 
 
 class Visit:
@@ -90,9 +92,23 @@ class Visit:
           JpstError: there is none, or it cannot be written.
         """
         if self._finished is None:
-            raise JpstError("There is no result yet. Start a transfer.")
+            raise JpstError(NO_RESULT)
         made = self._folder / self._name()
         image.write(made, **self._finished.whole(strength)._asdict())
+        return made
+
+    def look(self, strength: float) -> Path:
+        """The colours of the result as a LUT (.cube), without what it does differently in different places.
+
+        Raises:
+          JpstError: there is no result, colour-science is missing, or the file cannot be written.
+        """
+        if self._finished is None:
+            raise JpstError(NO_RESULT)
+        made = (self._folder / self._name()).with_suffix(".cube")
+        lut_files.check(made)
+        table, _ = lut.of_pictures(self._finished.job.original.pixels, self._finished.whole(strength).pixels)
+        lut_files.write(made, table, made.stem)
         return made
 
     def command(self, strength: float) -> str:
