@@ -1,6 +1,7 @@
 """What happens when the page is used, for each of its visitors."""
 
 import html
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ class Events:
     def _visit(self, request: Any) -> Visit:
         name = str(request.session_hash)
         if name not in self._visits:
-            self._visits[name] = Visit(self._folder / f"visit-{len(self._visits)}-{id(object())}")
+            self._visits[name] = Visit(self._folder / f"visit-{secrets.token_hex(8)}")
         return self._visits[name]
 
     def _answer(self, handler: Callable[..., Any]) -> Callable[..., Any]:

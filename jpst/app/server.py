@@ -1,5 +1,6 @@
 """Serves the page to this computer alone, for as long as it is wanted."""
 
+import importlib.util
 import os
 import socket
 import tempfile
@@ -26,12 +27,17 @@ PREFIX = "jpst-app-"
 """of the names of the folders of uploads"""
 
 
-def gradio() -> Any:
-    """The library that makes the page; raises `JpstError` if it is not there."""
-    try:
-        import gradio  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise JpstError('The page needs Gradio. Install it: pip install "jpst[app]".') from None
+def check() -> None:
+    """Raises `JpstError` unless Gradio, which makes the page, is installed."""
+    if importlib.util.find_spec("gradio") is None:
+        raise JpstError('The page needs Gradio. Install it: pip install "jpst[app]".')
+
+
+def _gradio() -> Any:
+    """The library; its import makes a folder for files where the environment says."""
+    check()
+    import gradio  # pyright: ignore[reportMissingImports]
+
     return gradio
 
 
@@ -48,7 +54,7 @@ def serving(port: int) -> Iterator[str]:
     unfinished.remove_leftovers(temporary, [f"{PREFIX}*.part"])
     weights.keep()
     with unfinished.scratch(temporary, PREFIX) as folder, _environment(folder):
-        page = Page(library := gradio(), folder)
+        page = Page(library := _gradio(), folder)
         _, address, _ = page.blocks.launch(
             server_name=HOST,
             server_port=_free(port),

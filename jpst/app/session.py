@@ -158,6 +158,8 @@ class Work:
         try:
             news = self._news.get(timeout=PAUSE)
         except Empty:
+            if self._dropped.is_set():
+                return State(over=True)
             return self._instead() if self.unwanted and not (self._steps and self._steps.begun) else self._meanwhile()
         if isinstance(news, BaseException):
             raise _as_error(news) from news

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +38,16 @@ class Visit:
           JpstError: it cannot be read; the visitor then has none.
         """
         self._uploads.pop(which, None)
+        own = self._folder / f"{which}{upload.path.suffix}"  # a copy: equal files of several visitors are one upload
         try:
-            shown = self._picture(display.reduced(image.read(upload.path), display.ROUGH))
+            outputs.make_folder(self._folder)
+            shutil.copyfile(upload.path, own)
+            shown = self._picture(display.reduced(image.read(own), display.ROUGH))
         except (OSError, MemoryError) as error:
             raise JpstError(f"{upload.name}: it cannot be read ({error}). Choose another photograph.") from error
         except JpstError as error:
-            raise JpstError(str(error).replace(str(upload.path), upload.name)) from error
-        self._uploads[which] = upload
+            raise JpstError(str(error).replace(str(own), upload.name)) from error
+        self._uploads[which] = upload._replace(path=own)
         return shown
 
     def drop(self, which: str) -> None:
@@ -127,9 +129,6 @@ class Visit:
         """Ends the work and removes the visitor's files."""
         if self._work:
             self._work.leave()
-        for upload in self._uploads.values():
-            with suppress(OSError):
-                upload.path.unlink()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _name(self) -> str:
@@ -140,7 +139,6 @@ class Visit:
 
     def _picture(self, picture: PIL.Image.Image) -> Path:
         """A file of a picture to be shown, under a name of its own: browsers keep what they have seen."""
-        outputs.make_folder(self._folder)
         self._pictures += 1
         made, old = (self._folder / f"shown-{number}.jpg" for number in (self._pictures, self._pictures - KEPT))
         picture.save(made, quality=92, subsampling=0)

@@ -33,7 +33,7 @@ class App:
         from jpst.app import server
         from jpst.weights import unfinished
 
-        server.gradio()
+        server.check()
         terminal.fetch_if_missing("vgg19", terminal.console())
         with unfinished.ended_cleanly(), server.serving(self.port) as address:
             server.warm_up(streams.say)
