@@ -4,7 +4,6 @@ The work is done in a thread of its own, which also takes its place in the line,
 begin even if nobody asks for its states any more.
 """
 
-import logging
 import threading
 import time
 from collections import deque
@@ -284,5 +283,4 @@ def _as_error(error: BaseException) -> JpstError:
         return JpstError(OUT_OF_MEMORY)
     if isinstance(error, OSError):
         return JpstError(" ".join(str(error).split()))
-    logging.getLogger(__name__).error("A transfer failed.", exc_info=error)
     return JpstError(f"Unexpected {type(error).__name__}: {' '.join(str(error).split())}")
