@@ -9,7 +9,7 @@ from jpst.regions.semantics import Row
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 MONOSPACED = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 CSS = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.gradio-container { width: 100%; max-width: 1240px !important; margin: 0 auto !important; }
 .html-container { padding: 0 !important; }
 #title h1 { font-size: 1.55rem; margin: 0; letter-spacing: -0.01em; }
 #title p { color: var(--body-text-color-subdued); margin: 0.15rem 0 0; }

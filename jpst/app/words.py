@@ -9,7 +9,7 @@ from jpst.presets import PRESETS
 CONTENT, STYLE = "content", "style"
 PHOTOGRAPHS = {
     CONTENT: ("Your photograph (content)", "The one to change"),
-    STYLE: ("The look (style)", "The one to take light and colours from"),
+    STYLE: ("The look (style)", "The one with the look"),
 }
 """label and hint of each drop zone"""
 PRESET_CHOICES = [
