@@ -12,6 +12,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 from jpst import ranges, streams
 from jpst.commands import options
+from jpst.commands.app import App
 from jpst.commands.batch import Batch
 from jpst.commands.cache import Cache
 from jpst.commands.eval import Eval
@@ -72,6 +73,7 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Demo, subcommand("demo")]
         | Annotated[Segment, subcommand("segment")]
         | Annotated[Score, subcommand("score")]
+        | Annotated[App, subcommand("app")]
         | Annotated[Weights, subcommand("weights")]
         | Annotated[Cache, subcommand("cache")]
     )
@@ -80,7 +82,7 @@ def _parse(arguments: list[str]) -> Any:
     sys.exit(0)
 
 
-_OPTIONS = options(Transfer, Batch, Sweep)
+_OPTIONS = options(Transfer, Batch, Sweep, App)
 _NAMES = (OmitArgPrefixes, OmitSubcommandPrefixes)  # plain: no --recipe.size, no `weights action:list`
 _DESCRIPTION = "Photo style transfer: give one photograph the light, weather, season or colour grade of another."
 

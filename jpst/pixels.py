@@ -98,7 +98,8 @@ def filled(
 
 def is_neutral(photograph: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"] | None = None) -> bool:
     """Whether a photograph is black and white: no colours but those that compression leaves."""
-    chroma = photograph.max(-1) - photograph.min(-1)
+    red, green, blue = np.moveaxis(photograph, -1, 0)  # a reduction over so short an axis takes ten times as long
+    chroma = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     chroma = chroma if alpha is None else chroma[alpha > 0]
     return bool(chroma.mean() <= NEUTRAL_MEAN and np.mean(chroma > NEUTRAL_MOST) <= NEUTRAL_SHARE)
 

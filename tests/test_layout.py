@@ -22,6 +22,7 @@ ORDER = (
     "ranges",
     "recipe",
     "presets",
+    "command_line",
     "models.framing",
     "models.scaling",
     "models.convolution",
@@ -142,6 +143,16 @@ ORDER = (
     "commands.score",
     "commands.weights",
     "commands.cache",
+    "app",
+    "app.words",
+    "app.display",
+    "app.session",
+    "app.theme",
+    "app.visit",
+    "app.events",
+    "app.page",
+    "app.server",
+    "commands.app",
     "cli",
     "__main__",
 )
@@ -154,6 +165,7 @@ NOTHING_BUT = {
     "ranges": {"errors"},
     "recipe": {"errors", "ranges"},
     "presets": {"errors", "ranges", "recipe"},
+    "command_line": {"presets", "recipe"},
     "image.errors": {"errors"},
     "image.icc": set(),
     "image.profiles": set(),
@@ -210,11 +222,12 @@ NOTHING_BUT = {
     "many.cells": {"errors", "recipe"},
     "many.places": {"errors", "image"},
     "many.manifest": {"errors", "presets", "ranges", "recipe", "many.cells", "many.places"},
-    "many.sheet": {"image", "presets", "recipe"},
+    "many.sheet": {"command_line", "image", "recipe"},
     "records": {"errors", "image"},
     "many.thumbnails": {"errors", "image", "many.sheet"},
     "many.curves": set(),
     "many.sections": {
+        "command_line",
         "errors",
         "faults",
         "presets",
@@ -222,9 +235,10 @@ NOTHING_BUT = {
         "recipe",
         "streams",
         "many.curves",
-        "many.sheet",
     },
     "many.crew": {"many.manifest"},  # the processes' own module is started by its name
+    "app.words": {"presets", "ranges"},
+    "app.theme": {"app.session", "regions.semantics"},
     "models.framing": set(),
     "models.scaling": set(),
     "models.convolution": set(),
@@ -255,6 +269,7 @@ DRAWERS = {"utils", "util", "helpers", "types", "config", "common", "misc", "cor
 # Large or optional packages: imported where they are used, so that the rest works and starts without them.
 LAZY = {
     "colour",
+    "gradio",
     "h5py",
     "nltk",
     "pillow_heif",
@@ -265,6 +280,7 @@ LAZY = {
     "torch",
     "skimage",
     "sklearn",
+    "starlette",
 }
 SPEAKERS = {"cli", "streams", "__main__"}
 
@@ -362,9 +378,10 @@ def test_every_package_that_is_imported_is_declared():
     """Not only brought by another one, or by what the tests need: a newcomer would lack it."""
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    requirements = [*project["dependencies"], *extras["heic"], *extras["lut"]]
+    requirements = [*project["dependencies"], *extras["heic"], *extras["lut"], *extras["app"]]
     declared = {re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-") for requirement in requirements}
-    distributions = importlib.metadata.packages_distributions()
+    # What nothing but the extra `app` brings, which has an environment of its own.
+    distributions = {"gradio": ["gradio"], "starlette": ["starlette"]} | importlib.metadata.packages_distributions()
     for name, tree in TREES.items():
         packages = {dotted.split(".")[0] for dotted in imported(name, ast.walk(tree))} - {"jpst", ""}
         for package in packages - sys.stdlib_module_names:
@@ -392,7 +409,9 @@ def test_no_file_is_a_drawer_for_anything():
     assert not {path.stem for path in MODULES.values()} & DRAWERS
 
 
-@pytest.mark.parametrize("name", ["presets", "many.manifest", "commands.batch", "commands.sweep", "cli"])
+@pytest.mark.parametrize(
+    "name", ["presets", "many.manifest", "commands.batch", "commands.sweep", "commands.app", "command_line", "cli"]
+)
 def test_importing_it_does_not_import_jax(name):
     program = f"import sys, jpst.{name}; print(*(m for m in ('jax', 'flax', 'optax', 'scipy') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

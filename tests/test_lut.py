@@ -177,7 +177,11 @@ def test_a_look_is_made_of_a_record(jpst, folder):
     for damaged in ({"output": "gone.png"}, {"content": {}}, {"versions": 1}, {"content": {"path": "none.png"}}):
         (folder / "dusk.json").write_text(json.dumps(record | damaged))
         status, printed, _ = jpst("look", "make", "dusk.json", "-o", "c.cube")
-        assert status == 1 and "Traceback" not in printed and any(name in printed for name in ("dusk.json", "none.png", "gone.png"))
+        assert (
+            status == 1
+            and "Traceback" not in printed
+            and any(name in printed for name in ("dusk.json", "none.png", "gone.png"))
+        )
     status, printed, _ = jpst("look", "make", "day.png", "-o", "c.cube")
     assert status == 1 and "Give OUT.json" in printed and not (folder / "c.cube").exists()
 

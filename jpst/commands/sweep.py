@@ -105,11 +105,11 @@ class Sweep:
             streams.say_json(records)
 
     def _command(self, picture: Path, hyper: Hyperparameters) -> str:
-        from jpst.many import sheet
+        from jpst import command_line
 
         others = {name: getattr(self, name) for name in ("content_seg", "style_seg", "seed", "strength")}
         changed = {name: value for name, value in others.items() if value != getattr(Sweep, name)}
-        return sheet.command(self.content, self.style, picture, self.recipe, hyper, changed)
+        return command_line.command(self.content, self.style, picture, self.recipe, hyper, changed)
 
     def _planned(self, hyper: Hyperparameters, console: "Console") -> "Job":
         from jpst import pipeline, terminal

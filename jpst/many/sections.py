@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jpst import faults, ranges, streams
+from jpst import command_line, faults, ranges, streams
 from jpst.errors import JpstError
-from jpst.many import curves, sheet
+from jpst.many import curves
 from jpst.presets import PRESETS
 from jpst.recipe import ADAM_NUMBERS, Hyperparameters, Recipe
 
@@ -114,7 +114,7 @@ def command(told: dict[str, Any], picture: Path) -> str | None:
             hyper = hyper._replace(**{name: getattr(PRESETS[recipe.name][1], name) for name in ADAM_NUMBERS})
         others = {name: told[name] for name, usual in _ONCE.items() if told[name] != usual}
         sources = Path(told["content"]["path"]), Path(told["style"]["path"])
-        return sheet.command(*sources, picture, recipe, hyper, others)
+        return command_line.command(*sources, picture, recipe, hyper, others)
     except (JpstError, *NOT_A_RECORDS):
         return None
 

@@ -1,18 +1,16 @@
-"""The pictures of a sweep: their names, the commands that make each alone, and all of them on one sheet."""
+"""The pictures of a sweep: their names, and all of them on one sheet."""
 
-import dataclasses
 import math
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from jpst.command_line import plain
 from jpst.image import WRITABLE, Photograph, seen
-from jpst.presets import PRESETS
-from jpst.recipe import Hyperparameters, Recipe
+from jpst.recipe import Hyperparameters
 
 NAME = "sheet.jpg"
 SIDE = 480
@@ -27,49 +25,14 @@ def varied(hypers: Sequence[Hyperparameters]) -> list[str]:
 
 def caption(hyper: Hyperparameters, names: Sequence[str]) -> str:
     """The numbers of these names, for people."""
-    return ", ".join(f"{name.replace('_', ' ')} {_plain(getattr(hyper, name))}" for name in names)
+    return ", ".join(f"{name.replace('_', ' ')} {plain(getattr(hyper, name))}" for name in names)
 
 
 def picture(folder: Path, content: Path, hyper: Hyperparameters, names: Sequence[str]) -> Path:
     """Where a setting's picture goes: the content's name with the numbers of these names."""
-    told = "".join(f"_{name.replace('_', '-')}-{_plain(getattr(hyper, name))}" for name in names)
+    told = "".join(f"_{name.replace('_', '-')}-{plain(getattr(hyper, name))}" for name in names)
     suffix = content.suffix if content.suffix.lower() in WRITABLE else ".png"
     return folder / f"{content.stem}{told}{suffix}"
-
-
-def command(
-    content: Path,
-    style: Path,
-    output: Path,
-    recipe: Recipe,
-    hyper: Hyperparameters,
-    others: dict[str, object],
-) -> str:
-    """The command that makes a picture alone. `others`: options that are no fields of recipe or numbers."""
-    base, numbers = PRESETS[recipe.name]
-    words = ["jpst", "transfer", str(content), str(style), "-o", str(output), "--preset", recipe.name]
-    for field in dataclasses.fields(Recipe):
-        if field.name != "name" and getattr(recipe, field.name) != getattr(base, field.name):
-            words += _option(field.name, getattr(recipe, field.name))
-    for name in Hyperparameters._fields:
-        if getattr(hyper, name) != getattr(numbers, name):
-            words += _option(name, getattr(hyper, name))
-    for name, value in others.items():
-        words += _option(name, value)
-    return shlex.join(words)
-
-
-def _option(name: str, value: object) -> list[str]:
-    option = name.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{option}" if value else f"--no-{option}"]
-    values = value if isinstance(value, tuple) else (value,)
-    return [f"--{option}", *(_plain(each) if isinstance(each, float) else str(each) for each in values)]
-
-
-def _plain(number: float) -> str:
-    """The shortest text that is read as this number."""
-    return text if float(text := f"{number:g}") == number else repr(number)
 
 
 def sheet(small: Sequence[tuple[str, Image.Image]], columns: int) -> Image.Image:
@@ -92,7 +55,7 @@ def sheet(small: Sequence[tuple[str, Image.Image]], columns: int) -> Image.Image
 
 
 def reduced(photograph: Photograph, side: int = SIDE) -> Image.Image:
-    """A photograph as displayed, its longest side as on a sheet, or `side`; smaller ones keep their size."""
+    """A photograph as displayed, no side longer than this; by default as large as it is on a sheet."""
     array = seen(photograph)
     made = Image.fromarray(np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8))
     made.thumbnail((side, side), Image.Resampling.LANCZOS)

@@ -1,0 +1,153 @@
+"""What one visitor has on the page: two photographs, a transfer, and the files that are made of it."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+
+from jpst import command_line, image, lut, lut_files, outputs
+from jpst.app import display
+from jpst.app.display import Finished
+from jpst.app.session import Asked, Line, State, Upload, Work
+from jpst.app.words import CONTENT, PHOTOGRAPHS, STYLE
+from jpst.errors import JpstError
+
+KEPT = 8
+"""pictures that are kept for a browser that has not fetched them yet"""
+
+NO_RESULT = "There is no result yet. Start a transfer."
+
+
+class Visit:
+    """One visitor. Files are made in `folder`, which `close` removes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._pictures = folder, 0
+        self._uploads: dict[str, Upload] = {}
+        self._work: Work | None = None
+        self._asked: Asked | None = None
+        self._finished: Finished | None = None
+        self._before: Path | None = None
+
+    def take(self, which: str, upload: Upload) -> Path:
+        """Takes a photograph and returns a picture of it that any browser shows.
+
+        Raises:
+          JpstError: it cannot be read; the visitor then has none.
+        """
+        self._uploads.pop(which, None)
+        own = self._folder / f"{which}{upload.path.suffix}"  # a copy: equal files of several visitors are one upload
+        try:
+            outputs.make_folder(self._folder)
+            shutil.copyfile(upload.path, own)
+            shown = self._picture(display.reduced(image.read(own), display.ROUGH))
+        except (OSError, MemoryError) as error:
+            raise JpstError(f"{upload.name}: it cannot be read ({error}). Choose another photograph.") from error
+        except JpstError as error:
+            raise JpstError(str(error).replace(str(own), upload.name)) from error
+        self._uploads[which] = upload._replace(path=own)
+        return shown
+
+    def drop(self, which: str) -> None:
+        """Forgets a photograph."""
+        self._uploads.pop(which, None)
+
+    def transfer(self, preset: str, choices: dict[str, Any], line: Line) -> Iterator[State]:
+        """Begins a transfer of the two photographs and tells of it.
+
+        Raises:
+          JpstError: it cannot be done; the message says why and what to do.
+        """
+        missing = [PHOTOGRAPHS[which][0] for which in (CONTENT, STYLE) if which not in self._uploads]
+        if missing:
+            raise JpstError(f"No picture yet: {', '.join(missing)}. Drop one there, or click to choose one.")
+        self.cancel()
+        self._asked = Asked(self._uploads[CONTENT], self._uploads[STYLE], preset, choices)
+        self._work, self._finished = Work(self._asked, line), None
+        try:
+            for state in self._work.states():
+                self._finished = state.finished
+                yield state
+        except JpstError as error:
+            raise JpstError(self._named(str(error))) from error
+
+    def cancel(self) -> None:
+        """Ends the steps of the transfer that is running, if there is one."""
+        if self._work:
+            self._work.cancel()
+
+    def pictures(self, state: State) -> tuple[str, str] | None:
+        """Files of the pictures before and after of a state; None if it has no new one."""
+        self._before = self._picture(state.before) if state.before else self._before
+        return (str(self._before), str(self._picture(state.after))) if state.after and self._before else None
+
+    def shown(self, strength: float) -> tuple[str, str] | None:
+        """The result at this strength, after the photograph, as it is shown; None if there is none."""
+        return self._finished and (str(self._before), str(self._picture(self._finished.shown(strength))))
+
+    def written(self, strength: float) -> Path:
+        """The result at full size, in the content's format if that can be written, else as PNG.
+
+        Raises:
+          JpstError: there is none, or it cannot be written.
+        """
+        if self._finished is None:
+            raise JpstError(NO_RESULT)
+        made = self._folder / self._name()
+        image.write(made, **self._finished.whole(strength)._asdict())
+        return made
+
+    def look(self, strength: float) -> Path:
+        """The colours of the result as a LUT (.cube), without what it does differently in different places.
+
+        Raises:
+          JpstError: there is no result, colour-science is missing, or the file cannot be written.
+        """
+        if self._finished is None:
+            raise JpstError(NO_RESULT)
+        made = (self._folder / self._name()).with_suffix(".cube")
+        lut_files.check(made)
+        table, _ = lut.of_pictures(self._finished.job.original.pixels, self._finished.whole(strength).pixels)
+        lut_files.write(made, table, made.stem)
+        return made
+
+    def command(self, strength: float) -> str:
+        """What would be typed for the same picture; nothing without a result."""
+        if self._finished is None or self._asked is None:
+            return ""
+        content, style, made = (Path(name) for name in (self._asked.content.name, self._asked.style.name, self._name()))
+        others: dict[str, object] = {} if strength == 1 else {"strength": float(strength)}
+        return command_line.command(content, style, made, *self._asked.settings(), others)
+
+    def left_out(self) -> list[str]:
+        """What the file of the result cannot keep, a sentence each."""
+        return [*image.left_out(self._name(), self._finished.run.full_strength)] if self._finished else []
+
+    def close(self) -> None:
+        """Ends the work and removes the visitor's files."""
+        if self._work:
+            self._work.leave()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _name(self) -> str:
+        assert self._asked, "a transfer was asked for"
+        content, style = Path(self._asked.content.name), Path(self._asked.style.name)
+        suffix = content.suffix if content.suffix.lower() in image.WRITABLE else ".png"
+        return f"{content.stem}_{style.stem}{suffix}"
+
+    def _picture(self, picture: PIL.Image.Image) -> Path:
+        """A file of a picture to be shown, under a name of its own: browsers keep what they have seen."""
+        self._pictures += 1
+        made, old = (self._folder / f"shown-{number}.jpg" for number in (self._pictures, self._pictures - KEPT))
+        picture.save(made, quality=92, subsampling=0)
+        if old != self._before:
+            old.unlink(missing_ok=True)
+        return made
+
+    def _named(self, sentence: str) -> str:
+        """A sentence with the names of the files where they came from."""
+        for upload in self._uploads.values():
+            sentence = sentence.replace(str(upload.path), upload.name)
+        return sentence

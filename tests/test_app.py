@@ -1,0 +1,559 @@
+"""`jpst app`: a transfer as a page sees it, the files that it gives away, and the page in a real browser."""
+
+import importlib.util
+import io
+import json
+import os
+import pickle
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import jax
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import jpst as library
+from jpst import estimate, image, loading, lut, lut_files, pyramid
+from jpst.app import server, session, theme, words
+from jpst.app.session import Asked, Line, Upload, Work
+from jpst.app.visit import Visit
+from jpst.commands.app import App
+from jpst.errors import JpstError
+from jpst.estimate import Room
+from jpst.presets import preset
+from jpst.regions import semantics
+
+SMALL = {"size": 96, "size_multiple": 8, "iterations": (6, 2), "segmenter": "none"}
+ENDLESS = SMALL | {"iterations": (100_000, 1)}
+LEVEL = 1 / 255
+
+
+@pytest.fixture
+def uploads(folder):
+    return Upload(folder / "content.png", "content.png"), Upload(folder / "style.jpg", "style.jpg")
+
+
+@pytest.fixture
+def asked(uploads, narrow_network):
+    return lambda name="balanced", **choices: Asked(*uploads, name, SMALL | choices)
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)
+
+
+# ---- A transfer, state by state
+
+
+def test_the_first_answer_is_the_base_look_and_the_last_one_what_stylize_gives(uploads, asked):
+    paths = [upload.path for upload in uploads]
+    states = [state for state in Work(asked(), Line()).states() if state.after or state.told]
+    looks = [state for state in states if state.after]
+    preview = library.stylize(*paths, recipe=preset("preview", **SMALL | {"size": 48, "iterations": (0,)})[0])
+    np.testing.assert_array_equal(np.asarray(looks[0].after), np.asarray(preview.image))
+    np.testing.assert_array_equal(np.asarray(looks[0].before), np.asarray(Image.open(paths[0])))
+    job = library.plan(*paths, recipe=asked().settings()[0])
+    assert looks[0].rows == semantics.table(job.found.regions) and looks[0].notes
+
+    last = states[-1]
+    whole = library.stylize(*paths, recipe=asked().settings()[0])
+    np.testing.assert_array_equal(last.finished.run.photograph.pixels, whole.photograph.pixels)
+    np.testing.assert_array_equal(np.asarray(last.after), np.asarray(whole.image))
+    assert last.over and not any(state.over for state in states[:-1])
+    shares = [state.share for state in states if state.share is not None]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
+
+
+def test_what_grows_is_the_photograph_with_the_colours_of_the_best_so_far(uploads, asked, monkeypatch):
+    monkeypatch.setattr(session, "SHOWN_EVERY", 0)
+    _, hyper = asked().settings()
+    paths = [upload.path for upload in uploads]
+    best = []
+    recipe_alone = preset(**SMALL | {"size": 48, "iterations": (6,)}, projection="none")[0]
+    library.stylize(*paths, recipe=recipe_alone, hyper=hyper, on_step=lambda now: best.append(np.asarray(now.best)))
+    grown = [state.after for state in Work(asked(), Line()).states() if state.after][1:-1]
+    assert len(grown) == len(best) == 6
+    for shown, small in zip(grown, best, strict=True):
+        shrunk = np.asarray(shown.resize(small.shape[1::-1], Image.Resampling.BOX), np.float32) / 255
+        assert np.abs(shrunk - small).mean() < 6 * LEVEL
+
+
+def test_cancel_finishes_the_best_so_far(asked):
+    work, last = Work(asked(**ENDLESS), Line()), None
+    for state in work.states():
+        if state.share:
+            work.cancel()
+        last = state
+    assert last.over and last.told.startswith("Cancelled: this is the best result so far")
+    assert last.finished.run.interrupted and 0 < len(last.finished.run.record["levels"][0]["losses"]["total"]) < 100_000
+
+
+def test_cancel_while_the_steps_are_compiled_gives_the_base_look(uploads, asked, monkeypatch):
+    compiled, real = threading.Event(), pyramid.compile_transfer
+    monkeypatch.setattr(pyramid, "compile_transfer", lambda *a, **b: (compiled.wait(60), real(*a, **b)))
+    line = Line()
+    work, last = Work(asked(), line), None
+    for state in work.states():
+        if state.after:
+            work.cancel()
+        last = state
+    assert last.over and last.told == "Cancelled: this is the base look."
+    preview = library.stylize(
+        *(upload.path for upload in uploads), recipe=preset("preview", **SMALL | {"size": 48, "iterations": (0,)})[0]
+    )
+    np.testing.assert_array_equal(last.finished.run.photograph.pixels, preview.photograph.pixels)
+    compiled.set()
+    assert [*Work(asked("preview", iterations=(0,)), line).states()][-1].finished, "the line moved on"
+
+
+def test_one_at_a_time_in_the_order_in_which_they_came(asked):
+    line = Line()
+    first, second, third = (Work(asked(**ENDLESS), line), Work(asked(), line), Work(asked(), line))
+    running = first.states()
+    while not next(running).share:
+        pass
+    waiting, behind = second.states(), third.states()
+    assert next(waiting).told.startswith("Another transfer is running")
+    assert next(behind).told.startswith("2 other transfers are running")
+    third.cancel()
+    assert [state.told for state in behind][-1] == "Cancelled before there was anything to show."
+    running.close()  # the first visitor's page is gone
+    assert [*waiting][-1].finished
+    wait_for(lambda: not first._thread.is_alive())
+
+
+def test_who_leaves_without_a_word_does_not_block_the_others(asked):
+    """Gradio does not go on with a generator whose page is gone: it is told to leave from elsewhere."""
+    line = Line()
+    gone = Work(asked(**ENDLESS), line)
+    abandoned = gone.states()
+    while not next(abandoned).share:
+        pass
+    gone.leave()
+    assert [*Work(asked("preview", iterations=(0,)), line).states()][-1].finished
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MemoryError(), "There was not enough memory"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "There was not enough memory"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (ValueError("odd\nshape"), "Unexpected ValueError: odd shape"),
+    ],
+)
+def test_whatever_fails_is_told_in_a_sentence(asked, monkeypatch, error, sentence):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(loading, "load", fail)
+    with pytest.raises(JpstError, match=sentence):
+        [*Work(asked(), Line()).states()]
+
+
+# ---- A visit: its photographs and files
+
+
+@pytest.fixture
+def here(tmp_path):
+    visit = Visit(tmp_path / "visit")
+    yield visit
+    visit.close()
+    assert not (tmp_path / "visit").exists()
+
+
+@pytest.fixture
+def made(here, uploads, narrow_network):
+    """made(preset, **choices): the visit after a transfer."""
+
+    def make(name="balanced", **choices):
+        for which, upload in zip(words.PHOTOGRAPHS, uploads, strict=True):
+            here.take(which, upload)
+        for state in here.transfer(name, SMALL | choices, Line()):
+            here.pictures(state)
+        return here
+
+    return make
+
+
+@pytest.mark.parametrize("strength", [0, 0.6, 1, 1.5])
+def test_another_strength_is_what_blend_gives(made, folder, strength):
+    here = made()
+    recipe, _ = preset(**SMALL)
+    whole = library.stylize(folder / "content.png", folder / "style.jpg", recipe=recipe)
+    expected = library.blend(folder / "content.png", whole.full_strength, strength)
+    written = np.asarray(Image.open(here.written(strength)))
+    np.testing.assert_array_equal(written, np.rint(expected.pixels * 255))
+    print(
+        np.abs(np.asarray(Image.open(here.shown(strength)[1]), float) - written).mean(),
+        np.abs(
+            np.asarray(Image.open(here.shown(strength)[0]), float) - np.asarray(Image.open(folder / "content.png"))
+        ).mean(),
+    )
+    before, after = (np.asarray(Image.open(path), float) for path in here.shown(strength))
+    for shown, picture in ((after, written), (before, np.asarray(Image.open(folder / "content.png")))):
+        assert np.abs(shown - picture).mean() < 4, "a JPEG of it"
+        assert np.abs(shown.mean((0, 1)) - picture.mean((0, 1))).max() < 0.5
+
+
+def test_sixteen_bits_and_metadata_are_kept(here, folder, photograph, narrow_network):
+    wide = np.rint(photograph(60, 80) * 65535).astype(np.uint16)
+    tifffile.imwrite(folder / "raw.tif", wide, photometric="rgb", extratags=[(271, "s", 0, "A Camera", True)])
+    here.take(words.CONTENT, Upload(folder / "raw.tif", "holiday.TIF"))
+    here.take(words.STYLE, Upload(folder / "style.jpg", "style.jpg"))
+    assert [*here.transfer("balanced", SMALL, Line())][-1].finished
+    written = here.written(0.5)
+    assert written.name == "holiday_style.TIF"
+    samples = tifffile.imread(written)
+    assert samples.dtype == np.uint16 and len(np.unique(samples % 257)) > 100
+    with Image.open(written) as picture:
+        assert picture.getexif()[271] == "A Camera"
+
+
+def test_the_command_makes_the_same_picture(made, folder, jpst):
+    here = made("fast", style_weight=2.5)
+    command = shlex.split(here.command(0.8))
+    assert command[:2] == ["jpst", "transfer"] and command[2:5] == ["content.png", "style.jpg", "-o"]
+    status, printed, new = jpst(*command[1:])
+    assert status == 0, printed
+    assert "content_style.png" in new
+    assert (folder / "content_style.png").read_bytes() == here.written(0.8).read_bytes()
+
+
+def test_the_look_turns_the_photograph_into_the_result(made, folder):
+    pytest.importorskip("colour", reason="looks need colour-science, of the extra lut")
+    here = made()
+    written = here.look(1.0)
+    assert written.name == "content_style.cube"
+    content, result = (image.read(path).pixels for path in (folder / "content.png", here.written(1.0)))
+    coloured = lut.apply(lut_files.read(written), content)
+    assert np.abs(coloured - result).mean() < np.abs(content - result).mean() / 3
+
+
+def test_names_are_quoted_and_stay_names(here, uploads, narrow_network):
+    for which, upload, name in zip(words.PHOTOGRAPHS, uploads, ("my $(day).png", "it's.jpg"), strict=True):
+        here.take(which, upload._replace(name=name))
+    assert [*here.transfer("preview", {"segmenter": "none"}, Line())][-1].finished
+    assert shlex.split(here.command(1))[2:6] == ["my $(day).png", "it's.jpg", "-o", "my $(day)_it's.png"]
+
+
+def test_bad_photographs_are_refused_by_their_own_name(here, folder, uploads, monkeypatch):
+    (folder / "upload").mkdir()
+    bad = folder / "upload" / "blob.jpg"
+    bad.write_text("no picture")
+    with pytest.raises(JpstError, match=r"^notes\.jpg: ") as caught:
+        here.take(words.CONTENT, Upload(bad, "notes.jpg"))
+    assert str(folder) not in str(caught.value)
+    monkeypatch.setattr(image, "MAX_PIXELS", 1000)
+    with pytest.raises(JpstError, match=r"pixels"):
+        here.take(words.CONTENT, uploads[0])
+    with pytest.raises(JpstError, match=r"No picture yet: Your photograph \(content\), The look \(style\)"):
+        next(here.transfer("balanced", SMALL, Line()))
+    with pytest.raises(JpstError, match="There is no result yet"):
+        here.written(1)
+
+
+def test_short_memory_is_told_in_the_pages_words(here, uploads, narrow_network, monkeypatch):
+    for which, upload in zip(words.PHOTOGRAPHS, uploads, strict=True):
+        here.take(which, upload)
+    monkeypatch.setattr(estimate.Room, "here", staticmethod(lambda: Room(10**9, None)))
+    with pytest.raises(JpstError, match="`size`") as caught:
+        [*here.transfer("balanced", SMALL, Line())]
+    assert "Working size" in words.told(str(caught.value), {}) and "`" not in words.told(str(caught.value), {})
+
+
+def test_what_is_shown_is_escaped():
+    row = semantics.Row("<b>sky</b>", 50.0, 20.0, "with <i>sea</i>: why; and <u>more</u>")
+    shown = theme.regions([row]) + theme.notes(["<script>"]) + theme.failed("<img>")
+    assert not any(tag in shown for tag in ("<b>", "<i>", "<u>", "<script>", "<img>"))
+    assert "50.0 %" in shown and "20.0 %" in shown
+
+
+def test_every_name_on_the_page_is_of_a_field_and_every_default_in_its_range():
+    for _, name in words.PRESET_CHOICES:
+        for field, value in words.defaults(name, [*words.NUMBERS]).items():
+            least, most, *_ = words.NUMBERS[field]
+            assert least <= value <= most, (name, field)
+    for _, name in words.SEGMENTER_CHOICES:
+        preset(segmenter=name)
+
+
+def test_without_gradio_the_command_says_what_to_install(monkeypatch, jpst):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    status, printed, _ = jpst("app", "--no-open")
+    assert status == 1 and printed == 'jpst: The page needs Gradio. Install it: pip install "jpst[app]".\n'
+
+
+def test_ports(jpst):
+    with pytest.raises(JpstError, match="port is 70000"):
+        App(port=70000)
+    with socket.socket() as taken:
+        taken.bind((server.HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert server._free(port) > port
+
+
+# ---- The page: what it gives away, and in a browser
+
+LONG = 100_000  # steps of "quality", for what is to be seen while they run
+
+PROGRAM = """
+import dataclasses, pickle, sys
+import jax
+jax.config.update("jax_compilation_cache_dir", sys.argv[2] or None)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+from jpst import weights
+from jpst.app import server
+from jpst.commands.app import App
+from jpst.presets import PRESETS
+from jpst.regions import labelling
+vgg19, head = pickle.load(open(sys.argv[1], "rb"))
+weights.load = lambda network, path=None: weights.Loaded(vgg19, weights.Provenance("tiny", "0" * 64))
+weights.find = lambda network: object() if network == "vgg19" else None
+labelling._scene_head = lambda: weights.Loaded(head, weights.Provenance("tiny-head", "1" * 64))
+server.LARGEST = "1mb"
+for name, steps in (("fast", (4,)), ("quality", (int(sys.argv[3]), 1))):
+    recipe, numbers = PRESETS[name]
+    PRESETS[name] = dataclasses.replace(recipe, iterations=steps), numbers
+App(port=17860, open=False).run()
+"""
+
+
+@pytest.fixture(scope="module")
+def address(vgg19_tiny, scene_head_tiny, tmp_path_factory):
+    """The page, served by a process of its own with narrow networks and two presets of fewer and of more steps."""
+    if importlib.util.find_spec("gradio") is None:
+        pytest.skip("the page needs Gradio, of the extra app")
+    folder = tmp_path_factory.mktemp("page")
+    networks = folder / "networks"
+    networks.write_bytes(pickle.dumps(jax.tree.map(np.asarray, (vgg19_tiny, scene_head_tiny.variables))))
+    (folder / "temporary").mkdir()
+    words = [sys.executable, "-c", PROGRAM, networks, jax.config.jax_compilation_cache_dir or "", str(LONG)]
+    changed = {"TMPDIR": str(folder / "temporary"), "PYTHONPATH": str(Path(__file__).parents[1])}
+    with open(folder / "errors", "wb") as errors:
+        process = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=errors, env=os.environ | changed, cwd=folder, text=True
+        )
+    with process:
+        first = process.stdout.readline()
+        if not first.startswith("The page is at "):
+            process.kill()
+            pytest.fail((folder / "errors").read_text())
+        yield first.split()[4].rstrip(".")
+        process.terminate()
+    assert not [*(folder / "temporary").iterdir()], "uploads and results are gone"
+
+
+def fetched(url, data=None, **headers):
+    """(status, body) of a request."""
+    request = urllib.request.Request(url, data, headers)
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def uploaded(address, path):
+    """Where the page keeps a file that is uploaded to it."""
+    form = (
+        b"--x\r\nContent-Disposition: form-data; name=files; filename=a.png\r\n\r\n" + path.read_bytes() + b"\r\n--x--"
+    )
+    status, body = fetched(f"{address}gradio_api/upload", form, **{"Content-Type": "multipart/form-data; boundary=x"})
+    assert status == 200
+    return json.loads(body)[0]
+
+
+def taken(address, path):
+    """What the page answers if it is told to take a file of this path as a photograph."""
+    config = json.loads(fetched(f"{address}config")[1])
+    box = next(each["id"] for each in config["components"] if each["props"].get("elem_id") == "content")
+    event = next(each["id"] for each in config["dependencies"] if [box, "upload"] in each["targets"])
+    file = {"path": str(path), "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
+    asked = {"data": [file], "fn_index": event, "session_hash": f"test-{time.monotonic_ns()}"}
+    status, body = fetched(
+        f"{address}gradio_api/queue/join", json.dumps(asked).encode(), **{"Content-Type": "application/json"}
+    )
+    assert status == 200, body
+    _, events = fetched(f"{address}gradio_api/queue/data?session_hash={asked['session_hash']}")
+    lines = [json.loads(line[5:]) for line in events.decode().splitlines() if line.startswith("data:")]
+    return next(line for line in lines if line["msg"] == "process_completed")
+
+
+def test_it_answers_this_computer_by_its_own_name_only(address):
+    port = int(address.rstrip("/").rpartition(":")[2])
+    assert address == f"http://127.0.0.1:{port}/" and fetched(address)[0] == 200
+    with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port), timeout=2):
+        pass
+    assert fetched(address, Host="pictures.example")[0] == 400
+
+
+def test_no_file_of_this_machine_can_be_had(address, folder):
+    own = Path.home() / f"jpst-test-{os.getpid()}.png"
+    shutil.copy(folder / "content.png", own)
+    try:
+        for path in ("/etc/passwd", own, folder / "content.png", Path(__file__), "pyproject.toml"):
+            for route in (f"file={path}", f"file=/../{path}", f"file=%2e%2e/{path}", f"file%3D{path}"):
+                status, body = fetched(f"{address}gradio_api/{route}")
+                assert status in (400, 403, 404), (route, body[:80])
+        kept = uploaded(address, folder / "content.png")
+        assert fetched(f"{address}gradio_api/file={kept}")[0] == 200, "one's own upload"
+        assert fetched(f"{address}gradio_api/file={kept}/../../../../../../../../etc/passwd")[0] in (403, 404)
+        assert taken(address, kept)["success"]
+        for path in ("/etc/passwd", own):
+            answer = taken(address, path)
+            assert not answer["success"] and "root:" not in json.dumps(answer)
+    finally:
+        own.unlink()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="a browser is driven by playwright")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("there is no chromium")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def tab(browser, address):
+    """tab(width): a visitor's page, with `asked`, the addresses that it asked for, which are all of this computer."""
+    opened = []
+
+    def tab(width=1280):
+        page = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True).new_page()
+        page.asked = []
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.on("websocket", lambda found: page.asked.append(found.url))
+        page.goto(address)
+        page.wait_for_selector("#start")
+        opened.append(page)
+        return page
+
+    yield tab
+    for page in opened:
+        page.context.close()
+        hosts = {urlsplit(url).netloc for url in page.asked if not url.startswith(("data:", "blob:"))}
+        assert hosts == {urlsplit(address).netloc}
+
+
+def give(page, folder):
+    """Uploads both photographs and waits until they are shown."""
+    for which, name in (("content", "content.png"), ("style", "style.jpg")):
+        page.set_input_files(f"#{which} input[type=file]", folder / name)
+        page.wait_for_selector(f"#{which} img[src*=shown]")
+
+
+def choose(page, preset):
+    page.click(f"#preset input[value={preset}]")
+
+
+def told(page, text, seconds=120):
+    page.wait_for_selector(f"#status :text('{text}')", timeout=1000 * seconds)
+
+
+def after(page):
+    """The picture after the transfer, as it is shown."""
+    source = page.locator("#pictures img").last.get_attribute("src")
+    return np.asarray(Image.open(io.BytesIO(fetched(source)[1])), float)
+
+
+def test_from_two_photographs_to_a_download(tab, folder):
+    page = tab()
+    give(page, folder)
+    choose(page, "fast")
+    page.click("#start")
+    page.wait_for_selector("#pictures img")
+    page.wait_for_selector("#regions .row")
+    told(page, "Done, 80 x 60 pixels.")
+    assert page.is_visible("#start") and not page.is_visible("#cancel")
+    assert len(page.locator("#regions .row").all()) >= 1
+    whole = after(page)
+    with page.expect_download() as download:
+        page.click("#save")
+    assert download.value.suggested_filename == "content_style.png"
+    picture = np.asarray(Image.open(download.value.path()), float)
+    assert np.abs(picture - whole).mean() < 4
+
+    content = np.asarray(Image.open(folder / "content.png"), float)
+    page.click("text=The same from the command line")
+    page.locator("#strength input[type=number]").fill("0")
+    page.locator("#strength input[type=number]").press("Enter")
+    page.wait_for_function("() => document.querySelector('#command textarea').value.includes('--strength 0')")
+    wait_for(lambda: np.abs(after(page) - content).mean() < 4)
+    with page.expect_download() as download:
+        page.click("#save")
+    np.testing.assert_array_equal(np.asarray(Image.open(download.value.path())), content)
+    assert page.input_value("#command textarea").startswith("jpst transfer content.png style.jpg -o content_style.png")
+
+
+def test_cancel_on_the_page(tab, folder):
+    page = tab()
+    give(page, folder)
+    choose(page, "quality")
+    page.click("#start")
+    told(page, f"of {LONG}")
+    page.click("#cancel")
+    told(page, "Cancelled: this is the best result so far.")
+    assert page.is_visible("#start") and page.is_visible("#save")
+
+
+def test_the_second_visitor_waits_for_the_first(tab, folder):
+    first, second = tab(), tab()
+    for page, name in ((first, "quality"), (second, "fast")):
+        give(page, folder)
+        choose(page, name)
+        page.click("#start")
+        told(page, f"of {LONG}" if page is first else "Another transfer is running")
+    assert second.is_visible("#cancel")
+    first.context.close()  # without a word
+    told(second, "Done")
+
+
+def test_what_cannot_be_read_is_told_in_a_sentence(tab, folder):
+    (folder / "notes.jpg").write_text("no picture")
+    (folder / "large.jpg").write_bytes(b"0" * 1_100_000)
+    page = tab()
+    page.click("#start")
+    told(page, "No picture yet: Your photograph (content), The look (style).")
+    page.set_input_files("#content input[type=file]", folder / "notes.jpg")
+    page.wait_for_selector(".toast-body :text('notes.jpg')")
+    assert "Traceback" not in page.content() and str(folder) not in page.content()
+    page.wait_for_selector("#content input[type=file]", state="attached")  # empty again
+    page.set_input_files("#content input[type=file]", folder / "large.jpg")
+    page.wait_for_selector(".toast-body :text('maximum allowed size')")
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(tab, folder):
+    page = tab(390)
+    wide = "() => document.documentElement.scrollWidth"
+    assert page.evaluate(wide) <= 390
+    page.click("#more button")
+    page.wait_for_selector("text=Working size")
+    assert page.evaluate(wide) <= 390
+    give(page, folder)
+    choose(page, "fast")
+    page.click("#start")
+    told(page, "Done")
+    page.click("text=The same from the command line")
+    assert page.evaluate(wide) <= 390
