@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jpst.loading import load_networks as load_networks
     from jpst.losses import Targets as Targets
     from jpst.many.batch import batch as batch
+    from jpst.many.report import report as report
     from jpst.many.sweep import sweep as sweep
     from jpst.optimise import Result as Result
     from jpst.optimise import State as State
@@ -54,6 +55,7 @@ _HOMES = {
 }
 _HOME_OF = {name: (module, name) for module, names in _HOMES.items() for name in names}
 _HOME_OF["batch"] = "many.batch", "batch"
+_HOME_OF["report"] = "many.report", "report"
 _HOME_OF["sweep"] = "many.sweep", "sweep"
 _HOME_OF["enable_caches"] = "caching", "enable"
 __all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -17,6 +17,7 @@ from jpst.commands.batch import Batch
 from jpst.commands.cache import Cache
 from jpst.commands.eval import Eval
 from jpst.commands.look import Look
+from jpst.commands.report import Report
 from jpst.commands.score import Score
 from jpst.commands.segment import Segment
 from jpst.commands.sweep import Sweep, single
@@ -66,6 +67,7 @@ def _parse(arguments: list[str]) -> Any:
             Sweep,
             subcommand("sweep", default=Sweep(*[tyro.MISSING] * 3, recipe=recipe, values=single(hyper))),
         ]
+        | Annotated[Report, subcommand("report")]
         | Annotated[Look, subcommand("look")]
         | Annotated[Eval, subcommand("eval")]
         | Annotated[Demo, subcommand("demo")]

@@ -1,13 +1,13 @@
 """How good a result is, in numbers: the metrics and faults of a picture, given its content and style photographs."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from jpst import aesthetics, faults, image, metrics, outputs, pixels
+from jpst import aesthetics, faults, image, metrics, pixels
+from jpst.records import Entry
 
 SIZE = faults.SIZE
 """longest side in pixels at which everything is measured"""
@@ -58,13 +58,14 @@ def measure(
     )
 
 
-def of_record(record: Path, vgg19: PyTree, rating: aesthetics.Rater | None = None) -> Quality:
-    """`measure` for the picture, content and style of a transfer's record, OUT.json.
+def of_record(record: Entry, vgg19: PyTree, rating: aesthetics.Rater | None = None) -> Quality:
+    """`measure` for the picture, content and style of a transfer's record.
 
     Raises:
-      JpstError: it is no record, or one of the photographs cannot be read.
+      JpstError: it does not name them, or one of them cannot be read.
     """
-    content, style, picture = (image.seen(image.read(path)) for path in outputs.pictures_of(record))
+    paths = record.source("content"), record.source("style"), record.picture
+    content, style, picture = (image.seen(image.read(path)) for path in paths)
     return measure(content, style, picture, vgg19, rating)
 
 

@@ -1,15 +1,14 @@
 """Output files of the commands: checked against the inputs before the work starts, and written with their record."""
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
 
-from jpst import image, levels, pipeline, pixels, streams
+from jpst import image, levels, pipeline, pixels, records, streams
 from jpst.errors import JpstError
 from jpst.image import encoding
 from jpst.pyramid import Progress
@@ -18,8 +17,6 @@ from jpst.regions import ade20k, segment
 from jpst.regions.segment import Segmentation
 from jpst.weights import downloads, readers
 from jpst.weights.registry import REGISTRY
-
-RECORD_BYTES = 1 << 30  # maximum size of a record
 
 
 class OutputError(JpstError):
@@ -236,47 +233,8 @@ def check_record(picture: Path) -> None:
     record = record_of(picture)
     if not record.exists():
         return
-    named = _told_by(record)
+    named = records.picture_named_by(record)
     if named == picture.name or (named and _identity(record.with_name(named)) == _identity(picture)):
         return
     found = f"is the record of {named}" if named else f"is not jpst's record of {picture.name}"
     raise OutputError(f"{record}: {found}; the new record would replace it. Choose another OUT, or move it.")
-
-
-def records(places: Iterable[Path]) -> list[Path]:
-    """The records among files and, with their sub-folders, folders."""
-    found = (sorted(place.rglob("*.json")) if place.is_dir() else [place] for place in places)
-    return [record for files in found for record in files if record in places or _told_by(record)]
-
-
-def pictures_of(record: Path) -> tuple[Path, Path, Path]:
-    """Content, style and picture of a transfer's record; raises `OutputError` if it does not name them."""
-    found = _read(record) if record.is_file() else {}
-    name, photographs = found.get("output"), [found.get(role) for role in ("content", "style")]
-    paths = [each.get("path") if isinstance(each, dict) else None for each in photographs]
-    content, style = (path if isinstance(path, str) and "\0" not in path else None for path in paths)
-    if not _is_name(name) or content is None or style is None:
-        raise OutputError(f"{record}: expected OUT.json, the record of a transfer that names its photographs.")
-    return Path(content), Path(style), record.with_name(name)
-
-
-def _told_by(record: Path) -> str | None:
-    """The file name of the picture to which a record belongs; None if the file is not a record."""
-    name = _read(record).get("output")
-    return name if _is_name(name) else None
-
-
-def _read(record: Path) -> dict[str, Any]:
-    """A record; empty if the file is not one."""
-    if record.stat().st_size > RECORD_BYTES:
-        return {}
-    try:
-        content = json.loads(record.read_bytes())
-    except (ValueError, RecursionError):
-        return {}
-    ours = isinstance(content, dict) and isinstance(content.get("versions"), dict) and "jpst" in content["versions"]
-    return content if ours else {}
-
-
-def _is_name(name: Any) -> TypeGuard[str]:
-    return isinstance(name, str) and bool(name) and Path(name).name == name and "\0" not in name

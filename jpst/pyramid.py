@@ -76,17 +76,15 @@ def climb_all(
       What `climb` returns, for each of `hypers` in turn. Ctrl-C ends the settings that are being optimised, which are
       yielded, and none follow.
     """
+    task = _Task(pair, levels, networks, hypers, recipe, min(together, len(hypers)), bounds, key, on_step)
     if not recipe.optimises:
         for _ in hypers:
             yield [_unoptimised(pair, levels[-1], recipe, calm=bounds is not None)]
-    elif not _is_turned(levels, networks, recipe):
-        yield from _climb(pair, levels, networks, hypers, recipe, together, bounds, key, on_step)
-    else:
-        networks = Networks(vgg19.turned(networks.vgg19))
-        turned = tuple(level.turned() for level in levels)
-        tell: Callable[[Progress], None] = lambda now: on_step(now.turned())  # noqa: E731
-        for climbed in _climb(pair.turned(), turned, networks, hypers, recipe, together, bounds, key, tell):
+    elif _is_turned(levels, networks, recipe):
+        for climbed in _climb(task.turned()):
             yield [one.turned() for one in climbed]
+    else:
+        yield from _climb(task)
 
 
 def compile_ahead(levels: tuple[Level, ...], networks: Networks, recipe: Recipe) -> None:
@@ -137,6 +135,29 @@ def _scene(pair: Pair, level: Level, recipe: Recipe) -> Scene:
     return scene if recipe.objective == "paper" else scene.filled_up()
 
 
+class _Task(NamedTuple):
+    """What `climb_all` is asked for."""
+
+    pair: Pair
+    levels: tuple[Level, ...]
+    networks: Networks
+    hypers: Sequence[Hyperparameters]
+    recipe: Recipe
+    together: int
+    bounds: projection.Bounds | None
+    key: Array | None
+    on_step: Callable[[Progress], None]
+
+    def turned(self) -> "_Task":
+        """The same with height and width exchanged; the steps are reported as they were asked for."""
+        return self._replace(
+            pair=self.pair.turned(),
+            levels=tuple(level.turned() for level in self.levels),
+            networks=Networks(vgg19.turned(self.networks.vgg19)),
+            on_step=lambda now: self.on_step(now.turned()),
+        )
+
+
 class _Ready(NamedTuple):
     """A level whose step is compiled and waits for its first image."""
 
@@ -145,29 +166,18 @@ class _Ready(NamedTuple):
     state: State
 
 
-def _climb(
-    pair: Pair,
-    levels: tuple[Level, ...],
-    networks: Networks,
-    hypers: Sequence[Hyperparameters],
-    recipe: Recipe,
-    together: int,
-    bounds: projection.Bounds | None,
-    key: Array | None,
-    on_step: Callable[[Progress], None],
-) -> Iterator[list[Climbed]]:
+def _climb(task: _Task) -> Iterator[list[Climbed]]:
     """Optimises the levels in turn while the next ones are prepared and compiled, for each group of settings."""
-    together = min(together, len(hypers))
     pool = ThreadPoolExecutor(PREPARED_AT_ONCE)
     try:
-        first = hypers[:together]
-        prepared = [pool.submit(_ready, pair, level, networks, first, recipe, key) for level in levels]
-        for start in range(0, len(hypers), together):
-            group = hypers[start : start + together]
-            filled = [*group, *[group[-1]] * (together - len(group))]
-            climbed: list[list[Climbed]] = [[] for _ in group]
-            for level, ready in zip(levels, prepared, strict=True):
-                _add(level, ready, climbed, start, filled, networks, recipe, bounds, on_step)
+        first = task.hypers[: task.together]
+        prepared = [
+            pool.submit(_ready, task.pair, level, task.networks, first, task.recipe, task.key) for level in task.levels
+        ]
+        for start in range(0, len(task.hypers), task.together):
+            climbed: list[list[Climbed]] = [[] for _ in task.hypers[start : start + task.together]]
+            for level, ready in zip(task.levels, prepared, strict=True):
+                _add(task, level, ready, climbed, start)
                 if all(map(is_over, climbed)):
                     break
             yield from climbed
@@ -177,31 +187,20 @@ def _climb(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _add(
-    level: Level,
-    ready: Future[_Ready],
-    climbed: list[list[Climbed]],
-    setting: int,
-    hypers: Sequence[Hyperparameters],
-    networks: Networks,
-    recipe: Recipe,
-    bounds: projection.Bounds | None,
-    on_step: Callable[[Progress], None],
-) -> None:
-    """Optimises a level and adds it to what each setting of a group has climbed; `setting` is the first one's number.
-
-    `hypers` may be more, to fill up a program's number.
-    """
+def _add(task: _Task, level: Level, ready: Future[_Ready], climbed: list[list[Climbed]], start: int) -> None:
+    """Optimises a level and adds it to what each setting of a group, from number `start` on, has climbed."""
     started = time.perf_counter()
     scene, targets, state = ready.result()
     firsts = [_first(scene, state, one) for one in climbed]
-    stories = [Story(first, setting + at, one) for at, (first, one) in enumerate(zip(firsts, climbed, strict=True))]
-    results = chunks.results(firsts, state, targets, hypers, networks, recipe, level.steps)
-    watch(results, stories, level, recipe.plateau_tolerance, on_step)
+    stories = [Story(first, start + at, one) for at, (first, one) in enumerate(zip(firsts, climbed, strict=True))]
+    group = task.hypers[start : start + task.together]
+    filled = [*group, *[group[-1]] * (task.together - len(group))]  # one program, also for a last, smaller group
+    results = chunks.results(firsts, state, targets, filled, task.networks, task.recipe, level.steps)
+    watch(results, stories, level, task.recipe.plateau_tolerance, task.on_step)
     images = [
         (jnp.asarray(story.best), 1.0)
-        if bounds is None or story.over
-        else _projected(scene, story.best, targets.start, bounds)
+        if task.bounds is None or story.over
+        else _projected(scene, story.best, targets.start, task.bounds)
         for story in stories
     ]
     seconds = (time.perf_counter() - started) / len(climbed)

@@ -76,4 +76,4 @@ def test_what_cannot_be_measured_is_named_and_the_rest_is_done(jpst, folder):
         status, printed, _ = jpst("eval", place)
         assert status == 1 and place in printed and "Traceback" not in printed
     (folder / "empty").mkdir()
-    assert "no records" in jpst("eval", "empty")[1]
+    assert "no record" in jpst("eval", "empty")[1]

@@ -24,21 +24,20 @@ class Eval:
 
     def run(self) -> None:
         """Measures each result; one that cannot be measured does not stop the others, exit status 1."""
-        from jpst import aesthetics, evaluation, outputs, terminal, weights
+        from jpst import aesthetics, evaluation, records, terminal, weights
 
-        records = outputs.records(self.results)
-        if not records:
-            raise JpstError("There are no records of transfers (OUT.json) there. Name a folder with results.")
+        listed = (records.find(place).results if place.is_dir() else [records.read(place)] for place in self.results)
+        entries = [entry for each in listed for entry in each]
         console = terminal.console(quiet=self.json)
         terminal.fetch_if_missing("vgg19", console)
         vgg19 = weights.load("vgg19").variables
         rating = aesthetics.rater() if weights.find("nima") else None
         found, errors = {}, {}
-        for record in records:
+        for entry in entries:
             try:
-                found[str(record)] = evaluation.numbers(evaluation.of_record(record, vgg19, rating))
+                found[str(entry.path)] = evaluation.numbers(evaluation.of_record(entry, vgg19, rating))
             except (JpstError, OSError) as error:
-                errors[str(record)] = str(error)
+                errors[str(entry.path)] = str(error)
         terminal.show_qualities(found, console)
         if self.json:
             streams.say_json({"results": found, "errors": errors})

@@ -33,10 +33,13 @@ class Make:
 
     def run(self) -> None:
         """Fits and writes the table."""
-        from jpst import image, lut, lut_files, outputs, terminal
+        from jpst import image, lut, lut_files, outputs, records, terminal
 
         lut_files.check(self.output)
-        content, result = (self.content, self.result) if self.result else outputs.pictures_of(self.content)[::2]
+        content, result = self.content, self.result
+        if result is None:
+            entry = records.read(self.content)
+            content, result = entry.source("content"), entry.picture
         outputs.check([self.output], [self.content, content, result])
         table, found = lut.of_pictures(*(image.read(path).pixels for path in (content, result)))
         lut_files.write(self.output, table, f"{content.stem} to {result.stem}")

@@ -55,7 +55,7 @@ def sheet(small: Sequence[tuple[str, Image.Image]], columns: int) -> Image.Image
 
 
 def reduced(photograph: Photograph, side: int = SIDE) -> Image.Image:
-    """A photograph as displayed, no side longer than this; by default as large as it is on a sheet."""
+    """A photograph as displayed, its longest side as on a sheet, or `side`; smaller ones keep their size."""
     array = seen(photograph)
     made = Image.fromarray(np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8))
     made.thumbnail((side, side), Image.Resampling.LANCZOS)
