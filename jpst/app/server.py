@@ -81,8 +81,9 @@ def warm_up(tell: Callable[[str], None] = lambda _: None) -> None:
     """Loads networks and programs in a thread, by a first look at noise, so that the first visitor waits less."""
 
     def load() -> None:
-        picture = np.random.default_rng(0).random((display.ROUGH * 2 // 3, display.ROUGH, 3), np.float32)
-        display.base_look(pipeline.plan(picture, picture, tell=tell))
+        wide = np.random.default_rng(0).random((display.ROUGH * 2 // 3, display.ROUGH, 3), np.float32)
+        for picture in (wide, wide.swapaxes(0, 1)):
+            display.base_look(pipeline.plan(picture, picture, tell=tell))
 
     threading.Thread(target=load, daemon=True).start()
 
