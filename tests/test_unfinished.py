@@ -179,19 +179,20 @@ DAYS = 2 * 24 * 3600
 @pytest.mark.parametrize(
     "name, age, stays",
     [
-        (f"f.h5.{DEAD}.part", 0, False),
-        (f"f.h5.{DEAD}@{unfinished._computer()}.part", 0, False),
-        (f"f.h5.{DEAD}@elsewhere.part", 0, True),
-        (f"f.h5.{DEAD}@elsewhere.part", DAYS, False),
-        (f"f.h5.{os.getpid()}@{unfinished._computer()}.part", 0, True),
-        (f"f.h5.{os.getpid()}@{unfinished._computer()}.part", DAYS, False),
+        ("f.h5.{dead}.part", 0, False),
+        ("f.h5.{dead}@{here}.part", 0, False),
+        ("f.h5.{dead}@elsewhere.part", 0, True),
+        ("f.h5.{dead}@elsewhere.part", DAYS, False),
+        ("f.h5.{alive}@{here}.part", 0, True),
+        ("f.h5.{alive}@{here}.part", DAYS, False),
         ("f.h5.part", DAYS, True),
         ("f.part", DAYS, True),
-        (f"f.{DEAD}.partial", DAYS, True),
+        ("f.{dead}.partial", DAYS, True),
     ],
 )
 @pytest.mark.parametrize("kind", ["file", "folder", "file in a folder"])
 def test_which_leftovers_are_removed(folder, name, age, stays, kind):
+    name = name.format(dead=DEAD, alive=os.getpid(), here=unfinished._computer())
     path = folder / "checkpoint" / name if kind == "file in a folder" else folder / name
     path.parent.mkdir(parents=True)
     if kind == "folder":
