@@ -113,7 +113,8 @@ def seconds(name: str, command: list[str], environment: dict[str, str], folder: 
     out.unlink(missing_ok=True)
     out.with_suffix(".json").unlink(missing_ok=True)
     started = time.perf_counter()
-    done = subprocess.run([*command, *map(str, files)], env=os.environ | environment, capture_output=True, text=True)
+    words, variables = [*command, *map(str, files)], os.environ | environment
+    done = subprocess.run(words, env=variables, cwd=folder, capture_output=True, text=True)  # no jpst lies there
     taken = time.perf_counter() - started
     if done.returncode or Image.open(out).size != SIZE:
         sys.exit(f"{name} gave no picture:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
