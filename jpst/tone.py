@@ -15,10 +15,7 @@ ENDS = 0.005  # shares of the pixels below black and above white
 LEAST_SPAN = 0.02  # from black to white: a photograph of less contrast is not stretched to more than one of this
 STEEPEST = 2.5  # slope of the bend at its steep end; at the other it is 1 / STEEPEST
 DIMMEST = 0.6  # factor of luminance where the bend leaves the content too light: a style of dusk, with lamps, has white
-DARK = (
-    0.24,
-    0.36,
-)  # mean luminances of styles that dim fully and not at all: to dim for others looked worse, judged blind
+DARK = (0.24, 0.36)  # mean luminances of styles that dim fully and not at all, which looked better, judged blind
 LEAST_SHRINK = 0.85  # of the deviation, where the bend makes it larger than both photographs have it
 
 _EDGES = np.linspace(0, 1, BINS + 1, dtype=np.float32)

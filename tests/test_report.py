@@ -20,7 +20,6 @@ from jpst.errors import JpstError
 from jpst.many import report, thumbnails
 from jpst.presets import preset
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 SMALL = ["--size", "48", "--size-multiple", "8", "--iterations", "5", "--projection", "none"]
 EVIL = "<script>alert(1)</script>&\"'.png"
 VOID = {"meta", "link", "img", "input", "br", "line"}
@@ -522,19 +521,6 @@ def test_a_real_sweep_and_its_json(jpst, folder):
 
 
 # ---- In a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-    )
-    if not CHROMIUM:
-        pytest.skip("no Chromium is installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -134,8 +134,7 @@ class Visit:
     def _name(self) -> str:
         assert self._asked, "a transfer was asked for"
         content, style = Path(self._asked.content.name), Path(self._asked.style.name)
-        suffix = content.suffix if content.suffix.lower() in image.WRITABLE else ".png"
-        return f"{content.stem}_{style.stem}{suffix}"
+        return f"{content.stem}_{style.stem}{image.suffix_for(content)}"
 
     def _picture(self, picture: PIL.Image.Image) -> Path:
         """A file of a picture to be shown, under a name of its own: browsers keep what they have seen."""

@@ -212,6 +212,12 @@ def quantised(pixels: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     return encoding.rounded(pixels, None, np.dtype(dtype))
 
 
+def suffix_for(path: str | os.PathLike[str]) -> str:
+    """The suffix of a result of this photograph: its own if `write` knows the format, else .png."""
+    own = Path(path).suffix
+    return own if own.lower() in WRITABLE else ".png"
+
+
 def check_writable(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> None:
     """Raises the `ImageError` that `write` would raise for this path and an image of this size (height, width)."""
     target, suffix = Path(os.path.realpath(path)), Path(path).suffix.lower()

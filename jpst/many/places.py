@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jpst.errors import JpstError
-from jpst.image import WRITABLE
-
-SUFFIX = ".png"
-"""of pictures whose content is in a format that cannot be written"""
+from jpst.image import suffix_for
 
 
 def key(path: str | Path) -> str:
@@ -68,7 +65,7 @@ def _default(row: dict[str, Any], base: Path, folder: Path) -> Path | str:
         return "There is no content to name the output after. Give `content` a path."
     relative = Path(os.path.relpath(base / content, base))
     inside = relative if relative.parts[0] != ".." else Path(relative.name)
-    return _asked(str(inside if inside.suffix.lower() in WRITABLE else inside.with_suffix(SUFFIX)), folder)
+    return _asked(str(inside.with_suffix(suffix_for(inside))), folder)
 
 
 def _clashes(found: list[Path | str], free: list[int]) -> list[list[int]]:

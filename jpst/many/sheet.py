@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from jpst.command_line import plain
-from jpst.image import WRITABLE, Photograph, seen
+from jpst.image import Photograph, seen, suffix_for
 from jpst.recipe import Hyperparameters
 
 NAME = "sheet.jpg"
@@ -31,8 +31,7 @@ def caption(hyper: Hyperparameters, names: Sequence[str]) -> str:
 def picture(folder: Path, content: Path, hyper: Hyperparameters, names: Sequence[str]) -> Path:
     """Where a setting's picture goes: the content's name with the numbers of these names."""
     told = "".join(f"_{name.replace('_', '-')}-{plain(getattr(hyper, name))}" for name in names)
-    suffix = content.suffix if content.suffix.lower() in WRITABLE else ".png"
-    return folder / f"{content.stem}{told}{suffix}"
+    return folder / f"{content.stem}{told}{suffix_for(content)}"
 
 
 def sheet(small: Sequence[tuple[str, Image.Image]], columns: int) -> Image.Image:
