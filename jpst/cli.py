@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None) -> None:
     except (JpstError, OSError) as error:  # such as a full disk
         sys.exit(f"jpst: {ranges.as_options(str(error), _OPTIONS)}")
     except KeyboardInterrupt as interrupt:
+        # CPython ends by SIGINT, not with 130, if the interrupt passed an `exec` of a string, as `dataclass` and
+        # `namedtuple` have them, even if it was caught later. Another `exec` forgets that.
+        exec("")
         told = interrupt.args[0] if interrupt.args else "interrupted, nothing was written."
         print(f"jpst: {told}", file=sys.stderr)
         sys.exit(130)

@@ -367,6 +367,6 @@ def test_ctrl_c_says_that_the_batch_goes_on(place, programs):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert errors.strip().endswith("jpst: interrupted. The same command goes on where it was."), errors
     assert "Traceback" not in errors and not list((place / "out").glob(".*"))

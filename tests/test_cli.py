@@ -1,6 +1,7 @@
 """The command line as a person meets it: files written, messages, exit status; a narrow network stands in for VGG19."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -296,6 +297,22 @@ def test_ctrl_c_before_there_is_a_picture_writes_nothing(jpst, monkeypatch):
     status, text, new = transfer(jpst)
     assert (status, new) == (130, set())
     assert "nothing was written" in text
+
+
+@pytest.mark.parametrize("interrupted", ["raise KeyboardInterrupt", "exec('raise KeyboardInterrupt')"])
+def test_ctrl_c_has_one_exit_status_wherever_it_hits(tmp_path, interrupted):
+    """CPython's `-m` ends by a signal if an interrupt passed an `exec` of a string, as imports of dataclasses have."""
+    program = f"""
+from jpst import cli
+def run(_):
+    {interrupted}
+cli._run = run
+cli.main(["cache", "info"])
+"""
+    (tmp_path / "program.py").write_text(program)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    ended = subprocess.run([sys.executable, "-m", "program"], env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (130, "jpst: interrupted, nothing was written.\n")
 
 
 def missing(path):
