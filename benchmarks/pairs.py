@@ -12,6 +12,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageOps
+from skimage import color
+from skimage.exposure import match_histograms
 
 import jpst
 from jpst import colours, errors, metrics, pixels
@@ -55,11 +57,25 @@ class Pair:
             metrics.newly_clipped(self.content, picture),
         )
 
-    def colour_match(self) -> Picture:
-        """The content with each region's colours matched in closed form, and nothing else."""
+    def closed_forms(self) -> dict[str, Picture]:
+        """The content with its colours matched to the style's in closed form, by each of the usual ways."""
         content, style = jnp.float32(self.content), jnp.float32(self.style)
-        matched = colours.match_colours(content, style, jnp.asarray(self.masks), jnp.asarray(self.style_masks))
-        return np.clip(np.asarray(matched), 0, 1)
+        masks, style_masks = jnp.asarray(self.masks), jnp.asarray(self.style_masks)
+        one, style_one = (jnp.ones((1, *image.shape[:2])) for image in (content, style))
+        ways = {
+            "colour match per region": colours.match_colours(content, style, masks, style_masks),
+            "colour match": colours.match_colours(content, style, one, style_one),
+            "Reinhard": reinhard(self.content, np.asarray(self.style)),
+            "histogram matching": match_histograms(self.content, np.asarray(self.style), channel_axis=-1),
+        }
+        return {name: np.clip(np.asarray(picture), 0, 1) for name, picture in ways.items()}
+
+
+def reinhard(content: Picture, style: Picture) -> Picture:
+    """The content with the style's mean and standard deviation in each channel of CIELAB."""
+    ours, theirs = color.rgb2lab(content), color.rgb2lab(style)
+    standard = (ours - ours.mean((0, 1))) / np.maximum(ours.std((0, 1)), 1e-6)
+    return color.lab2rgb(standard * theirs.std((0, 1)) + theirs.mean((0, 1)))
 
 
 class Listed(NamedTuple):

@@ -29,11 +29,9 @@ OTHERS: dict[str, tuple[float, float]] = {
     "Deep Photo Style Transfer": (0.682, 0.293),
     "PCA-KD per region": (0.846, 0.441),
     "PCA-KD": (0.888, 0.607),
-    "linear colour match per region": (0.816, 0.680),
-    "linear colour match": (0.885, 0.850),
 }
 """edge SSIM and style distance at 350 px with hand-made masks: PCA-KD (CVPR 2022) over all 59 public pairs of Deep
-Photo Style Transfer, the others over 24 of them"""
+Photo Style Transfer, which themselves were measured over 24 of them"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,24 +96,23 @@ def measured(arguments: Arguments, names: list[str], tried: list[Setting]) -> di
     table: dict[str, list[Measures]] = {}
     for name in names:
         pair = Pair(arguments.folder / name, arguments.size, networks.vgg19)
-        pictures = {"colour match": pair.colour_match()}
+        pictures = pair.closed_forms() | {each.folder.name: each.picture(pair.folder, networks) for each in tried}
         if (published := pair.folder / "published.png").is_file():
             pictures = {"published": image.read(published).pixels, **pictures}
-        pictures |= {each.folder.name: each.picture(pair.folder, networks) for each in tried}
         for who, picture in pictures.items():
             table.setdefault(who, []).append(pair.measure(picture))
         print(name, *(f"{who} {_text(table[who][-1])}" for who in pictures), sep="   ", flush=True)
     return table
 
 
-def draw(front: list[tuple[float, float]], label: str, at: Path) -> None:
-    """The front, in the order of its weights, beside the others' points: right and down is better."""
+def draw(front: list[tuple[float, float]], others: dict[str, tuple[float, float]], label: str, at: Path) -> None:
+    """Our points, in the order of their weights, beside the others': right and down is better."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     axes.plot(*zip(*front, strict=True), "o-", label=label)
-    for name, point in OTHERS.items():
+    for name, point in others.items():
         axes.plot(*point, "s", color="grey")
         axes.annotate(name, point, xytext=(4, 4), textcoords="offset points", fontsize=8)
     axes.margins(0.15)
@@ -147,12 +144,14 @@ def main() -> None:
             at
         )
         print(at)
-    if arguments.sweep:
-        front = [tuple(np.mean(table[each.folder.name], axis=0)[:2]) for each in by_weight]
-        for name, (ssim, distance) in OTHERS.items():
-            print(f"at edge SSIM {ssim:.3f}: {at_edge_ssim(front, ssim):.3f}, {name} {distance:.3f}")
-        draw(front, f"{tried[0].folder.name}, {arguments.weight} swept", arguments.output / "front.png")
-        print(arguments.output / "front.png")
+    means = {who: tuple(np.mean(rows, axis=0)[:2]) for who, rows in table.items()}
+    front = [means[each.folder.name] for each in by_weight]
+    ours = [each.folder.name for each in tried]
+    others = OTHERS | {who: point for who, point in means.items() if who not in ours}
+    for name, (ssim, distance) in others.items() if arguments.sweep else ():
+        print(f"at edge SSIM {ssim:.3f}: {at_edge_ssim(front, ssim):.3f}, {name} {distance:.3f}")
+    draw(front, others, tried[0].folder.name, arguments.output / "front.png")
+    print(arguments.output / "front.png")
 
 
 def _row(pair: Path, results: Path) -> list[Path]:

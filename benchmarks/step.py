@@ -4,8 +4,11 @@
 
 The objective is the preset "balanced": VGG19 to relu5_1 (random kernels of the real sizes), Grams of five layers per
 region, content, the matting Laplacian at four sizes, edges, clipping. Loss and gradient of both are compared before any
-time is printed; times are medians of interleaved runs. "share" is of the speed of a large matrix product, with the
-operations that the convolutions take as sums: Winograd's way can pass 100 %.
+time is printed; times are medians of interleaved runs.
+
+The roofline's parts: "share" is of the speed of a large matrix product, with the operations that the convolutions take
+as sums, so that Winograd's way can pass 100 %; "idle" is the part of the processors' time that our step leaves unused;
+"GB" is what the step's operations read and write in all, caches included, as XLA counts it.
 """
 
 import dataclasses
@@ -16,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import tyro
-from timing import interleaved
+from timing import busy, interleaved
 from torch_objective import Torch
 
 from jpst import preparation, total
@@ -85,11 +88,14 @@ def compare(size: int, regions: int, variables: vgg19.Variables, repeats: int, t
         },
         repeats,
     )
+    idle = 1 - busy(lambda: compiled(image, targets, hyper, networks), repeats)
+    moved = (compiled.cost_analysis() or {}).get("bytes accessed", np.nan) / 1e9
     operations = 2 * size**2 * work_per_pixel(RECIPE.content_layers + RECIPE.style_layers)[1]
     share = operations / seconds["ours"] / matrix_product_speed()
     print(
         f"{size:5} {regions:8} {seconds['ours']:8.2f} {seconds['torch']:8.2f} "
-        f"{seconds['ours'] / seconds['torch']:7.2f} {share:6.0%} {compilation:9.1f}   "
+        f"{seconds['ours'] / seconds['torch']:7.2f} {share:6.0%} {idle:5.0%} {moved:5.1f} "
+        f"{compilation:10.1f}   "
         f"{apart[0]:.0e} / {apart[1]:.0e}",
         flush=True,
     )
@@ -102,7 +108,7 @@ def main() -> None:
     device = jax.devices()[0].device_kind
     print(f"{device}, {torch.get_num_threads()} threads; JAX {jax.__version__}, PyTorch {torch.__version__}")
     print(f"a matrix product runs {matrix_product_speed() / 1e9:.0f} billion operations a second")
-    print(" size  regions  ours, s  torch, s   ratio  share  compile, s  loss / gradient apart")
+    print(" size  regions  ours, s  torch, s   ratio  share  idle    GB  compile, s  loss / gradient apart")
     variables = vgg19.init(jax.random.key(0))
     variables = {
         **variables,

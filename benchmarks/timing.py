@@ -1,5 +1,6 @@
 """How the benchmarks time two contestants in one run."""
 
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -18,6 +19,16 @@ def interleaved(contestants: dict[str, Callable[[], object]], repeats: int) -> d
             jax.block_until_ready(run())
             seconds[name].append(time.perf_counter() - started)
     return {name: float(np.median(taken[1:])) for name, taken in seconds.items()}
+
+
+def busy(run: Callable[[], object], repeats: int) -> float:
+    """Part of the time of this process's processors that it computes; 1 is all of them, always."""
+    jax.block_until_ready(run())
+    started, used = time.perf_counter(), time.process_time()
+    for _ in range(repeats):
+        jax.block_until_ready(run())
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (time.process_time() - used) / (time.perf_counter() - started) / processors
 
 
 def processor() -> str:
