@@ -83,7 +83,7 @@ def _found(
     recipe = jpst.Recipe(segmenter=segmenter)  # pyright: ignore[reportArgumentType]
     pair = photographs[0], photographs[1]
     way = regions.choose((pair[0].pixels, pair[1].pixels), (None, None), recipe)
-    found = regions.find(pair, way, recipe, variables).regions
+    found = regions.find(pair, way, recipe, vgg19=variables).regions
     return [found.content, found.style], 0 if len(found.names) == 1 else found.whole
 
 

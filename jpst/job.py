@@ -115,13 +115,14 @@ def plan(
         loaded = pool.submit(loading.load_vgg19, recipe) if needed and networks is None else None
         if compile_ahead:
             pool.submit(_compile_ahead, levels, networks, loaded, recipe)
+        naming = pool.submit(regions.load, source)
         reading = pool.submit(image.read, style)
         original = image.read(content, metadata=True)
         photographs = _as_seen(content, original), _as_seen(style, reading.result())
         variables = None
         if source.needs_vgg19:
             variables = networks.vgg19 if networks else loaded and loaded.result().variables
-        found = regions.find(photographs, source, recipe, variables)
+        found = regions.find(photographs, source, recipe, naming.result(), variables)
         return Job(
             recipe=recipe,
             hyper=hyper,

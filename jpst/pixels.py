@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy import ndimage
-from scipy.sparse import csr_array
 
+from jpst import resampling
 from jpst.caching import cached
 
 TRACE = 1e-6  # pixels: less of a region than this is none
@@ -54,33 +54,11 @@ def resize(image: Float[Array, "h w c"], height: int, width: int, method: str = 
 def at_size(photograph: Float[np.ndarray, "h w c"], size: tuple[int, int]) -> Float[Array, "H W c"]:
     """A photograph at a size (height, width), in [0, 1]; exactly itself where it has that size already.
 
-    What `resize` does, on the host and by the few weights that are not zero: a camera's picture has thousands of
-    columns, of which an output pixel sees some forty.
+    What `resize` does, on the host.
     """
-    height, width, channels = photograph.shape
-    if (height, width) == size:
+    if photograph.shape[:2] == size:
         return jax.device_put(photograph)
-    narrow = _cubic_weights(height, size[0]) @ photograph.reshape(height, -1)
-    turned = narrow.reshape(size[0], width, channels).swapaxes(0, 1).reshape(width, -1)
-    small = (_cubic_weights(width, size[1]) @ turned).reshape(size[1], size[0], channels).swapaxes(0, 1)
-    return jax.device_put(np.clip(small, 0, 1))
-
-
-def _cubic_weights(size: int, out: int) -> csr_array:
-    """[out, size]: Keys' cubic convolution (1981, a = -1/2) at half-pixel centres; the rows sum to one.
-
-    It is stretched to the output's pixels where those are larger.
-    """
-    stretch = max(size / out, 1.0)
-    centres = (np.arange(out) + 0.5) * (size / out) - 0.5
-    inputs = np.floor(centres - 2 * stretch).astype(int)[:, None] + np.arange(int(4 * stretch) + 3)
-    x = np.abs(inputs - centres[:, None]) / stretch
-    weights = np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2)
-    inside = (x < 2) & (inputs >= 0) & (inputs < size)
-    weights = np.where(inside, weights, 0)
-    weights /= weights.sum(1, keepdims=True)
-    rows = np.broadcast_to(np.arange(out)[:, None], inputs.shape)
-    return csr_array((weights[inside].astype(np.float32), (rows[inside], inputs[inside])), shape=(out, size))
+    return jax.device_put(np.clip(resampling.resized(photograph, *size, resampling.cubic), 0, 1))
 
 
 def filled(
@@ -98,10 +76,19 @@ def filled(
 
 def is_neutral(photograph: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"] | None = None) -> bool:
     """Whether a photograph is black and white: no colours but those that compression leaves."""
+    few = np.s_[:: max(1, photograph.shape[0] // 256), :: max(1, photograph.shape[1] // 256)]
+    sample = _chroma(photograph[few], alpha if alpha is None else alpha[few])
+    if sample.size and sample.mean() > 4 * NEUTRAL_MEAN:
+        return False  # as most are; looking at every pixel of a camera's picture takes a quarter of a second
+    chroma = _chroma(photograph, alpha)
+    return bool(chroma.mean() <= NEUTRAL_MEAN and np.mean(chroma > NEUTRAL_MOST) <= NEUTRAL_SHARE)
+
+
+def _chroma(photograph: np.ndarray, alpha: np.ndarray | None) -> Float[np.ndarray, " pixels"]:
+    """max(R, G, B) - min(R, G, B) of each visible pixel."""
     red, green, blue = np.moveaxis(photograph, -1, 0)  # a reduction over so short an axis takes ten times as long
     chroma = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    chroma = chroma if alpha is None else chroma[alpha > 0]
-    return bool(chroma.mean() <= NEUTRAL_MEAN and np.mean(chroma > NEUTRAL_MOST) <= NEUTRAL_SHARE)
+    return chroma.ravel() if alpha is None else chroma[alpha > 0]
 
 
 def neutral(photograph: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:

@@ -45,7 +45,7 @@ def networks(monkeypatch, two_fields, vgg19_tiny, scene_head_tiny, narrow_scene_
 @pytest.mark.parametrize("labeller", labelling.LABELLERS)
 def test_labels_follow_the_edges_of_the_picture(networks, two_fields, labeller):
     picture, second = two_fields
-    found, used, checkpoint = labelling.label(picture, labeller)
+    found, used, checkpoint = labelling.label(picture, labeller, labelling.load(labeller))
     assert used == labeller
     assert checkpoint.name == ("tiny-scene-head" if labeller == "scene" else labeller)
     assert found.labels.shape == found.confidence.shape == (256, 384)
@@ -58,7 +58,7 @@ def test_labels_follow_the_edges_of_the_picture(networks, two_fields, labeller):
 
 @pytest.mark.parametrize("labeller", labelling.LABELLERS)
 def test_confidence_is_a_probability_and_lower_at_edges(networks, two_fields, labeller):
-    found = labelling.label(two_fields[0], labeller).segmentation
+    found = labelling.label(two_fields[0], labeller, labelling.load(labeller)).segmentation
     assert found.confidence.min() > 0 and found.confidence.max() <= 1 + 1e-6
     far, near = found.confidence[:40, 300:], found.confidence[np.diff(found.labels, axis=0, prepend=SKY) != 0]
     assert far.min() > 0.9 and near.mean() < far.mean()
@@ -75,7 +75,7 @@ def test_only_the_likeliest_classes_are_told_apart(two_fields):
 
 @pytest.mark.parametrize("shape", [(16, 300), (1, 1)])
 def test_the_scene_head_labels_photographs_of_any_shape(photograph, vgg19_tiny, narrow_scene_head, shape):
-    found = labelling.label(photograph(*shape), "scene", vgg19_tiny).segmentation
+    found = labelling.label(photograph(*shape), "scene", labelling.load("scene"), vgg19_tiny).segmentation
     assert found.labels.shape == pixels.common_size(*shape, labelling.SIZE, 16)
     assert found.labels.min() >= 0 and found.labels.max() < 31
 
@@ -83,7 +83,9 @@ def test_the_scene_head_labels_photographs_of_any_shape(photograph, vgg19_tiny, 
 def test_features_of_another_vgg19_are_refused(photograph, vgg19_tiny, narrow_scene_head):
     preprocessing = jax.tree.map(lambda x: x / 60, vgg19_tiny["preprocessing"])
     with pytest.raises(labelling.FeaturesError, match="expected Oxford's"):
-        labelling.label(photograph(48, 64), "scene", {**vgg19_tiny, "preprocessing": preprocessing})
+        labelling.label(
+            photograph(48, 64), "scene", labelling.load("scene"), {**vgg19_tiny, "preprocessing": preprocessing}
+        )
 
 
 @pytest.mark.parametrize(

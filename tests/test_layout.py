@@ -23,6 +23,7 @@ ORDER = (
     "recipe",
     "presets",
     "command_line",
+    "resampling",
     "models.framing",
     "models.scaling",
     "models.convolution",
@@ -163,6 +164,7 @@ NOTHING_BUT = {
     "cache_folder": set(),
     "caching": {"cache_folder"},
     "ranges": {"errors"},
+    "resampling": set(),
     "recipe": {"errors", "ranges"},
     "presets": {"errors", "ranges", "recipe"},
     "command_line": {"presets", "recipe"},
@@ -201,7 +203,7 @@ NOTHING_BUT = {
     "regions.wordnet": {"regions.ade20k", "regions.taxonomy"},
     "data.make_wordnet": {"regions", "regions.ade20k"},
     "regions.mask_colours": set(),
-    "pixels": {"caching"},
+    "pixels": {"caching", "resampling"},
     "tone": set(),
     "colours": {"pixels", "tone"},
     "blending": {"errors", "ranges", "recipe", "image.icc", "image", "pixels"},
@@ -239,7 +241,7 @@ NOTHING_BUT = {
     "many.crew": {"many.manifest"},  # the processes' own module is started by its name
     "app.words": {"presets", "ranges"},
     "app.theme": {"app.session", "regions.semantics"},
-    "models.framing": set(),
+    "models.framing": {"resampling"},
     "models.scaling": set(),
     "models.convolution": set(),
     "weights.tensors": {"errors"},
@@ -264,7 +266,7 @@ NOTHING_BUT = {
     },
     "weights.tables": {"weights.readers"},
 }
-NETWORKS_MAY_IMPORT = {"errors", "caching"}  # and one another: how files name their weights is no matter of theirs
+NETWORKS_MAY_IMPORT = {"errors", "caching", "resampling"}  # and one another: weight files are no matter of theirs
 DRAWERS = {"utils", "util", "helpers", "types", "config", "common", "misc", "core"}
 # Large or optional packages: imported where they are used, so that the rest works and starts without them.
 LAZY = {

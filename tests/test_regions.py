@@ -33,7 +33,7 @@ def scene_network(monkeypatch):
 def find(photographs, masks, recipe, vgg19=None):
     """The regions of a transfer with these choices."""
     way = regions.choose(tuple(each.pixels for each in photographs), masks or (None, None), recipe)
-    return regions.find(photographs, way, recipe, vgg19)
+    return regions.find(photographs, way, recipe, vgg19=vgg19)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_scene_classes_become_regions_and_their_checkpoint_is_named(photographs,
 @pytest.mark.parametrize("paper", [False, True])
 @pytest.mark.parametrize("shape", [(60, 80), (1, 50)])
 def test_pspnets_labels_of_any_photograph(photograph, scene_network, paper, shape):
-    found = labelling.label(photograph(*shape), "pspnet", paper=paper).segmentation
+    found = labelling.label(photograph(*shape), "pspnet", labelling.load("pspnet"), paper=paper).segmentation
     assert found.labels.shape == (shape if paper else pixels.common_size(*shape, 384, 16))
     assert found.names == ade20k.NAMES
     assert (found.confidence is None) == paper

@@ -10,6 +10,7 @@ were stored in come along (collection `ranges`), and outputs are rounded to them
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -175,18 +176,17 @@ def probabilities(variables: Variables, photograph: Float[np.ndarray, "h w 3"]) 
     MLPerf does; the result, the mean over the photograph and its mirror image, has a quarter of that size, without the
     padding. Host code around one compiled network.
     """
-    found = []
+    found, small = [], framing.resized(photograph, *framing.fitted(photograph.shape, SIZE))
     for mirrored in (False, True):
-        likely = _probabilities(variables, jnp.asarray(framed(photograph, SIZE, mirrored)))
+        likely = _probabilities(variables, jnp.asarray(framed(small, SIZE, mirrored)))
         found.append(unframed(np.asarray(likely), photograph.shape, SIZE, mirrored))
     return np.mean(found, axis=0).astype(np.float32)
 
 
 def framed(photograph: Float[np.ndarray, "h w 3"], size: int, mirrored: bool = False) -> Float[np.ndarray, "s s 3"]:
     """A photograph, or its mirror image, brought to `size` pixels on its longest side and padded to a square."""
-    height, width = framing.fitted(photograph.shape[:2], size)
-    seen = photograph[:, ::-1] if mirrored else photograph
-    return framing.padded(framing.resized(seen, height, width), size, size, _GREY)
+    small = framing.resized(photograph, *framing.fitted(photograph.shape[:2], size))
+    return framing.padded(small[:, ::-1] if mirrored else small, size, size, _GREY)
 
 
 def unframed(
@@ -207,8 +207,9 @@ def of_square(variables: Variables, image: Float[Array, "s s 3"]) -> Float[Array
 _probabilities = cached(of_square)
 
 
+@cache
 def template(ranges: bool = False) -> Variables:
-    """Shapes and types of the variables, with or without the ranges of a quantised network."""
+    """Shapes and types of the variables, with or without the ranges of a quantised network. Traced once."""
     shapes = jax.eval_shape(DeepLab().init, jax.random.key(0), jax.ShapeDtypeStruct((32, 32, 3), jnp.float32))
     variables = {**shapes, "preprocessing": {"scale": _floats(3), "offset": _floats(3)}}
     if ranges:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
+
+from jpst import resampling
 
 
 def fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
@@ -13,13 +14,8 @@ def fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
 
 
 def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """An image [h, w, channels] at another size, bilinearly, with antialiasing.
-
-    On the host: every photograph has another size, and would be compiled for anew.
-    """
-    channels = [np.ascontiguousarray(image[..., i], np.float32) for i in range(image.shape[-1])]
-    planes = [Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR) for plane in channels]
-    return np.stack([np.asarray(plane) for plane in planes], axis=-1)
+    """An image [h, w, channels] at another size, bilinearly, with antialiasing."""
+    return resampling.resized(image, height, width, resampling.triangle)
 
 
 def padded(image: np.ndarray, height: int, width: int, colour: np.ndarray, centred: bool = False) -> np.ndarray:

@@ -14,7 +14,7 @@ from jpst.recipe import Recipe
 from jpst.regions import appearance, cosegment, labelling, segment, semantics, trust, wordnet
 from jpst.regions.labelling import Labeller
 from jpst.regions.segment import MaskError, Segmentation
-from jpst.weights import Provenance
+from jpst.weights import Loaded, Provenance
 
 Source = str | Path | PIL.Image.Image | np.ndarray
 Segmenter = Literal["masks", "pspnet", "deeplab", "scene", "cluster", "none"]
@@ -105,22 +105,39 @@ def in_features(segmenter: Segmenter) -> bool:
     return segmenter in ("cluster", "scene")
 
 
-def find(photographs: tuple[Photograph, Photograph], way: Way, recipe: Recipe, vgg19: PyTree | None = None) -> Found:
-    """The matched regions of content and style. `vgg19`, its variables, are used, else loaded, if the way needs them.
+def load(way: Way) -> Loaded | None:
+    """The network that names regions, if a way has one."""
+    return labelling.load(way.segmenter) if way.segmenter in labelling.LABELLERS else None
+
+
+def find(
+    photographs: tuple[Photograph, Photograph],
+    way: Way,
+    recipe: Recipe,
+    network: Loaded | None = None,
+    vgg19: PyTree | None = None,
+) -> Found:
+    """The matched regions of content and style.
+
+    Args:
+      network: what `load` gives for this way; loaded if None.
+      vgg19: its variables; loaded if None, where the way needs them.
 
     Label maps have the photographs' shapes but not their sizes: those of networks are as small as they are found, that
     of a whole photograph is one pixel.
     """
-    found = _found(photographs, way, recipe, vgg19)
+    found = _found(photographs, way, recipe, network, vgg19)
     return found._replace(note=f"{found.note} {way.note}".rstrip())
 
 
-def _found(photographs: tuple[Photograph, Photograph], way: Way, recipe: Recipe, vgg19: PyTree | None) -> Found:
+def _found(
+    photographs: tuple[Photograph, Photograph], way: Way, recipe: Recipe, network: Loaded | None, vgg19: PyTree | None
+) -> Found:
     if way.masks is not None:
         return _from_masks(photographs, way.masks)
     if way.segmenter in labelling.LABELLERS:
         try:
-            return _from_labels(photographs, way.segmenter, recipe, vgg19)
+            return _from_labels(photographs, way.segmenter, recipe, network or labelling.load(way.segmenter), vgg19)
         except labelling.FeaturesError as error:
             if recipe.segmenter != "auto":
                 raise
@@ -159,10 +176,14 @@ def _painted(masks: tuple[Source, Source]) -> tuple[Segmentation, Segmentation]:
 
 
 def _from_labels(
-    photographs: tuple[Photograph, Photograph], labeller: Labeller, recipe: Recipe, vgg19: PyTree | None
+    photographs: tuple[Photograph, Photograph],
+    labeller: Labeller,
+    recipe: Recipe,
+    network: Loaded,
+    vgg19: PyTree | None,
 ) -> Found:
     paper = recipe.scene_mode == "paper"
-    content, style = (labelling.label(each.pixels, labeller, vgg19, paper=paper) for each in photographs)
+    content, style = (labelling.label(each.pixels, labeller, network, vgg19, paper=paper) for each in photographs)
     similarity = wordnet.by_name(recipe.similarity, recipe.word_senses)
     pair = content.segmentation, style.segmentation
     if paper:
@@ -201,7 +222,8 @@ def alone(photograph: Float[np.ndarray, "h w 3"], segmenter: Segmenter) -> Segme
     if segmenter == "cluster":
         found, _ = cosegment.cosegment(photograph, photograph, weights.load("vgg19").variables)
     else:
-        found = labelling.label(photograph, segmenter).segmentation  # pyright: ignore[reportArgumentType]
+        assert segmenter in labelling.LABELLERS, "masks and none are not found in one photograph"
+        found = labelling.label(photograph, segmenter, labelling.load(segmenter)).segmentation
     size = photograph.shape[0], photograph.shape[1]
     confidence = None if found.confidence is None else segment.resized(found.confidence, *size)
     return found._replace(labels=segment.resized(found.labels, *size), confidence=confidence)

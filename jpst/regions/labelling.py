@@ -15,7 +15,7 @@ from jpst.models import deeplab, framing, pspnet, scene_head
 from jpst.models.vgg19 import is_oxfords
 from jpst.regions import ade20k
 from jpst.regions.segment import Segmentation
-from jpst.weights import CheckpointError, Provenance, shipped
+from jpst.weights import CheckpointError, Loaded, Provenance, shipped
 
 Labeller = Literal["pspnet", "deeplab", "scene"]
 LABELLERS: tuple[Labeller, ...] = ("pspnet", "deeplab", "scene")
@@ -45,13 +45,27 @@ def best() -> Labeller:
     return next(name for name in LABELLERS if name == "scene" or weights.find(name))
 
 
+def load(labeller: Labeller) -> Loaded:
+    """A network's variables; DeepLab is downloaded if it is missing.
+
+    Raises:
+      CheckpointError: its weights are missing or damaged.
+    """
+    return _scene_head() if labeller == "scene" else weights.load(labeller)
+
+
 def label(
-    photograph: Float[np.ndarray, "h w 3"], labeller: Labeller, vgg19: PyTree | None = None, *, paper: bool = False
+    photograph: Float[np.ndarray, "h w 3"],
+    labeller: Labeller,
+    network: Loaded,
+    vgg19: PyTree | None = None,
+    *,
+    paper: bool = False,
 ) -> Labelled:
     """The scene class of each pixel of a photograph, sRGB in [0, 1], with its confidence.
 
     Args:
-      labeller: the network; DeepLab is downloaded if it is missing.
+      network: the labeller's, as `load` gives it.
       vgg19: its variables, for the scene head; loaded if None.
       paper: run PSPNet as the reference does: labels at the photograph's size, without confidence.
 
@@ -60,16 +74,15 @@ def label(
 
     Raises:
       FeaturesError: the scene head is used with a VGG19 that is not Oxford's.
-      CheckpointError: the network's weights are missing or damaged.
+      CheckpointError: VGG19 is missing or damaged.
     """
+    variables, checkpoint = network
     if labeller == "scene":
-        variables, checkpoint = _scene_head()
-        network = weights.load("vgg19").variables if vgg19 is None else vgg19
-        _check_features(network)
+        vgg19 = weights.load("vgg19").variables if vgg19 is None else vgg19
+        _check_features(vgg19)
         size = pixels.common_size(photograph.shape[0], photograph.shape[1], scene_head.SIZE, 16)
-        scores = np.asarray(_scene_scores(variables, network, pixels.at_size(photograph, size)))
+        scores = np.asarray(_scene_scores(variables, vgg19, pixels.at_size(photograph, size)))
         return Labelled(_to_edges(scores, photograph), labeller, checkpoint)
-    variables, checkpoint = weights.load(labeller)
     if labeller == "deeplab":
         return Labelled(_to_edges(deeplab.probabilities(variables, photograph), photograph), labeller, checkpoint)
     if paper:
