@@ -135,6 +135,8 @@ def _join(address: str | None) -> None:
         ray.init(address, **options)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         needed = "Give `address` as HOST:PORT of a cluster that runs, or auto on a machine of one"
+        if "Authentication" in f"{error} {error.__cause__}":
+            needed = "It asks for a token. Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's"
         raise JpstError(f"{address}: no Ray cluster can be joined there ({_last_line(error)}). {needed}.") from error
 
 

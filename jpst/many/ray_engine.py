@@ -6,6 +6,7 @@ is in, starts others by `fork`, which JAX's threads do not stand, and may end it
 
 import importlib.util
 import pickle
+import secrets
 import subprocess
 import sys
 import time
@@ -59,7 +60,7 @@ def answers(
     if not rows:
         return
     left = set(range(len(rows)))
-    with unfinished.scratch(folder.absolute(), worker.PREFIX) as scratch, _driver(scratch) as process:
+    with unfinished.scratch(folder.absolute(), worker.PREFIX) as scratch, _driver(scratch, address) as process:
         assert process.stdin and process.stdout, "both are pipes"
         asked = (list(map(pickle.dumps, rows)), workers, scratch, Path.cwd(), address)
         with suppress(OSError):  # it ended: its log says why
@@ -83,15 +84,19 @@ def _told(process: "subprocess.Popen[bytes]") -> Iterator[Any]:
 
 
 @contextmanager
-def _driver(scratch: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    """The process that Ray is in, which ends with the block. Ctrl-C in a terminal does not reach it."""
+def _driver(scratch: Path, address: str | None) -> "Iterator[subprocess.Popen[bytes]]":
+    """The process that Ray is in, which ends with the block. Ctrl-C in a terminal does not reach it.
+
+    A cluster of our own lets nobody else in: without a token it would leave one in the user's home folder.
+    """
+    token = {} if address else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with (scratch / _LOG).open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", _PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=crew.environment() | _SETTINGS,
+            env=crew.environment() | _SETTINGS | token,
             start_new_session=True,
         )
     try:
