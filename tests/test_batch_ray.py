@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import platform
 import secrets
 import signal
 import subprocess
@@ -244,6 +245,13 @@ def test_engines_that_cannot_be(place, options, reason):
     with pytest.raises(JpstError) as error:
         do(place / "in" / "rows.jsonl", place / "unmade", **options)
     assert str(error.value) == reason
+
+
+def test_a_worker_never_raises(place):
+    absent = ray_driver.Maker(place / "absent", place, 2, "lost")({"number": 3, "row": b""})
+    assert absent["number"] == 3 and absent["reason"].startswith(f"{place / 'absent'} is not on {platform.node()}.")
+    damaged = ray_driver.Maker(place, place, 2, "lost")({"number": 4, "row": b"no pickle"})
+    assert damaged["reason"].startswith(f"On {platform.node()}: UnpicklingError: ")
 
 
 def test_processors_and_devices_are_shared_out_by_machine():

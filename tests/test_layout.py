@@ -240,7 +240,15 @@ NOTHING_BUT = {
     },
     "many.crew": {"many.manifest"},  # the processes' own module is started by its name
     "many.ray_driver": {"caching", "errors", "weights", "weights.unfinished", "many.crew", "many.worker"},
-    "many.ray_engine": {"errors", "weights", "weights.unfinished", "many.crew", "many.manifest", "many.worker"},
+    "many.ray_engine": {
+        "errors",
+        "ranges",
+        "weights",
+        "weights.unfinished",
+        "many.crew",
+        "many.manifest",
+        "many.worker",
+    },
     "app.words": {"presets", "ranges"},
     "app.theme": {"app.session", "regions.semantics"},
     "models.framing": set(),

@@ -61,8 +61,9 @@ class Batch:
     def run(self) -> None:
         """Does the rows; exit status 1 if one failed."""
         from jpst import terminal
-        from jpst.many import batch
+        from jpst.many import batch, ray_engine
 
+        ray_engine.check(self.engine, self.address)
         console = terminal.console(quiet=self.json)
         planned = batch.plan(
             self.source,

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager, suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from jpst import image, levels, outputs, ranges, regions, streams
 from jpst.errors import JpstError
@@ -153,13 +153,8 @@ def run(
 
 def _answers(engine: Engine, address: str | None) -> Callable[..., Answers]:
     """The engine's `answers`, as in `crew`; raises `JpstError` if there is no such engine."""
-    ranges.check_choice("engine", engine, get_args(Engine))
-    if engine == "ray":
-        ray_engine.check(address)
-        return partial(ray_engine.answers, address=address)
-    if address is not None:
-        raise JpstError(f"address is {address}, and engine is local. Give `engine` as ray, or no `address`.")
-    return crew.answers
+    ray_engine.check(engine, address)
+    return crew.answers if engine == "local" else partial(ray_engine.answers, address=address)
 
 
 def _outcomes(planned: Plan, inputs: set[str], answers: Callable[..., Answers]) -> Generator[Outcome, None, None]:

@@ -13,10 +13,11 @@ import time
 from collections.abc import Generator, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from jpst import ranges
 from jpst.errors import JpstError
-from jpst.many import crew, worker
+from jpst.many import Engine, crew, worker
 from jpst.many.manifest import Row
 from jpst.weights import unfinished
 
@@ -29,12 +30,16 @@ _SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
-_PATIENCE = 30  # seconds for Ray, and then for workers that it ended, to be gone
+_PATIENCE = 30  # seconds for Ray to end
+_GRACE = 10  # seconds then for its workers to be gone
 
 
-def check(address: str | None) -> None:
-    """Raises `JpstError` if Ray is not installed, or the address is of a kind that cannot be used."""
-    if any(importlib.util.find_spec(name) is None for name in _PACKAGES):
+def check(engine: Engine, address: str | None) -> None:
+    """Raises `JpstError` if there is no such engine, Ray is wanted but not installed, or the address cannot be used."""
+    ranges.check_choice("engine", engine, get_args(Engine))
+    if engine == "local" and address is not None:
+        raise JpstError(f"address is {address}, and engine is local. Give `engine` as ray, or no `address`.")
+    if engine == "ray" and any(importlib.util.find_spec(name) is None for name in _PACKAGES):
         raise JpstError('The engine "ray" needs Ray Data. Install it: pip install "jpst[ray]".')
     if address is not None and "://" in address:
         needed = "as HOST:PORT or auto, and run jpst on a machine of the cluster"
@@ -124,7 +129,7 @@ def _wait_for_workers(scratch: Path) -> None:
 
     Those of other machines cannot be seen to end.
     """
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _GRACE
     folders = f"{worker.PREFIX}*.part"
     while time.monotonic() < end and list(scratch.glob(folders)):
         unfinished.remove_leftovers(scratch, (folders,))
