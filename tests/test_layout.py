@@ -124,6 +124,8 @@ ORDER = (
     "many.manifest",
     "many.worker",
     "many.crew",
+    "many.ray_driver",
+    "many.ray_engine",
     "many.batch",
     "many.sweep",
     "many.sheet",
@@ -239,6 +241,16 @@ NOTHING_BUT = {
         "many.curves",
     },
     "many.crew": {"many.manifest"},  # the processes' own module is started by its name
+    "many.ray_driver": {"caching", "errors", "weights", "weights.unfinished", "many.crew", "many.worker"},
+    "many.ray_engine": {
+        "errors",
+        "ranges",
+        "weights",
+        "weights.unfinished",
+        "many.crew",
+        "many.manifest",
+        "many.worker",
+    },
     "app.words": {"presets", "ranges"},
     "app.theme": {"app.session", "regions.semantics"},
     "models.framing": {"resampling"},
@@ -380,10 +392,12 @@ def test_every_package_that_is_imported_is_declared():
     """Not only brought by another one, or by what the tests need: a newcomer would lack it."""
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    requirements = [*project["dependencies"], *extras["heic"], *extras["lut"], *extras["app"]]
+    requirements = [*project["dependencies"], *extras["heic"], *extras["lut"], *extras["app"], *extras["ray"]]
     declared = {re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-") for requirement in requirements}
-    # What nothing but the extra `app` brings, which has an environment of its own.
-    distributions = {"gradio": ["gradio"], "starlette": ["starlette"]} | importlib.metadata.packages_distributions()
+    # What nothing but the extras `app` and `ray` bring, which have environments of their own.
+    distributions = {
+        name: [name] for name in ("gradio", "starlette", "ray")
+    } | importlib.metadata.packages_distributions()
     for name, tree in TREES.items():
         packages = {dotted.split(".")[0] for dotted in imported(name, ast.walk(tree))} - {"jpst", ""}
         for package in packages - sys.stdlib_module_names:

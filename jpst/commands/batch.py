@@ -8,7 +8,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from jpst import ranges, streams
 from jpst.errors import JpstError
-from jpst.many import FAILURES, WORKERS
+from jpst.many import FAILURES, WORKERS, Engine
 from jpst.recipe import SEED, STRENGTH, Hyperparameters, Recipe
 
 if TYPE_CHECKING:  # imports JAX, which would delay --help
@@ -41,6 +41,10 @@ class Batch:
     """do every N-th row, beginning with the I-th: for several machines"""
     max_failures: Annotated[int, arg(metavar="N")] = 0
     """stop once N rows have failed (0: never)"""
+    engine: Engine = "local"
+    """who runs the workers: this machine, or a Ray cluster; its machines must see inputs and DIR at the same paths"""
+    address: Annotated[str | None, arg(metavar="HOST:PORT|auto")] = None
+    """of a Ray cluster that runs; without it --engine ray starts Ray on this machine, and stops it at the end"""
     seed: int = 0
     """seed of the noise of --start noise"""
     strength: float = 1.0
@@ -57,8 +61,9 @@ class Batch:
     def run(self) -> None:
         """Does the rows; exit status 1 if one failed."""
         from jpst import terminal
-        from jpst.many import batch
+        from jpst.many import batch, ray_engine
 
+        ray_engine.check(self.engine, self.address)
         console = terminal.console(quiet=self.json)
         planned = batch.plan(
             self.source,
@@ -73,7 +78,7 @@ class Batch:
         terminal.show_batch(planned, console)
         if any(row.recipe.optimises for row in planned.rows if not row.problem):
             terminal.fetch_if_missing("vgg19", console)
-        limits = {"workers": self.workers, "max_failures": self.max_failures}
+        limits = {name: getattr(self, name) for name in ("workers", "max_failures", "engine", "address")}
         try:
             with terminal.rows_bar(len(planned.rows), console) as advance:
                 outcomes = batch.run(planned, **limits, on_row=advance)

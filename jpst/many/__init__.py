@@ -1,4 +1,6 @@
-"""Many pictures: batches of pairs (`batch`, of a `manifest`), done by processes (`crew`, each a `worker`); sweeps."""
+"""Many pictures: batches of pairs (`batch`, of a `manifest`), done by processes (`crew`, each a `worker`) or Ray."""
+
+from typing import Literal
 
 from jpst.ranges import Range
 
@@ -8,3 +10,5 @@ FAILURES = Range(0, 1_000_000_000, whole=True)
 """what `max_failures` may be"""
 TOGETHER = Range(0, 1024, whole=True)
 """what `together` may be"""
+Engine = Literal["local", "ray"]
+"""who runs the workers of a batch"""

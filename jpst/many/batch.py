@@ -4,13 +4,14 @@ import json
 import os
 from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from jpst import image, levels, outputs, ranges, regions, streams
 from jpst.errors import JpstError
-from jpst.many import FAILURES, WORKERS, crew, manifest, worker
+from jpst.many import FAILURES, WORKERS, Engine, crew, manifest, ray_engine, worker
 from jpst.many.manifest import Row
 from jpst.presets import preset
 from jpst.recipe import Hyperparameters, Recipe
@@ -18,6 +19,7 @@ from jpst.weights import unfinished
 
 _LEFTOVERS = (f"{worker.PREFIX}*.part",)
 
+Answers = Generator[tuple[Row, str | None], None, None]
 State = Literal["done", "kept", "failed", "left"]
 
 
@@ -86,6 +88,8 @@ def batch(
     workers: int = 1,
     shard: tuple[int, int] = (1, 1),
     max_failures: int = 0,
+    engine: Engine = "local",
+    address: str | None = None,
     on_row: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
     """Transfers many pairs, each by its own settings, in processes of their own.
@@ -101,29 +105,42 @@ def batch(
       workers: processes; the processors are shared out among them.
       shard: (i, n) does the i-th of every n rows, 1 to n, so that n machines share a manifest.
       max_failures: begin no further row after so many have failed; 0 never stops.
+      engine: who runs the workers: "local", this machine; or "ray", a Ray cluster, whose processors are shared out
+        instead. All its machines must see the inputs and the folder at the same paths. Both make the same pictures,
+        to the last bit where their workers have as many threads.
+      address: of a Ray cluster that runs: HOST:PORT, or "auto" on one of its machines. Without it Ray is started on
+        this machine, and stopped at the end.
       on_row: called with each row's outcome as it comes.
 
     Returns:
       The outcome of each row, in the manifest's order. Failures raise nothing.
 
     Raises:
-      JpstError: the manifest or the folder cannot be used.
+      JpstError: the manifest, the folder or the engine cannot be used.
     """
     settings = {"recipe": recipe, "hyper": hyper, "seed": seed, "strength": strength}
     planned = plan(source, folder, style=style, **settings, shard=shard)
-    return run(planned, workers=workers, max_failures=max_failures, on_row=on_row)
+    chosen = {"engine": engine, "address": address}
+    return run(planned, workers=workers, max_failures=max_failures, **chosen, on_row=on_row)
 
 
 def run(
-    planned: Plan, *, workers: int = 1, max_failures: int = 0, on_row: Callable[[Outcome], None] = lambda _: None
+    planned: Plan,
+    *,
+    workers: int = 1,
+    max_failures: int = 0,
+    engine: Engine = "local",
+    address: str | None = None,
+    on_row: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
     """Does the work of a batch; arguments as in `batch`."""
     ranges.check("workers", workers, WORKERS)
     ranges.check("max_failures", max_failures, FAILURES)
+    answers = _answers(engine, address)
     found: dict[str, Outcome] = {}
     with unfinished.ended_cleanly(), _scratch(planned.folder) as scratch:
         inputs = {os.path.realpath(path) for row in planned.rows for path in row.inputs}
-        with closing(_outcomes(planned, inputs, workers)) as outcomes:
+        with closing(_outcomes(planned, inputs, partial(answers, workers=workers, folder=planned.folder))) as outcomes:
             for outcome in outcomes:
                 if outcome.state == "failed":
                     _note(outcome, inputs, scratch)
@@ -134,7 +151,13 @@ def run(
     return [found.get(row.where, Outcome(row, "left")) for row in planned.rows]
 
 
-def _outcomes(planned: Plan, inputs: set[str], workers: int) -> Generator[Outcome, None, None]:
+def _answers(engine: Engine, address: str | None) -> Callable[..., Answers]:
+    """The engine's `answers`, as in `crew`; raises `JpstError` if there is no such engine."""
+    ray_engine.check(engine, address)
+    return crew.answers if engine == "local" else partial(ray_engine.answers, address=address)
+
+
+def _outcomes(planned: Plan, inputs: set[str], answers: Callable[..., Answers]) -> Generator[Outcome, None, None]:
     """First the rows that need no work, then the others as they are done."""
     waiting: dict[Hashable, list[Row]] = {}
     for row in planned.rows:
@@ -146,8 +169,8 @@ def _outcomes(planned: Plan, inputs: set[str], workers: int) -> Generator[Outcom
             yield Outcome(row, "kept")
         except (JpstError, OSError) as error:
             yield Outcome(row, "failed", " ".join(str(error).split()))
-    with closing(crew.answers(waiting, workers, planned.folder)) as answers:
-        for row, reason in answers:
+    with closing(answers(waiting)) as answered:
+        for row, reason in answered:
             yield Outcome(row, "failed" if reason else "done", reason)
 
 

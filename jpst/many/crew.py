@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from jpst.many.manifest import Row
 
 _PROGRAM = "jpst.many.worker"
-_SHARE_OF_DEVICE = 0.75  # what one process takes of an accelerator's memory, JAX's own share
+_SHARE_OF_DEVICE = 0.75  # what the workers of a device take of its memory together, JAX's own share
 
 
 class Lost(NamedTuple):
@@ -159,19 +159,31 @@ class _Worker:
 
     def _started(self) -> "subprocess.Popen[bytes]":
         """A new process. It is of another session: Ctrl-C in a terminal reaches only who started it."""
-        threads = _processors(self._number, self._count)
-        package = str(Path(__file__).parents[2])
-        environment = {**os.environ, "NPROC": str(threads), "OMP_NUM_THREADS": str(threads)}  # NPROC: XLA reads it
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        if self._count > 1:
-            environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{_SHARE_OF_DEVICE / self._count:.3f}")
+        share = share_of_machine(_processors(self._number, self._count), 1 / self._count)
         return subprocess.Popen(
             [sys.executable, "-P", "-m", _PROGRAM, str(self._folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env=environment() | share,
             start_new_session=True,
         )
+
+
+def environment() -> dict[str, str]:
+    """The environment of a process that shall find this package."""
+    package = str(Path(__file__).parents[2])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
+
+
+def share_of_machine(threads: int, device: float) -> dict[str, str]:
+    """What a worker's environment says of its threads and, if it has only a part of a device, of the device's memory.
+
+    The last bits of a result depend on the number of threads.
+    """
+    share = {"NPROC": str(threads), "OMP_NUM_THREADS": str(threads)}  # NPROC: XLA reads it
+    if device < 1 and "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:
+        share["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{_SHARE_OF_DEVICE * device:.3f}"
+    return share
 
 
 def _ended(process: "subprocess.Popen[bytes]") -> int:

@@ -119,7 +119,7 @@ def _asked(requests: IO[bytes], scratch: Path) -> Iterator[Row]:
 
 
 @contextmanager
-def _answers() -> Iterator[IO[bytes]]:
+def answers() -> Iterator[IO[bytes]]:
     """Standard output as bytes; whatever else is printed goes to standard error."""
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
@@ -127,5 +127,5 @@ def _answers() -> Iterator[IO[bytes]]:
 
 
 if __name__ == "__main__":
-    with _answers() as answers:
-        serve(Path(sys.argv[1]), sys.stdin.buffer, answers)
+    with answers() as told:
+        serve(Path(sys.argv[1]), sys.stdin.buffer, told)
