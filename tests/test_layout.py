@@ -93,6 +93,7 @@ ORDER = (
     "story",
     "chunks",
     "scene",
+    "resuming",
     "pyramid",
     "regions.ade20k",
     "regions.taxonomy",
@@ -110,10 +111,12 @@ ORDER = (
     "estimate",
     "loading",
     "job",
+    "identity",
     "record",
     "pipeline",
     "records",
     "outputs",
+    "tensorboard",
     "evaluation",
     "lut_files",
     "lut",
@@ -281,6 +284,7 @@ LAZY = {
     "skimage",
     "sklearn",
     "starlette",
+    "tensorboardX",
 }
 SPEAKERS = {"cli", "streams", "__main__"}
 
@@ -378,7 +382,7 @@ def test_every_package_that_is_imported_is_declared():
     """Not only brought by another one, or by what the tests need: a newcomer would lack it."""
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    requirements = [*project["dependencies"], *extras["heic"], *extras["lut"], *extras["app"]]
+    requirements = [*project["dependencies"], *extras["heic"], *extras["lut"], *extras["app"], *extras["tensorboard"]]
     declared = {re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-") for requirement in requirements}
     # What nothing but the extra `app` brings, which has an environment of its own.
     distributions = {"gradio": ["gradio"], "starlette": ["starlette"]} | importlib.metadata.packages_distributions()
