@@ -29,17 +29,32 @@ def results(
 
     Single steps on a CPU, scans elsewhere. There may be more settings than images: these fill up a program's number.
     """
-    chunk, count = length(steps), len(images)
+    count = len(images)
     state, targets, hyper, networks = arguments(
         [*images, *[images[-1]] * (len(hypers) - count)], state, targets, hypers, networks
     )
-    for _ in range(0, steps, chunk):
-        if len(hypers) == 1:
-            result = transfer(state, targets, hyper, networks, recipe=recipe, steps=chunk)
-            yield [result]
-        else:
-            result = transfer_all(state, targets, hyper, networks, recipe=recipe, steps=chunk)
-            yield _apart(result, count)
+    if len(hypers) == 1:
+        yield from following(state, targets, hyper, networks, recipe, steps)
+        return
+    for _ in range(0, steps, chunk := length(steps)):
+        result = transfer_all(state, targets, hyper, networks, recipe=recipe, steps=chunk)
+        yield _apart(result, count)
+        state = result.state
+
+
+def following(
+    state: State,
+    targets: Targets,
+    hyper: Hyperparameters,
+    networks: Networks,
+    recipe: Recipe,
+    steps: int,
+    done: int = 0,
+) -> Iterator[list[Result]]:
+    """The results of one setting in pieces, as above, after so many of the steps are done."""
+    for _ in range(done, steps, chunk := length(steps)):
+        result = transfer(state, targets, hyper, networks, recipe=recipe, steps=chunk)
+        yield [result]
         state = result.state
 
 

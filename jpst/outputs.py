@@ -139,13 +139,23 @@ def write_result(picture: Path, run: pipeline.Run) -> dict[str, Any]:
 
 
 def write_preview(picture: Path, now: Progress, every: int, photograph: tuple[int, int]) -> None:
-    """Writes the best result so far if a multiple of `every` steps was reached since the last report (0: never).
+    """Writes the best result so far, as `preview` gives it, if it is `due`."""
+    if due(now, every):
+        image.write(preview_of(picture, now.step), preview(now, photograph))
 
-    It has about as many pixels as the working image, and the aspect ratio of the photograph of (height, width).
+
+def due(now: Progress, every: int) -> bool:
+    """Whether a multiple of `every` steps was reached since the last report (0: never)."""
+    return every > 0 and now.step // every > (now.step - now.chunk) // every
+
+
+def preview(now: Progress, photograph: tuple[int, int]) -> np.ndarray:
+    """The best result so far, [h, w, 3], for a photograph of (height, width).
+
+    It has about as many pixels as the working image, and the aspect ratio of the photograph.
     """
-    if every and now.step // every > (now.step - now.chunk) // every:
-        size = pixels.working_size(*photograph, max(now.level.content))
-        image.write(preview_of(picture, now.step), np.asarray(pixels.at_size(np.asarray(now.best), size)))
+    size = pixels.working_size(*photograph, max(now.level.content))
+    return np.asarray(pixels.at_size(np.asarray(now.best), size))
 
 
 def write_segmentation(labels: Path, overlay: Path | None, photograph: np.ndarray, found: Segmentation) -> None:

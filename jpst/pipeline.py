@@ -4,18 +4,20 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import PIL.Image
 
-from jpst import blending, highres, image, levels, loading, pixels, projection, pyramid, record
+from jpst import blending, highres, identity, image, levels, loading, pixels, projection, pyramid, record
 from jpst.image import Photograph
 from jpst.job import Job, plan
 from jpst.pyramid import Climbed, Progress
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.regions import Source
+from jpst.resuming import Keeper
 from jpst.scene import Pair
 from jpst.total import Networks
 
@@ -35,9 +37,13 @@ class Run:
     """whether Ctrl-C ended it early"""
     record: dict[str, Any]
     """recipe, hyperparameters, versions, checkpoints, regions, losses of every step, faults, times: ready for JSON"""
+    state: Path | None = None
+    """the file that keeps the state of the steps, if `resume` asked for one"""
 
     def save(self, path: str | os.PathLike[str], quality: int = 95, strip: bool = False) -> None:
         """Writes the picture, tagged as sRGB, with the content's alpha and metadata, and its 16 bits in PNG and TIFF.
+
+        A state that was kept is then removed, unless the run was interrupted.
 
         Args:
           path: its suffix names the format: .jpg .png .tif .webp, and .heic with pillow-heif.
@@ -49,6 +55,12 @@ class Run:
         """
         run = self.stripped() if strip else self
         image.write(path, **run.photograph._asdict(), quality=quality)
+        self.forget()
+
+    def forget(self) -> None:
+        """Removes the state that was kept, unless the run was interrupted."""
+        if self.state and not self.interrupted:
+            self.state.unlink(missing_ok=True)
 
     def stripped(self) -> "Run":
         """The same run without the content's metadata."""
@@ -68,6 +80,7 @@ def stylize(
     seed: int = 0,
     strength: float = 1.0,
     on_step: Callable[[Progress], None] = lambda _: None,
+    resume: str | os.PathLike[str] | None = None,
 ) -> Run:
     """Gives `content` the look of `style`.
 
@@ -82,6 +95,7 @@ def stylize(
       strength: how much of the result, 0 to 1.5: 0 is the content itself (in its colours, of a black and white style
         too), 1 the result, above 1 is more of it. Always the same work; `jpst.blend` makes another without it.
       on_step: called after each step (on an accelerator, after each chunk of steps).
+      resume: as in `run`.
 
     Ctrl-C during the steps ends them; the best picture so far is finished and returned as `interrupted`.
 
@@ -101,27 +115,41 @@ def stylize(
         strength=strength,
         compile_ahead=True,
     )
-    return run(job, on_step=on_step)
+    return run(job, on_step=on_step, resume=resume)
 
 
-def run(job: Job, *, on_step: Callable[[Progress], None] = lambda _: None) -> Run:
+def run(
+    job: Job,
+    *,
+    on_step: Callable[[Progress], None] = lambda _: None,
+    resume: str | os.PathLike[str] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Run:
     """Optimises a job and brings its result to full size.
 
     Args:
       job: as `plan` gives it.
       on_step: called after each step (on an accelerator, after each chunk of steps).
+      resume: a file in which the state of the steps is kept, about twice a minute and when they are ended early. The
+        same job goes on from it, to the same picture; `Run.save` removes it.
+      tell: called with a sentence if it goes on, or cannot, and if the state cannot be written.
 
     Ctrl-C during the steps ends them; the best picture so far is finished and returned as `interrupted`.
 
     Raises:
-      JpstError: a network cannot be loaded.
+      JpstError: a network cannot be loaded, or the file of `resume` is the state of another job.
     """
-    [finished] = run_all([job], on_step=on_step)
+    [finished] = run_all([job], on_step=on_step, resume=resume, tell=tell)
     return finished
 
 
 def run_all(
-    jobs: Sequence[Job], *, together: int = 1, on_step: Callable[[Progress], None] = lambda _: None
+    jobs: Sequence[Job],
+    *,
+    together: int = 1,
+    on_step: Callable[[Progress], None] = lambda _: None,
+    resume: str | os.PathLike[str] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Run]:
     """Runs jobs that differ in nothing but `hyper` and `absent`; what does not depend on them is done once.
 
@@ -129,6 +157,7 @@ def run_all(
       jobs: one or more.
       together: so many are optimised at once, see `pyramid.climb_all`.
       on_step: as in `run`.
+      resume, tell: as in `run`, of one job alone.
 
     Yields:
       Each job's `run`, in turn. Ctrl-C ends those that are being optimised, and none follow.
@@ -136,10 +165,13 @@ def run_all(
     Raises:
       JpstError: a network cannot be loaded.
     """
-    started = time.perf_counter()
-    first = jobs[0]
+    started, first = time.perf_counter(), jobs[0]
     networks, checkpoints = _networks(jobs)
     pair = first.pair
+    keeper = Keeper()
+    if resume is not None and first.recipe.optimises:
+        keeper = Keeper(Path(resume), identity.of_steps(first, networks), tell)
+    started -= keeper.seconds
     climbs = pyramid.climb_all(
         pair,
         first.levels,
@@ -150,11 +182,12 @@ def run_all(
         bounds=projection.CLOSE if first.projected else None,
         key=jax.random.key(first.seed),
         on_step=on_step,
+        keeper=keeper,
     )
     for job, climbed in zip(jobs, climbs, strict=False):
         if len(jobs) > 1:  # what was done once is no job's
             started = time.perf_counter() - sum(one.seconds for one in climbed)
-        yield _finished(job, pair, climbed, checkpoints, started)
+        yield dataclasses.replace(_finished(job, pair, climbed, checkpoints, started), state=keeper.path)
 
 
 def _finished(job: Job, pair: Pair, climbed: list[Climbed], checkpoints: Any, started: float) -> Run:

@@ -17,6 +17,7 @@ from jpst.models import vgg19
 from jpst.optimise import State, Status, compile_transfer, init
 from jpst.preparation import compile_features
 from jpst.recipe import Hyperparameters, Recipe
+from jpst.resuming import Keeper
 from jpst.scene import Pair, Scene
 from jpst.story import Climbed, Progress, Story, is_over, watch
 from jpst.total import Networks
@@ -34,6 +35,7 @@ def climb(
     bounds: projection.Bounds | None = None,
     key: Array | None = None,
     on_step: Callable[[Progress], None] = lambda _: None,
+    keeper: Keeper | None = None,
 ) -> list[Climbed]:
     """Optimises every level in turn, each starting from the result of the one before at its own size.
 
@@ -45,12 +47,14 @@ def climb(
       bounds: how far a level's result is projected onto the family of `projection`; None: not at all.
       key: for a recipe that starts from noise.
       on_step: called after each step, on accelerators after each chunk of steps.
+      keeper: goes on from the state that it keeps, and keeps the state of what is done.
 
     Returns:
       The levels reached; the last one has the result. Ctrl-C ends the optimisation, as does a loss that is not finite;
       the last level then holds the best image so far. A plateau ends only its level.
     """
-    [climbed] = climb_all(pair, levels, networks, [hyper], recipe=recipe, bounds=bounds, key=key, on_step=on_step)
+    options = {"recipe": recipe, "bounds": bounds, "key": key, "on_step": on_step, "keeper": keeper}
+    [climbed] = climb_all(pair, levels, networks, [hyper], **options)
     return climbed
 
 
@@ -65,18 +69,21 @@ def climb_all(
     bounds: projection.Bounds | None = None,
     key: Array | None = None,
     on_step: Callable[[Progress], None] = lambda _: None,
+    keeper: Keeper | None = None,
 ) -> Iterator[list[Climbed]]:
     """`climb` with several settings: what does not depend on them is computed once. Arguments as there.
 
     Args:
       together: so many settings are optimised at once, by one program and on all local devices; it is compiled for this
         number, up to which the last settings are filled up.
+      keeper: of one setting alone.
 
     Yields:
       What `climb` returns, for each of `hypers` in turn. Ctrl-C ends the settings that are being optimised, which are
       yielded, and none follow.
     """
-    task = _Task(pair, levels, networks, hypers, recipe, min(together, len(hypers)), bounds, key, on_step)
+    together, keeper = min(together, len(hypers)), keeper or Keeper()
+    task = _Task(pair, levels, networks, hypers, recipe, together, bounds, key, on_step, keeper)
     if not recipe.optimises:
         for _ in hypers:
             yield [_unoptimised(pair, levels[-1], recipe, calm=bounds is not None)]
@@ -147,6 +154,7 @@ class _Task(NamedTuple):
     bounds: projection.Bounds | None
     key: Array | None
     on_step: Callable[[Progress], None]
+    keeper: Keeper
 
     def turned(self) -> "_Task":
         """The same with height and width exchanged; the steps are reported as they were asked for."""
@@ -169,22 +177,37 @@ class _Ready(NamedTuple):
 def _climb(task: _Task) -> Iterator[list[Climbed]]:
     """Optimises the levels in turn while the next ones are prepared and compiled, for each group of settings."""
     pool = ThreadPoolExecutor(PREPARED_AT_ONCE)
+    levels = task.levels[len(task.keeper.done) :]
     try:
         first = task.hypers[: task.together]
         prepared = [
-            pool.submit(_ready, task.pair, level, task.networks, first, task.recipe, task.key) for level in task.levels
+            pool.submit(_ready, task.pair, level, task.networks, first, task.recipe, task.key) for level in levels
         ]
         for start in range(0, len(task.hypers), task.together):
-            climbed: list[list[Climbed]] = [[] for _ in task.hypers[start : start + task.together]]
-            for level, ready in zip(task.levels, prepared, strict=True):
-                _add(task, level, ready, climbed, start)
-                if all(map(is_over, climbed)):
-                    break
+            climbed = [task.keeper.done for _ in task.hypers[start : start + task.together]]
+            _climb_group(task, levels, prepared, climbed, start)
             yield from climbed
             if any(one[-1].interrupted for one in climbed):
                 break
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _climb_group(
+    task: _Task,
+    levels: tuple[Level, ...],
+    prepared: list[Future[_Ready]],
+    climbed: list[list[Climbed]],
+    start: int,
+) -> None:
+    """Adds these levels, as far as they are reached, to what each setting of a group, from number `start` on, has."""
+    with task.keeper.saving():
+        for level, ready in zip(levels, prepared, strict=True):
+            _add(task, level, ready, climbed, start)
+            if all(map(is_over, climbed)):
+                break
+    if any(one[-1].interrupted for one in climbed):
+        task.keeper.save()
 
 
 def _add(task: _Task, level: Level, ready: Future[_Ready], climbed: list[list[Climbed]], start: int) -> None:
@@ -194,8 +217,13 @@ def _add(task: _Task, level: Level, ready: Future[_Ready], climbed: list[list[Cl
     firsts = [_first(scene, state, one) for one in climbed]
     stories = [Story(first, start + at, one) for at, (first, one) in enumerate(zip(firsts, climbed, strict=True))]
     group = task.hypers[start : start + task.together]
-    filled = [*group, *[group[-1]] * (task.together - len(group))]  # one program, also for a last, smaller group
-    results = chunks.results(firsts, state, targets, filled, task.networks, task.recipe, level.steps)
+    if begun := task.keeper.begun(state, stories[0], climbed[0]):
+        steps = len(stories[0].losses["total"])
+        results = chunks.following(begun, targets, group[0], task.networks, task.recipe, level.steps, steps)
+    else:
+        filled = [*group, *[group[-1]] * (task.together - len(group))]  # one program, also for a last, smaller group
+        results = chunks.results(firsts, state, targets, filled, task.networks, task.recipe, level.steps)
+    results = task.keeper.watched(results, stories[0], climbed[0])
     watch(results, stories, level, task.recipe.plateau_tolerance, task.on_step)
     images = [
         (jnp.asarray(story.best), 1.0)
@@ -203,7 +231,7 @@ def _add(task: _Task, level: Level, ready: Future[_Ready], climbed: list[list[Cl
         else _projected(scene, story.best, targets.start, task.bounds)
         for story in stories
     ]
-    seconds = (time.perf_counter() - started) / len(climbed)
+    seconds = (time.perf_counter() - started) / len(climbed) + task.keeper.spent_on(climbed[0])
     for one, story, (image, kept) in zip(climbed, stories, images, strict=True):
         if not story.over:
             one.append(story.climbed(level, scene.content, image, seconds)._replace(colour_kept=kept))

@@ -1,6 +1,6 @@
 """How the optimisation of a level went: what is known after each chunk of steps, and when it is over."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -27,6 +27,8 @@ class Progress(NamedTuple):
     """the best image so far, at this level's size"""
     setting: int = 0
     """which of several hyperparameters it is about"""
+    history: Mapping[str, Sequence[float]] = {}
+    """`terms` before each update since the last report"""
 
     def turned(self) -> "Progress":
         """The same with height and width exchanged."""
@@ -72,15 +74,20 @@ class Story:
         """Whether there are further steps to take."""
         return not (self.over or self.plateau or self.interrupted) and self.status is Status.FINE
 
+    def resume(self, best: Array, losses: dict[str, list[float]]) -> None:
+        """Begins where an earlier process ended, with what it knew."""
+        self.best, self.losses = best, {term: list(values) for term, values in losses.items()}
+
     def take(self, result: Result, level: Level, tolerance: float, on_step: Callable[[Progress], None]) -> None:
         """Adds the next chunk of steps."""
         self.best, self.status = result.image, Status(int(result.status))
-        for term, values in result.history.items():
-            self.losses.setdefault(term, []).extend(np.asarray(values).tolist())
+        history = {term: np.asarray(values).tolist() for term, values in result.history.items()}
+        for term, values in history.items():
+            self.losses.setdefault(term, []).extend(values)
         latest = {term: values[-1] for term, values in self.losses.items()}
         totals = self.losses["total"]
-        done, chunk = self._done + len(totals), len(result.history["total"])
-        on_step(Progress(level, done, chunk, latest, self.best, self._setting))
+        done, chunk = self._done + len(totals), len(history["total"])
+        on_step(Progress(level, done, chunk, latest, self.best, self._setting, history))
         self.plateau = self.goes_on and len(totals) < level.steps and is_flat(totals, tolerance)
 
     def climbed(self, level: Level, content: Array, image: Array, seconds: float) -> Climbed:

@@ -1,6 +1,7 @@
 """Terminal output: tables, progress bars, closing lines."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,11 @@ def console(quiet: bool = False) -> Console:
     Text is not parsed as markup.
     """
     return _Patient(stderr=quiet, markup=False, emoji=False)
+
+
+def say(line: str, console: Console) -> None:
+    """Prints a line, which the terminal may break but we do not."""
+    console.print(line, soft_wrap=True)
 
 
 def show_job(job: Job, console: Console) -> None:
@@ -148,7 +154,8 @@ def steps_bar(
     """
     columns = (TextColumn("step {task.fields[step]}"), BarColumn(None), TimeElapsedColumn(), TextColumn("left"))
     bar, losses = Progress(*columns, TimeRemainingColumn()), Text("preparing and compiling", no_wrap=True)
-    work = settings * sum(level.steps * level.content[0] * level.content[1] for level in levels)  # time per pixel
+    costs = [math.prod(level.content) for level in levels for _ in range(level.steps)]  # time per pixel
+    work = settings * sum(costs)
     steps, done = settings * sum(level.steps for level in levels), dict.fromkeys(range(settings), 0)
     task = bar.add_task("", total=work, step=f"0/{steps}")
     if not steps:
@@ -156,8 +163,10 @@ def steps_bar(
         return
 
     def advance(now: pyramid.Progress) -> None:
+        if earlier := now.step - now.chunk - done[now.setting]:  # in an earlier process, at whatever speed
+            bar.reset(task, completed=sum(costs[:earlier]))
         done[now.setting] = now.step
-        work = now.chunk * now.level.content[0] * now.level.content[1]
+        work = now.chunk * math.prod(now.level.content)
         bar.update(task, advance=work, step=f"{sum(done.values())}/{steps}")
         losses.plain = "  ".join(f"{term} {value:.3g}" for term, value in now.terms.items())
 

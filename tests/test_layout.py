@@ -94,6 +94,7 @@ ORDER = (
     "story",
     "chunks",
     "scene",
+    "resuming",
     "pyramid",
     "regions.ade20k",
     "regions.taxonomy",
@@ -111,10 +112,12 @@ ORDER = (
     "estimate",
     "loading",
     "job",
+    "identity",
     "record",
     "pipeline",
     "records",
     "outputs",
+    "tensorboard",
     "evaluation",
     "lut_files",
     "lut",
@@ -295,6 +298,7 @@ LAZY = {
     "skimage",
     "sklearn",
     "starlette",
+    "tensorboardX",
 }
 SPEAKERS = {"cli", "streams", "__main__"}
 
@@ -392,7 +396,8 @@ def test_every_package_that_is_imported_is_declared():
     """Not only brought by another one, or by what the tests need: a newcomer would lack it."""
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    requirements = [*project["dependencies"], *extras["heic"], *extras["lut"], *extras["app"], *extras["ray"]]
+    extra = ("heic", "lut", "app", "ray", "tensorboard")
+    requirements = [*project["dependencies"], *(each for name in extra for each in extras[name])]
     declared = {re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-") for requirement in requirements}
     # What nothing but the extras `app` and `ray` bring, which have environments of their own.
     distributions = {

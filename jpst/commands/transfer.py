@@ -1,6 +1,9 @@
 """The command line's `jpst transfer`, and `jpst demo`, which is one of a pair that comes with other packages."""
 
 import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +52,11 @@ class Transfer:
     """also write the best result so far every N steps, as OUT-stepN (0: never)"""
     lut: Annotated[Path | None, arg(metavar="LOOK")] = None
     """also write the colour change as a LUT: .cube, .clf, or .png for a HaldCLUT (see `jpst look`)"""
+    tensorboard: Annotated[Path | None, arg(metavar="DIR")] = None
+    """also write losses and previews for TensorBoard while the steps run, to a folder in DIR with OUT's name"""
+    resume: FlagCreatePairsOff[bool] = False
+    """keep the state of the steps in a file beside OUT, with .resume at the end of its name, and go on from it if an
+    earlier run was ended, by Ctrl-C or by the system; the file is removed when OUT is whole"""
     strip: FlagCreatePairsOff[bool] = False
     """leave out CONTENT's metadata: date, camera, place, author, rights"""
     dry_run: FlagCreatePairsOff[bool] = False
@@ -66,11 +74,13 @@ class Transfer:
 
     def run(self) -> None:
         """Transfers, and writes OUT and OUT.json."""
-        from jpst import outputs, pipeline, terminal
+        from jpst import outputs, tensorboard, terminal
 
         console = terminal.console(quiet=self.json)
+        if self.tensorboard:
+            tensorboard.check()
         inputs = [path for path in (self.content, self.style, self.content_seg, self.style_seg) if path]
-        others = self._checked_lut()
+        others = [*self._checked_lut(), *([self._state] if self.resume else [])]
         outputs.check_transfer(self.output, inputs, self.recipe, previews=self.save_every > 0, others=others)
         job = self._planned(console)
         terminal.show_job(job, console)
@@ -78,21 +88,79 @@ class Transfer:
             return self._report(job, console)
         if self.recipe.optimises:
             terminal.fetch_if_missing("vgg19", console)
-        with terminal.steps_bar(job.levels, console) as advance:
-
-            def on_step(now: "pyramid.Progress") -> None:
-                advance(now)
-                outputs.write_preview(self.output, now, self.save_every, job.content.pixels.shape[:2])
-
-            run = pipeline.run(job, on_step=on_step)
+        if not self.resume and os.path.exists(self._state):
+            terminal.say(f"Note: {self._state} is of a run that was ended. --resume goes on with it.", console)
+        run = self._made(job, console)
         if self.strip:
             run = run.stripped()
         if self.lut:
             self._write_lut(self.lut, job, run, console)
         written = outputs.write_result(self.output, run)
+        run.forget()
         terminal.show_run(run, self.output, console, options(Transfer))
+        if run.interrupted and self.resume and self._state.exists():
+            terminal.say(self._goes_on, console)
         if self.json:
             streams.say_json(written)
+
+    def _made(self, job: "Job", console: "Console") -> "Run":
+        """Runs the job, and shows and writes how it goes."""
+        from jpst import outputs, pipeline, terminal
+
+        def tell(line: str) -> None:
+            terminal.say(line, console)
+
+        with (
+            terminal.steps_bar(job.levels, console) as advance,
+            self._board(job, tell) as board,
+            self._ended_well(tell),
+        ):
+
+            def on_step(now: "pyramid.Progress") -> None:
+                advance(now)
+                board(now)
+                outputs.write_preview(self.output, now, self.save_every, job.content.pixels.shape[:2])
+
+            return pipeline.run(job, on_step=on_step, resume=self._state if self.resume else None, tell=tell)
+
+    def _board(
+        self, job: "Job", tell: Callable[[str], None]
+    ) -> AbstractContextManager[Callable[["pyramid.Progress"], None]]:
+        """What writes the course of the job for TensorBoard, if that is asked for."""
+        if not self.tensorboard:
+            return nullcontext(lambda _: None)
+        from jpst import tensorboard
+
+        steps = sum(level.steps for level in job.levels)
+        folder = self.tensorboard / self.output.stem
+        return tensorboard.written(folder, steps, self.save_every, job.content.pixels.shape[:2], tell)
+
+    @contextmanager
+    def _ended_well(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """With --resume, SIGTERM inside ends the steps as Ctrl-C does, and how to go on is told."""
+        from jpst.weights import unfinished
+
+        with unfinished.ended_cleanly() if self.resume else nullcontext():
+            try:
+                yield
+            except Exception:
+                raise
+            except BaseException as ended:
+                if self.resume and self._state.exists():
+                    if isinstance(ended, KeyboardInterrupt):
+                        ended.args = (f"interrupted. {self._goes_on}",)
+                    else:
+                        tell(self._goes_on)
+                raise
+
+    @property
+    def _state(self) -> Path:
+        """The file that --resume keeps."""
+        return Path(f"{self.output}.resume")
+
+    @property
+    def _goes_on(self) -> str:
+        return f"{self._state} holds the state: the same command with --resume goes on from there."
 
     def _checked_lut(self) -> list[Path]:
         from jpst import lut_files

@@ -5,8 +5,6 @@ its record are written to a scratch folder and moved to their place when they ar
 finished when its record is there.
 """
 
-import hashlib
-import json
 import os
 import pickle
 import queue
@@ -16,7 +14,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,18 +70,12 @@ def identity(row: Row) -> str:
       OSError: an input cannot be read.
     """
     from jpst import regions
+    from jpst.identity import of_files
 
     assert row.content and row.style, "a row without a problem names both"
     masks = regions.painted((row.content, row.style), (row.content_seg, row.style_seg), row.recipe) or ()
-    read = [_digest(Path(str(path))) for path in (row.content, row.style, *masks)]
-    numbers = {name: float(number) for name, number in row.hyper._asdict().items()}
-    settings = [repr(row.recipe), numbers, row.seed, row.strength, metadata.version("jpst")]
-    return hashlib.sha256(json.dumps([read, settings]).encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    inputs = [Path(str(path)) for path in (row.content, row.style, *masks)]
+    return of_files(inputs, row.recipe, row.hyper, row.seed, row.strength)
 
 
 def serve(folder: Path, requests: IO[bytes], answers: IO[bytes]) -> None:
