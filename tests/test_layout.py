@@ -104,6 +104,7 @@ ORDER = (
     "regions.semantics",
     "regions.appearance",
     "regions.trust",
+    "regions.pairing",
     "regions",
     "data.make_wordnet",
     "memory",
