@@ -147,6 +147,7 @@ ORDER = (
     "app",
     "app.words",
     "app.display",
+    "app.pairs",
     "app.session",
     "app.theme",
     "app.visit",

@@ -29,6 +29,7 @@ CSS = """
   text-align: center; border: 1px dashed var(--border-color-primary); border-radius: var(--block-radius);
   color: var(--body-text-color-subdued); padding: 1rem; gap: 0.4rem; }
 .empty strong { color: var(--body-text-color); font-size: 1.05rem; }
+#content-regions img, #style-regions img { cursor: pointer; }
 #command textarea { font-family: var(--font-mono); font-size: 0.85rem; }
 @media (max-width: 640px) { .empty { min-height: 9rem; } .regions .number { width: 4.5rem; } }
 """

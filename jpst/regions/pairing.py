@@ -76,7 +76,7 @@ def repaired(parts: Parts, pairs: Sequence[str]) -> Regions:
     Raises:
       JpstError: there is no such region, or one is given two partners.
     """
-    partners = parts.partners | _read(parts, pairs)
+    partners = given(parts, pairs)
     groups = {partner: [name for name in partners if partners[name] == partner] for partner in partners.values()}
     homes = {partner: _title(names, partner) for partner, names in groups.items() if partner is not None}
     rest = REST if homes else WHOLE
@@ -107,11 +107,11 @@ def _told(parts: Parts, targets: dict[Side, dict[str, str]], rest: str) -> list[
         for move in parts.automatic.moves:
             if move.side == side and move.name not in chosen:
                 moves.append(move._replace(target=homes.get(move.target, rest)))
-    return moves
+    return [move for move in moves if move.name != move.target]
 
 
-def _read(parts: Parts, pairs: Sequence[str]) -> dict[str, str | None]:
-    """Partners by the content's regions."""
+def given(parts: Parts, pairs: Sequence[str]) -> dict[str, str | None]:
+    """The partners of the content's regions with these pairs; raises as `repaired`."""
     read: dict[str, str | None] = {}
     for pair in pairs:
         name, _, partner = (word.strip() for word in pair.partition("="))
@@ -121,7 +121,7 @@ def _read(parts: Parts, pairs: Sequence[str]) -> dict[str, str | None]:
         if partner != NONE:
             _check(partner, "style", parts.names("style"))
         read[name] = None if partner == NONE else partner
-    return read
+    return parts.partners | read
 
 
 def _check(name: str, side: Side, names: list[str]) -> None:
