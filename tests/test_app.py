@@ -1,5 +1,6 @@
 """`jpst app`: a transfer as a page sees it, the files that it gives away, and the page in a real browser."""
 
+import base64
 import dataclasses
 import importlib.util
 import io
@@ -22,7 +23,7 @@ import jax
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, features
 from scipy import ndimage
 
 import jpst as library
@@ -626,6 +627,35 @@ def test_what_cannot_be_read_is_told_in_a_sentence(tab, folder):
     page.wait_for_selector("#content input[type=file]", state="attached")  # empty again
     page.set_input_files("#content input[type=file]", folder / "large.jpg")
     page.wait_for_selector(".toast-body :text('maximum allowed size')")
+
+
+@pytest.mark.parametrize("name", ["phone.heic", "phone.HIF", "phone.avif"])
+def test_photographs_that_the_browser_may_not_know_are_taken_and_shown(tab, folder, photograph, name):
+    """As dropped by a browser without a kind for them; it is given a picture that it can show."""
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the optional pillow-heif is not installed")
+    original = Image.fromarray(np.rint(photograph(48, 64) * 255).astype(np.uint8))
+    if name.endswith("avif"):
+        if not features.check("avif"):
+            pytest.skip("this Pillow reads no AVIF")
+        original.save(folder / name, quality=100, subsampling="4:4:4")
+    else:
+        pillow_heif.from_pillow(original).save(folder / name, quality=-1, chroma=444)
+    page = tab()
+    data = base64.b64encode((folder / name).read_bytes()).decode()
+    dropped = page.evaluate_handle(
+        """([data, name]) => {
+            const dropped = new DataTransfer();
+            dropped.items.add(new File([Uint8Array.from(atob(data), c => c.charCodeAt(0))], name));
+            return dropped;
+        }""",
+        [data, name],
+    )
+    page.dispatch_event("#content input[type=file]", "drop", {"dataTransfer": dropped})
+    page.wait_for_selector("#content img[src*=shown]")
+    page.wait_for_function("() => document.querySelector('#content img').naturalWidth == 64")
+    source = page.locator("#content img").get_attribute("src")
+    shown = np.asarray(Image.open(io.BytesIO(fetched(source)[1])), float)
+    assert np.abs(shown - np.asarray(original)).mean() < 4
 
 
 def test_a_region_is_given_another_partner_by_clicks_and_by_the_list(tab, folder):
