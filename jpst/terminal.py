@@ -24,6 +24,7 @@ from jpst.aesthetics import Score
 from jpst.estimate import Estimate
 from jpst.job import Job
 from jpst.levels import Level
+from jpst.metrics import Apart
 from jpst.optimise import Status
 from jpst.outputs import Share
 from jpst.regions import semantics
@@ -218,6 +219,17 @@ def show_qualities(found: Mapping[str, Mapping[str, float | None]], console: Con
     for name, each in rows.items():
         shown = [f"{what.replace('_', ' ')} {value:.3f}" for what, value in each.items() if value is not None]
         console.print(f"{name}:  {'  '.join(shown)}", soft_wrap=True, markup=False, highlight=False)
+
+
+def show_series(found: Mapping[str, Apart], console: Console) -> None:
+    """Prints how consistent series are, a line for each style."""
+    for style, apart in found.items():
+        console.print(
+            f"All with {style}: colours that neighbours have in common ({apart.shared:.0%} of the pixels) are "
+            f"{apart.after:.1f} dE2000 apart, {apart.before:.1f} before.",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def show_scores(scores: list[tuple[Path, Score]], console: Console) -> None:
