@@ -58,7 +58,8 @@ def test_one_look_keeps_together_what_was_alike_and_different_looks_do_not(photo
     assert same == pytest.approx((0.0, 0.0, 1.0), abs=1e-9)
     found = metrics.consistency([first, second], [first + warm, second + cold])
     apart = [deltaE_ciede2000(rgb2lab(each[0, 0] + warm), rgb2lab(each[0, 0] + cold)) for each in (grey, wall)]
-    assert found.before == pytest.approx(0, abs=1e-9) and found.after == pytest.approx((300 * apart[0] + 600 * apart[1]) / 900)
+    assert found.before == pytest.approx(0, abs=1e-9)
+    assert found.after == pytest.approx((300 * apart[0] + 600 * apart[1]) / 900)
     series = metrics.consistency([first, second, second], [first + warm, second + cold, second + cold])
     assert series.after == pytest.approx(found.after / 2), "the other two neighbours are alike"
     assert metrics.consistency([grey, wall], [grey, wall]) is None
