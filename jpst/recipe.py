@@ -124,7 +124,7 @@ def _check_gains(name: str, gains: Any) -> None:
 def _check_pairs(name: str, pairs: Any) -> None:
     if not isinstance(pairs, tuple) or not all(isinstance(pair, str) and _PAIR.fullmatch(pair) for pair in pairs):
         hint = f' Did you mean ("{pairs}",)?' if isinstance(pairs, str) and _PAIR.fullmatch(pairs) else ""
-        ranges.refuse(name, pairs, "pairs of regions as a tuple, each CONTENT=STYLE or CONTENT=none", hint)
+        ranges.refuse(name, pairs, "two regions as CONTENT=STYLE, or CONTENT=none, any number of them as a tuple", hint)
 
 
 _PAIR = re.compile(r"\s*[^\s=][^=]*=\s*[^\s=][^=]*")

@@ -223,13 +223,10 @@ def show_qualities(found: Mapping[str, Mapping[str, float | None]], console: Con
 
 def show_series(found: Mapping[str, Apart], console: Console) -> None:
     """Prints how consistent series are, a line for each style."""
-    for style, apart in found.items():
-        console.print(
-            f"All with {style}: colours that neighbours have in common ({apart.shared:.0%} of the pixels) are "
-            f"{apart.after:.1f} dE2000 apart, {apart.before:.1f} before.",
-            soft_wrap=True,
-            highlight=False,
-        )
+    for style, (before, after, shared) in found.items():
+        common = f"colours that neighbours have in common ({shared:.0%} of the pixels)"
+        told = f"All with {style}: {common} are {after:.1f} dE2000 apart, {before:.1f} before."
+        console.print(told, soft_wrap=True, highlight=False)
 
 
 def show_scores(scores: list[tuple[Path, Score]], console: Console) -> None:

@@ -129,8 +129,7 @@ def _check(name: str, side: Side, names: list[str]) -> None:
         there = f"its regions are {', '.join(names)}" if names else "no region was found there"
         hint = ranges.nearest(name, names)
         raise JpstError(
-            f"pairs: the {side} photograph has no region {name!r}; {there}.{hint} Give `pairs` such a one, or leave it "
-            "out."
+            f"pairs: the {side} photograph has no region {name!r}; {there}.{hint} Name one that is there in `pairs`."
         )
 
 
