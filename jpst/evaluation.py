@@ -1,6 +1,6 @@
 """How good a result is, in numbers: the metrics and faults of a picture, given its content and style photographs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,6 +67,31 @@ def of_record(record: Entry, vgg19: PyTree, rating: aesthetics.Rater | None = No
     paths = record.source("content"), record.source("style"), record.picture
     content, style, picture = (image.seen(image.read(path)) for path in paths)
     return measure(content, style, picture, vgg19, rating)
+
+
+def series(entries: Sequence[Entry]) -> dict[str, metrics.Apart]:
+    """How consistent the results are that share a style, by its path: one for each of several photographs, in order.
+
+    Several results of one photograph, as of a sweep, are no series. Nor is what has no colours in common.
+
+    Raises:
+      JpstError: a picture cannot be read.
+    """
+    together: dict[str, list[Entry]] = {}
+    for entry in entries:
+        together.setdefault(str(entry.source("style")), []).append(entry)
+    found = {style: _consistency(each) for style, each in together.items()}
+    return {style: apart for style, apart in found.items() if apart}
+
+
+def _consistency(entries: Sequence[Entry]) -> metrics.Apart | None:
+    contents = [entry.source("content") for entry in entries]
+    if len(entries) < 2 or len(set(contents)) < len(contents):
+        return None
+    before = [faults.small(image.seen(image.read(path))) for path in contents]
+    after = [image.seen(image.read(entry.picture)) for entry in entries]
+    sizes = [(each.shape[0], each.shape[1]) for each in before]
+    return metrics.consistency(before, [faults.small(*each) for each in zip(after, sizes, strict=True)])
 
 
 def numbers(quality: Quality) -> dict[str, Any]:

@@ -4,7 +4,10 @@ All take float [H, W, 3], sRGB in [0, 1], as written (rounded to 8 bits). The va
 so compare them at one size.
 """
 
+from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +18,20 @@ from jpst import losses, pixels
 from jpst.models import vgg19
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+CELLS = 32  # of RGB along each axis: colours of one cell count as alike, 8 levels apart at most
+LEAST_PIXELS = 10  # of a cell in each photograph, for its mean colours to count
+
+
+class Apart(NamedTuple):
+    """How far apart the colours of a series are that the photographs before it had in common, in dE2000."""
+
+    before: float
+    """in the photographs: about 1, which is how fine the measure is"""
+    after: float
+    """in the results; no more than before if one look was given to all of them"""
+    shared: float
+    """share of the pixels whose colours neighbours have in common"""
 
 
 def edge_ssim(content: Float[np.ndarray, "h w 3"], picture: Float[np.ndarray, "h w 3"]) -> float:
@@ -83,3 +100,49 @@ def newly_clipped(content: Float[np.ndarray, "h w 3"], picture: Float[np.ndarray
     """Share of pixels with a channel at 0 or 255 in `picture`, but none in `content` (at 8 bits)."""
     clipped = [np.isin(np.round(255 * np.asarray(each)), (0, 255)).any(-1) for each in (content, picture)]
     return float(np.mean(clipped[1] & ~clipped[0]))
+
+
+def consistency(
+    contents: Sequence[Float[np.ndarray, "_ _ 3"]], results: Sequence[Float[np.ndarray, "_ _ 3"]]
+) -> Apart | None:
+    """How far a series brings apart what was alike: the same wall in one photograph and the next.
+
+    For each two neighbours, RGB is divided into `CELLS` a side. Where both photographs have pixels in a cell, the mean
+    CIELAB colours of these pixels are compared by CIEDE2000, in the photographs and at the same pixels in the results;
+    a cell counts by the fewer of both numbers of pixels. Neighbours count alike.
+
+    Args:
+      contents, results: the photographs in their order, and what was made of each, of one shape; two or more.
+
+    Returns:
+      The means; None if no two neighbours have a colour in common.
+    """
+    found = [_cell_means(content, result) for content, result in zip(contents, results, strict=True)]
+    apart = [each for each in (_apart(*pair) for pair in pairwise(found)) if each is not None]
+    return Apart(*np.mean(apart, axis=0).tolist()) if apart else None
+
+
+def _cell_means(content: np.ndarray, result: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each cell the number of pixels [cells], and their mean CIELAB before and after [cells, 2, 3]."""
+    from skimage.color import rgb2lab
+
+    places = np.minimum((np.clip(content, 0, 1) * CELLS).astype(int), CELLS - 1).reshape(-1, 3)
+    cells = np.ravel_multi_index(tuple(places.T), (CELLS, CELLS, CELLS))
+    counts = np.bincount(cells, minlength=CELLS**3)
+    labs = np.stack([rgb2lab(np.clip(each, 0, 1)).reshape(-1, 3) for each in (content, result)], 1).reshape(-1, 6)
+    sums = np.stack([np.bincount(cells, channel, CELLS**3) for channel in labs.T], -1)
+    return counts, (sums / np.maximum(counts, 1)[:, None]).reshape(-1, 2, 3)
+
+
+def _apart(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]) -> Apart | None:
+    """Of two neighbours."""
+    from skimage.color import deltaE_ciede2000
+
+    fewer = np.minimum(first[0], second[0])
+    shared = fewer >= LEAST_PIXELS
+    if not shared.any():
+        return None
+    distances = deltaE_ciede2000(first[1][shared], second[1][shared])
+    before, after = np.average(distances, axis=0, weights=fewer[shared])
+    pixels_shared = (first[0][shared].sum() + second[0][shared].sum()) / (first[0].sum() + second[0].sum())
+    return Apart(float(before), float(after), float(pixels_shared))

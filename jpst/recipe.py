@@ -4,6 +4,7 @@ Nothing here imports JAX, so that the command line is built, and a call for help
 """
 
 import dataclasses
+import re
 from collections.abc import Collection
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
@@ -102,7 +103,8 @@ def _check_field(name: str, value: Any, kind: Any) -> None:
         if not isinstance(value, str) or not value:
             ranges.refuse(name, value, "a text")
     else:
-        {"iterations": _check_steps, "matched_gains": _check_gains}.get(name, _check_layers)(name, value)
+        checks = {"iterations": _check_steps, "matched_gains": _check_gains, "pairs": _check_pairs}
+        checks.get(name, _check_layers)(name, value)
 
 
 def _check_steps(name: str, steps: Any) -> None:
@@ -117,6 +119,15 @@ def _check_gains(name: str, gains: Any) -> None:
         return
     if not isinstance(gains, tuple) or len(gains) != 3 or not all(map(GAINS.holds, gains)) or gains[0] > min(gains[1:]):
         ranges.refuse(name, gains, f"None or three numbers as a tuple, the smallest first, each {GAINS}")
+
+
+def _check_pairs(name: str, pairs: Any) -> None:
+    if not isinstance(pairs, tuple) or not all(isinstance(pair, str) and _PAIR.fullmatch(pair) for pair in pairs):
+        hint = f' Did you mean ("{pairs}",)?' if isinstance(pairs, str) and _PAIR.fullmatch(pairs) else ""
+        ranges.refuse(name, pairs, "two regions as CONTENT=STYLE, or CONTENT=none, any number of them as a tuple", hint)
+
+
+_PAIR = re.compile(r"\s*[^\s=][^=]*=\s*[^\s=][^=]*")
 
 
 def _check_layers(name: str, layers: Any) -> None:
@@ -207,6 +218,9 @@ class Recipe:
     """fixed: one WordNet meaning for each scene class; all: the reference's maximum over all meanings of the words"""
     minimum_share: float = 0.005
     """part of the picture below which a scene class is merged into the most similar one"""
+    pairs: tuple[str, ...] = ()
+    """other partners of regions that were found, each CONTENT=STYLE, as the table of regions names them (mountain=sky),
+    or CONTENT=none: the region follows the whole style photograph"""
     hard_masks: bool = False
     """keep the regions' outlines as they are, instead of bringing them to the picture's edges"""
 

@@ -25,6 +25,7 @@ from jpst.aesthetics import Score
 from jpst.estimate import Estimate
 from jpst.job import Job
 from jpst.levels import Level
+from jpst.metrics import Apart
 from jpst.optimise import Status
 from jpst.outputs import Share
 from jpst.regions import semantics
@@ -227,6 +228,14 @@ def show_qualities(found: Mapping[str, Mapping[str, float | None]], console: Con
     for name, each in rows.items():
         shown = [f"{what.replace('_', ' ')} {value:.3f}" for what, value in each.items() if value is not None]
         console.print(f"{name}:  {'  '.join(shown)}", soft_wrap=True, markup=False, highlight=False)
+
+
+def show_series(found: Mapping[str, Apart], console: Console) -> None:
+    """Prints how consistent series are, a line for each style."""
+    for style, (before, after, shared) in found.items():
+        common = f"colours that neighbours have in common ({shared:.0%} of the pixels)"
+        told = f"All with {style}: {common} are {after:.1f} dE2000 apart, {before:.1f} before."
+        console.print(told, soft_wrap=True, highlight=False)
 
 
 def show_scores(scores: list[tuple[Path, Score]], console: Console) -> None:

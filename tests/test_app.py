@@ -1,5 +1,7 @@
 """`jpst app`: a transfer as a page sees it, the files that it gives away, and the page in a real browser."""
 
+import base64
+import dataclasses
 import importlib.util
 import io
 import json
@@ -21,18 +23,21 @@ import jax
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, features
+from scipy import ndimage
 
 import jpst as library
 from jpst import estimate, image, loading, lut, lut_files, pyramid
 from jpst.app import server, session, theme, words
+from jpst.app.pairs import Pairs
 from jpst.app.session import Asked, Line, Upload, Work
 from jpst.app.visit import Visit
 from jpst.commands.app import App
 from jpst.errors import JpstError
 from jpst.estimate import Room
 from jpst.presets import preset
-from jpst.regions import semantics
+from jpst.regions import pairing, semantics
+from jpst.regions.segment import Segmentation
 
 SMALL = {"size": 96, "size_multiple": 8, "iterations": (6, 2), "segmenter": "none"}
 ENDLESS = SMALL | {"iterations": (100_000, 1)}
@@ -308,6 +313,98 @@ def test_ports(jpst):
         assert server._free(port) > port
 
 
+# ---- Pairs given by hand
+
+CLUSTERS = {"segmenter": "cluster", "iterations": (2,)}
+
+
+def test_other_pairs_are_shown_at_once_and_used_by_the_next_transfer(made, folder, jpst):
+    here = made("balanced", **CLUSTERS)
+    automatic = here.shown(1)[1]
+    assert here.pairs.changes == () and "--pairs" not in here.command(1)
+    picked = here.pairs.picked
+    assert here.pairs.partner != pairing.NONE
+    here.give(pairing.NONE)
+    (_, look), rows, finished = here.first_look()
+    assert not finished and here.shown(1) is None and here.command(1) == ""
+    with pytest.raises(JpstError, match="There is no result yet"):
+        here.written(1)
+    changed = SMALL | CLUSTERS | {"pairs": (f"{picked}=none",)}
+    paths = folder / "content.png", folder / "style.jpg"
+    base = library.stylize(*paths, recipe=preset("balanced", **changed | {"iterations": (0,), "size": 96})[0])
+    assert np.abs(np.asarray(Image.open(look), float) - np.asarray(base.image)).mean() < 4
+    assert rows == semantics.table(library.plan(*paths, recipe=preset(**changed)[0]).found.regions)
+    assert picked not in [row.name for row in rows]
+
+    assert [*here.transfer("balanced", SMALL | CLUSTERS, Line())][-1].finished
+    assert here.pairs.changes == (f"{picked}=none",) and here.pairs.picked == picked
+    status, printed, _ = jpst(*shlex.split(here.command(1))[1:])
+    assert status == 0, printed
+    assert (folder / "content_style.png").read_bytes() == here.written(1).read_bytes()
+    here.reset()
+    assert not here.first_look()[2], "the automatic pairs are no result now"
+    here.give(pairing.NONE)
+    assert here.first_look()[2] and here.shown(1)
+    assert not np.array_equal(np.asarray(Image.open(here.shown(1)[1])), np.asarray(Image.open(automatic)))
+
+
+def test_a_click_picks_what_lies_there_and_a_partner_for_it(made):
+    here = made("preview", **CLUSTERS | {"iterations": (0,)})
+    parts = here._finished.job.found.parts
+    content, style = (np.asarray(Image.open(path), float) for path in here.region_pictures())
+    seen = {}
+    for side, picture in (("content", content), ("style", style)):
+        labels = getattr(parts, side).labels
+        for number, name in enumerate(getattr(parts, side).names):
+            if (labels == number).any():
+                depth = ndimage.distance_transform_edt(labels == number)  # a place well inside
+                place = np.add(np.unravel_index(depth.argmax(), depth.shape), 0.5)
+                seen[side, name] = (place * picture.shape[:2] / labels.shape).astype(int)[::-1]
+    for name in parts.names("content"):
+        assert not here.click("content", *seen["content", name].tolist())
+        assert here.pairs.picked == name
+    last = parts.names("content")[-1]
+    for partner in parts.names("style"):
+        assert here.click("style", *seen["style", partner].tolist())
+        assert here.pairs.partner == partner
+        assert here.pairs.changes == (() if partner == last else (f"{last}={partner}",))
+
+
+def test_partners_have_one_colour_and_the_rest_is_grey():
+    content, style = np.full((40, 60, 3), 0.5, np.float32), np.full((30, 60, 3), 0.5, np.float32)
+    labels = [np.repeat(np.int32([0, 1]), size // 2)[:, None].repeat(60, 1) for size in (40, 30)]
+    automatic = semantics.match(*(Segmentation(each, ("a", "b")) for each in labels), lambda *_: 0.0)
+    parts = pairing.parts(*(Segmentation(each, ("a", "b")) for each in labels), automatic)
+    job = library.plan(content, style, recipe=preset("preview", segmenter="none")[0])
+    pairs = Pairs(dataclasses.replace(job, found=job.found._replace(parts=parts)))
+    pairs.pick("b")
+    pairs.give(None)
+    shown = [np.asarray(each).astype(int) for each in pairs.pictures()]
+    (above, below), (other, free) = ((each[3, 3], each[-4, 3]) for each in shown)
+    np.testing.assert_array_equal(above, other)
+    assert np.ptp(above) > 30 and np.ptp(below) == np.ptp(free) == 0
+    pairs.give("a")
+    below = np.asarray(pairs.pictures()[0])[-4, 3]
+    np.testing.assert_array_equal(below, above)
+
+
+def test_pairs_are_not_changed_while_a_transfer_runs_and_are_not_those_of_other_photographs(made, uploads):
+    here = made("preview", **CLUSTERS | {"iterations": (0,)})
+    here.give(pairing.NONE)
+    running = here.transfer("balanced", ENDLESS | {"segmenter": "cluster"}, Line())
+    while not next(running).share:
+        pass
+    for change in (here.reset, lambda: here.give(pairing.NONE), lambda: here.click("style", 5, 5)):
+        with pytest.raises(JpstError, match="Cancel it"):
+            change()
+    assert here.pairs.changes
+    here.cancel()
+    assert [*running][-1].finished
+    here.take(words.CONTENT, uploads[1])
+    assert [*here.transfer("preview", SMALL | CLUSTERS | {"iterations": (0,)}, Line())][-1].finished
+    assert here.pairs.changes == ()
+
+
 # ---- The page: what it gives away, and in a browser
 
 LONG = 100_000  # steps of "quality", for what is to be seen while they run
@@ -530,6 +627,74 @@ def test_what_cannot_be_read_is_told_in_a_sentence(tab, folder):
     page.wait_for_selector("#content input[type=file]", state="attached")  # empty again
     page.set_input_files("#content input[type=file]", folder / "large.jpg")
     page.wait_for_selector(".toast-body :text('maximum allowed size')")
+
+
+@pytest.mark.parametrize("name", ["phone.heic", "phone.HIF", "phone.avif"])
+def test_photographs_that_the_browser_may_not_know_are_taken_and_shown(tab, folder, photograph, name):
+    """As dropped by a browser without a kind for them; it is given a picture that it can show."""
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the optional pillow-heif is not installed")
+    original = Image.fromarray(np.rint(photograph(48, 64) * 255).astype(np.uint8))
+    if name.endswith("avif"):
+        if not features.check("avif"):
+            pytest.skip("this Pillow reads no AVIF")
+        original.save(folder / name, quality=100, subsampling="4:4:4")
+    else:
+        pillow_heif.from_pillow(original).save(folder / name, quality=-1, chroma=444)
+    page = tab()
+    data = base64.b64encode((folder / name).read_bytes()).decode()
+    dropped = page.evaluate_handle(
+        """([data, name]) => {
+            const dropped = new DataTransfer();
+            dropped.items.add(new File([Uint8Array.from(atob(data), c => c.charCodeAt(0))], name));
+            return dropped;
+        }""",
+        [data, name],
+    )
+    page.dispatch_event("#content input[type=file]", "drop", {"dataTransfer": dropped})
+    page.wait_for_selector("#content img[src*=shown]")
+    page.wait_for_function("() => document.querySelector('#content img').naturalWidth == 64")
+    source = page.locator("#content img").get_attribute("src")
+    shown = np.asarray(Image.open(io.BytesIO(fetched(source)[1])), float)
+    assert np.abs(shown - np.asarray(original)).mean() < 4
+
+
+def test_a_region_is_given_another_partner_by_clicks_and_by_the_list(tab, folder):
+    page = tab()
+    give(page, folder)
+    choose(page, "preview")
+    page.click("#more button")
+    page.click("#segmenter input")
+    page.click("text=Clusters: transfers more")
+    page.click("#start")
+    told(page, "Done")
+    page.wait_for_selector("#content-regions img")
+    assert page.is_visible("#save") and not page.is_visible("#reset")
+    usual = after(page)
+    page.click("#partner input[value=none]")
+    told(page, "with your pairs. Press Transfer")
+    page.wait_for_selector("#save", state="hidden")
+    assert page.is_visible("#reset") and np.abs(after(page) - usual).max() > 8
+    page.click("#reset")
+    told(page, "Done, with these pairs")
+    page.wait_for_selector("#save")
+    wait_for(lambda: np.array_equal(after(page), usual))
+
+    picked = page.locator("#picked input:checked").get_attribute("value")
+    others = [each.get_attribute("value") for each in page.locator("#picked input").all()]
+    for down in np.linspace(5, page.locator("#content-regions img").bounding_box()["height"] - 5, 12):
+        page.locator("#content-regions img").click(position={"x": 5, "y": float(down)})
+    page.wait_for_function(
+        "before => document.querySelector('#picked input:checked').value != before", arg=picked, timeout=20_000
+    )
+    assert page.locator("#picked input:checked").get_attribute("value") in others
+    page.locator("#style-regions img").click(position={"x": 5, "y": 5})
+    page.wait_for_selector("#style-regions img")
+    page.click("#partner input[value=none]")
+    told(page, "with your pairs. Press Transfer")
+    page.click("#start")
+    told(page, "Done, 80 x 60 pixels.")
+    page.click("text=The same from the command line")
+    assert "=none" in page.input_value("#command textarea") and "--pairs" in page.input_value("#command textarea")
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(tab, folder):

@@ -65,6 +65,23 @@ def test_a_folder_of_results(jpst, folder):
     assert f"spread {mean:.3f}" in lines[-1]
 
 
+def test_a_series_with_one_style_is_told_how_consistent_it_is(jpst, folder):
+    """The second photograph is the first one turned over, so its colours are all shared."""
+    image.write(folder / "next.png", image.read(folder / "content.png").pixels[::-1])
+    for name in ("content", "next"):
+        assert jpst("transfer", f"{name}.png", "style.jpg", "-o", f"{name}_out.png", *TINY)[0] == 0
+    status, printed, _ = jpst("eval", ".", "--json")
+    assert status == 0
+    series = json.JSONDecoder().raw_decode(printed)[0]["series"]
+    names = ("content", "next", "content_out", "next_out")
+    small = [faults.small(image.read(folder / f"{name}.png").pixels) for name in names]
+    expected = metrics.consistency(small[:2], small[2:])
+    assert series == {"style.jpg": pytest.approx(expected._asdict())} and expected.before < 0.1
+    assert f"are {expected.after:.1f} dE2000 apart" in jpst("eval", ".")[1].splitlines()[-1]
+    assert jpst("transfer", "content.png", "style.jpg", "-o", "again.png", *TINY)[0] == 0
+    assert "dE2000 apart" not in jpst("eval", ".")[1], "two results of one photograph are no series"
+
+
 def test_what_cannot_be_measured_is_named_and_the_rest_is_done(jpst, folder):
     assert jpst("transfer", "content.png", "style.jpg", "-o", "one.png", *TINY)[0] == 0
     image.write(folder / "gone.png", image.read(folder / "one.png").pixels)

@@ -1,6 +1,7 @@
 """Lookup tables: known colour changes recovered, files read by others, many photographs with one look."""
 
 import json
+import os
 
 import numpy as np
 import pillow_lut
@@ -166,6 +167,24 @@ def test_a_look_is_made_and_given_to_a_series(jpst, folder, graded):
     with Image.open(folder / "out" / "other.jpg") as other:
         assert other.getexif()[0x010F] == "Maker"
         assert difference(np.asarray(other) / 255, graded[::-1]).mean() < 1.5
+
+
+def test_each_line_tells_what_the_written_picture_lacks(jpst, folder):
+    """IPTC has no place in WebP; JPEG keeps it, and nothing is then said."""
+    lut_files.write(folder / "look.cube", lut_files.identity(), "")
+    iptc = b"\x1c\x02\x50\x00\x06Author"  # By-line
+    block = b"8BIM\x04\x04\x00\x00" + len(iptc).to_bytes(4, "big") + iptc + b"\x00" * (len(iptc) % 2)
+    body = b"Photoshop 3.0\x00" + block
+    plain = (folder / "other.jpg").read_bytes()
+    segment = b"\xff\xed" + (len(body) + 2).to_bytes(2, "big") + body
+    (folder / "tagged.jpg").write_bytes(plain[:2] + segment + plain[2:])
+    status, printed, _ = jpst("look", "apply", "look.cube", "tagged.jpg", "other.jpg", "-o", "out")
+    assert status == 0 and printed.splitlines() == ["out/tagged.jpg written.", "out/other.jpg written."]
+    os.rename(folder / "tagged.jpg", folder / "tagged.webp")  # what a file is its content says
+    status, printed, _ = jpst("look", "apply", "look.cube", "tagged.webp", "other.jpg", "-o", "out")
+    first, second = printed.splitlines()
+    assert status == 0 and first.startswith("out/tagged.webp written. WEBP has no room for some of the metadata: ")
+    assert second == "out/other.jpg written."
 
 
 def test_a_look_is_made_of_a_record(jpst, folder):

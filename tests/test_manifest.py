@@ -52,6 +52,11 @@ def test_a_table_as_spreadsheets_write_it(rows, place):
     assert outputs([first, second], place) == ["x, y.png", "sub/a.jpg"]
 
 
+def test_pairs_of_regions_whose_names_have_spaces(rows):
+    (row,) = rows('content,style,pairs\na.jpg,style.jpg,"swimming pool=water; plant + tree=none"\n')
+    assert row.problem is None and row.recipe.pairs == ("swimming pool=water", "plant + tree=none")
+
+
 def test_the_same_rows_as_json_lines(rows, place):
     asked = {"style_weight": 3, "iterations": [5, 2], "matched_gains": [0.5, 1, 1.5], "hard_masks": True}
     lines = [{"content": "a.jpg", "style": "style.jpg", "output": None, **asked}, {"content": "a.jpg"}]

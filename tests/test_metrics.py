@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from skimage import filters
+from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
 from jpst import metrics
@@ -46,3 +47,31 @@ def test_newly_clipped_counts_pixels_that_the_content_had_not_clipped():
     content[1, :2, 1] = 0.001  # rounds to 0 in 8 bits: was clipped before
     assert metrics.newly_clipped(content, picture) == pytest.approx(0.12)
     assert metrics.newly_clipped(picture, picture) == 0.0
+
+
+def test_one_look_keeps_together_what_was_alike_and_different_looks_do_not(photograph):
+    """By dE2000 of flat colours, where means are the colours themselves."""
+    grey, wall = np.full((20, 30, 3), 0.5), np.full((20, 30, 3), (0.7, 0.4, 0.3))
+    first, second = np.concatenate([grey, wall]), np.concatenate([wall, grey[:10]])
+    warm, cold = np.array([0.1, 0.0, -0.1]), np.array([-0.1, 0.0, 0.1])
+    same = metrics.consistency([first, second], [first + warm, second + warm])
+    assert same == pytest.approx((0.0, 0.0, 1.0), abs=1e-9)
+    found = metrics.consistency([first, second], [first + warm, second + cold])
+    apart = [deltaE_ciede2000(rgb2lab(each[0, 0] + warm), rgb2lab(each[0, 0] + cold)) for each in (grey, wall)]
+    assert found.before == pytest.approx(0, abs=1e-9)
+    assert found.after == pytest.approx((300 * apart[0] + 600 * apart[1]) / 900)
+    series = metrics.consistency([first, second, second], [first + warm, second + cold, second + cold])
+    assert series.after == pytest.approx(found.after / 2), "the other two neighbours are alike"
+    assert metrics.consistency([grey, wall], [grey, wall]) is None
+    assert metrics.consistency([grey, np.concatenate([grey, wall])], [grey, first]).shared == pytest.approx(2 / 3)
+
+
+def test_a_lut_is_as_consistent_as_the_photographs(photograph):
+    """Two halves of a photograph share colours, though no two pixels need be equal."""
+    whole = photograph(120, 160).astype(np.float64)
+    halves = [whole[:, ::2], whole[:, 1::2]]
+    curve = lambda picture: 0.1 + 0.8 * picture[..., [1, 0, 2]] ** 1.2  # noqa: E731
+    one = metrics.consistency(halves, [curve(each) for each in halves])
+    assert 0 < one.after < 1.5 * one.before + 0.1
+    other = metrics.consistency(halves, [curve(halves[0]), 0.9 * curve(halves[1])])
+    assert other.before == one.before and other.after > one.after + 2

@@ -12,9 +12,13 @@ from jpst.app.visit import Visit
 from jpst.commands import options
 from jpst.commands.transfer import Transfer
 from jpst.errors import JpstError
+from jpst.regions.pairing import NONE
 
 TOASTED = 20
 """seconds for which a sentence about something that failed is shown above the page"""
+DONE = "Done, with these pairs."
+_GIVING = ("partner", "reset")
+"""the components that give a region another partner, which waits until no transfer is running"""
 
 
 class Events:
@@ -88,6 +92,43 @@ class Events:
 
         return self._answer(strengthen)
 
+    def pick(self, shown: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
+        """A region of the content was chosen in the list."""
+
+        def pick(here: Visit, name: str) -> dict[Any, Any]:
+            here.pick(name)
+            return self._updates(shown, self._regions(here))
+
+        return self._answer(pick)
+
+    def give(self, shown: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
+        """A partner of the region picked was chosen in the list."""
+
+        def give(here: Visit, partner: str) -> dict[Any, Any]:
+            here.give(partner)
+            return self._updates(shown, self._looks_first(here))
+
+        return self._answer(give)
+
+    def reset(self, shown: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
+        """The automatic pairs are wanted again."""
+
+        def reset(here: Visit) -> dict[Any, Any]:
+            here.reset()
+            return self._updates(shown, self._looks_first(here))
+
+        return self._answer(reset)
+
+    def click(self, which: str, shown: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
+        """A picture of regions was clicked; Gradio tells where."""
+
+        def click(here: Visit, event: Any) -> dict[Any, Any]:
+            given = here.click(which, *(int(each) for each in event.index))
+            return self._updates(shown, self._looks_first(here) if given else self._regions(here))
+
+        clicked = lambda request, event: self._answered(click, request, event)  # noqa: E731
+        return self._annotated(clicked, event=self._gr.SelectData)
+
     def file(self, make: Callable[[Visit, float], Path]) -> Callable[..., Any]:
         """A file is asked for: its path."""
         return self._answer(lambda here, strength: str(make(here, strength)))
@@ -113,19 +154,20 @@ class Events:
         return self._visits[name]
 
     def _answer(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        """A handler of a visit and values, as Gradio calls it. Its `JpstError`s are shown as their sentences."""
+        """A handler of a visit and values, as Gradio calls it."""
+        return self._annotated(lambda request, *values: self._answered(handler, request, *values))
 
-        def answer(request, *values: Any) -> Any:
-            try:
-                return handler(self._visit(request), *values)
-            except JpstError as error:
-                told = html.escape(self._sentence(error))
-                raise self._gr.Error(told, duration=TOASTED, title="Sorry", print_exception=False) from error
+    def _answered(self, handler: Callable[..., Any], request: Any, *values: Any) -> Any:
+        """What a handler returns. Its `JpstError`s are shown as their sentences."""
+        try:
+            return handler(self._visit(request), *values)
+        except JpstError as error:
+            told = html.escape(self._sentence(error))
+            raise self._gr.Error(told, duration=TOASTED, title="Sorry", print_exception=False) from error
 
-        return self._annotated(answer)
-
-    def _annotated(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        handler.__annotations__ = {"request": self._gr.Request}
+    def _annotated(self, handler: Callable[..., Any], **kinds: Any) -> Callable[..., Any]:
+        """A handler with the kinds of those of its parameters that Gradio fills in by itself."""
+        handler.__annotations__ = {"request": self._gr.Request, **kinds}
         return handler
 
     def _sentence(self, error: JpstError) -> str:
@@ -143,11 +185,45 @@ class Events:
             "cancel": {"visible": True, "interactive": True, "value": "Cancel"},
             "status": {"value": theme.status(State("Reading the photographs.")), "visible": True},
             **{name: {"visible": False} for name in ("finished", "command_box", "regions_box")},
+            **{name: {"interactive": False} for name in _GIVING},
             "notes": {"value": ""},
         }
 
     def _ends(self) -> dict[str, dict[str, Any]]:
-        return {"start": {"visible": True}, "cancel": {"visible": False}}
+        return {
+            "start": {"visible": True},
+            "cancel": {"visible": False},
+            **{name: {"interactive": True} for name in _GIVING},
+        }
+
+    def _regions(self, here: Visit) -> dict[str, dict[str, Any]]:
+        """The pictures of regions, and the lists to choose from."""
+        pairs, pictures = here.pairs, here.region_pictures()
+        if pairs is None or pictures is None:
+            return {"pairs": {"visible": False}}
+        return {
+            "pairs": {"visible": True},
+            "content_regions": {"value": pictures[0]},
+            "style_regions": {"value": pictures[1]},
+            "picked": {"choices": pairs.offered("content"), "value": pairs.picked},
+            "partner": {"choices": [*pairs.offered("style"), (words.WHOLE, NONE)], "value": pairs.partner},
+            "reset": {"visible": bool(pairs.changes)},
+        }
+
+    def _looks_first(self, here: Visit) -> dict[str, dict[str, Any]]:
+        """What changes where other pairs were given."""
+        looked = here.first_look()
+        if looked is None:
+            return {}
+        pictures, rows, finished = looked
+        return self._regions(here) | {
+            "pictures": {"value": pictures},
+            "regions": {"value": theme.regions(rows)},
+            "status": {"value": theme.status(State(DONE if finished else words.OTHER_PAIRS)), "visible": True},
+            "strength": {"value": 1.0},
+            "command": {"value": here.command(1.0)},
+            **{name: {"visible": finished} for name in ("finished", "command_box")},
+        }
 
     def _changes(self, state: State, here: Visit) -> dict[str, dict[str, Any]]:
         """What changes on the page for a state of the transfer."""
@@ -158,6 +234,7 @@ class Events:
             changes |= {"pictures": {"value": pictures, "visible": True}, "empty": {"visible": False}}
         if state.rows is not None:
             changes |= {"regions": {"value": theme.regions(state.rows)}, "regions_box": {"visible": True}}
+            changes |= self._regions(here)
         if state.notes is not None:
             told = [words.told(note, options(Transfer)) for note in [*state.notes, *here.left_out()]]
             changes["notes"] = {"value": theme.notes(told)}

@@ -14,6 +14,8 @@ AT_ONCE = 4
 """requests that are answered at once, beside those for transfers"""
 _CHANGING = ["start", "cancel", "status", "empty", "pictures", "finished", "strength", "notes"]
 _CHANGING += ["regions", "regions_box", "command", "command_box"]
+_PAIRING = ["pairs", "content_regions", "style_regions", "picked", "partner", "reset"]
+"""what shows and changes which region takes its look from which"""
 
 
 class Page:
@@ -43,7 +45,9 @@ class Page:
         with gr.Accordion("More", open=False, elem_id="more"):
             offered = [each for each in words.SEGMENTER_CHOICES if each[1] != "pspnet" or weights.find("pspnet")]
             label, hint = words.NAMES["segmenter"], words.SEGMENTER
-            self._segmenter = gr.Dropdown(offered, value=Recipe().segmenter, label=label, info=hint)
+            self._segmenter = gr.Dropdown(
+                offered, value=Recipe().segmenter, label=label, info=hint, elem_id="segmenter"
+            )
             values = words.defaults(usual, [*words.NUMBERS])
             self._numbers = {
                 name: gr.Slider(least, most, values[name], step=step, label=words.NAMES[name], info=hint)
@@ -76,11 +80,25 @@ class Page:
         }
         self._notes = gr.HTML("", padding=False, elem_id="notes")
         with gr.Accordion("Regions", visible=False) as self._regions_box:
+            with gr.Column(visible=False, elem_id="pairs") as self._pairs:
+                self._lay_out_pairs()
             self._regions = gr.HTML("", padding=False, elem_id="regions")
         with gr.Accordion("The same from the command line", open=False, visible=False) as self._command_box:
             self._command = gr.Textbox(
                 label="Command", interactive=False, buttons=["copy"], lines=2, max_lines=6, elem_id="command"
             )
+
+    def _lay_out_pairs(self) -> None:
+        gr = self._gr
+        gr.HTML(f'<p class="note">{words.PAIRS}</p>', padding=False)
+        with gr.Row():
+            self._content_regions, self._style_regions = (
+                gr.Image(label=label, interactive=False, buttons=[], min_width=240, elem_id=f"{which}-regions")
+                for which, (label, _) in words.PHOTOGRAPHS.items()
+            )
+        self._picked = gr.Radio([], label=words.PICKED, elem_id="picked")
+        self._partner = gr.Radio([], label=words.PARTNER, elem_id="partner")
+        self._reset = gr.Button("Pairs as they were found", size="sm", visible=False, elem_id="reset")
 
     def _lay_out_result(self) -> None:
         least, most, _, _ = STRENGTH
@@ -99,7 +117,7 @@ class Page:
             _on(box.clear, events.drop(which))
         _on(self._preset.change, self._defaults, [self._preset], [*self._numbers.values()])
         choices = {"segmenter": self._segmenter, **self._numbers}
-        shown = {name: getattr(self, f"_{name}") for name in _CHANGING}
+        shown = {name: getattr(self, f"_{name}") for name in _CHANGING + _PAIRING}
         _on(
             self._start.click,
             events.transfer(shown, [*choices]),
@@ -113,7 +131,17 @@ class Page:
         for button, make, file in ((self._save, Visit.written, "picture"), (self._save_look, Visit.look, "look")):
             ready = _on(button.click, events.file(make), [self._strength], [self._files[file]])
             ready.success(None, js=f"() => document.querySelector('#file-{file}').click()", show_progress="hidden")
+        self._connect_pairs(shown)
         self.blocks.unload(events.leave())
+
+    def _connect_pairs(self, shown: dict[str, Any]) -> None:
+        """`shown`: what may change, by name."""
+        events, outputs = self.events, [*shown.values()]
+        _on(self._picked.input, events.pick(shown), [self._picked], outputs)
+        _on(self._partner.input, events.give(shown), [self._partner], outputs)
+        _on(self._reset.click, events.reset(shown), None, outputs)
+        for which in words.PHOTOGRAPHS:
+            _on(shown[f"{which}_regions"].select, events.click(which, shown), None, outputs)
 
     def _defaults(self, preset: str) -> list[Any]:
         return [*words.defaults(preset, [*self._numbers]).values()]

@@ -60,6 +60,7 @@ def serving(port: int) -> Iterator[str]:
             server_port=_free(port),
             theme=_theme(library),
             css=theme.CSS,
+            head=theme.SCRIPT,
             max_file_size=LARGEST,
             app_kwargs={"middleware": [_hosts()]},
             footer_links=[],

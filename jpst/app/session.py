@@ -54,6 +54,11 @@ class Asked(NamedTuple):
         """Recipe and numbers; raises `JpstError` if they cannot be."""
         return preset(self.preset, **self.choices)
 
+    def finds_the_same(self, other: "Asked") -> bool:
+        """Whether another one has these photographs, and regions that are found in the same way."""
+        same = self.content is other.content and self.style is other.style
+        return same and self.choices.get("segmenter") == other.choices.get("segmenter")
+
 
 class State(NamedTuple):
     """What there is to see; what is None has not changed."""
@@ -68,6 +73,8 @@ class State(NamedTuple):
     after: PIL.Image.Image | None = None
     rows: list[semantics.Row] | None = None
     """the regions and their pairing"""
+    job: Job | None = None
+    """what was planned"""
     notes: list[str] | None = None
     """sentences on the regions and the files"""
     finished: Finished | None = None
@@ -255,6 +262,7 @@ def _begun(job: Job) -> State:
         before=display.reduced(job.original, display.ROUGH),
         after=display.base_look(job),
         rows=semantics.table(job.found.regions),
+        job=job,
         notes=record.notes(job),
     )
 

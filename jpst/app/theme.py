@@ -29,9 +29,19 @@ CSS = """
   text-align: center; border: 1px dashed var(--border-color-primary); border-radius: var(--block-radius);
   color: var(--body-text-color-subdued); padding: 1rem; gap: 0.4rem; }
 .empty strong { color: var(--body-text-color); font-size: 1.05rem; }
+#content-regions img, #style-regions img { cursor: pointer; }
 #command textarea { font-family: var(--font-mono); font-size: 0.85rem; }
 @media (max-width: 640px) { .empty { min-height: 9rem; } .regions .number { width: 4.5rem; } }
 """
+SCRIPT = """<script>
+// Browsers know the kind of a file by its suffix, and some do not know photographs of phones: they would be refused.
+const kinds = {heic: "heic", heif: "heif", hif: "heif", avif: "avif", tif: "tiff", tiff: "tiff", jp2: "jp2"};
+const known = Object.getOwnPropertyDescriptor(Blob.prototype, "type").get;
+Object.defineProperty(File.prototype, "type", {configurable: true, get() {
+  const kind = kinds[this.name.split(".").pop().toLowerCase()];
+  return known.call(this) || (kind ? `image/${kind}` : "");
+}});
+</script>"""
 
 
 def status(state: State) -> str:

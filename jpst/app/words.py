@@ -48,6 +48,13 @@ NUMBERS = {
     "coherence_weight": (0, 20, 1, "Against clouds of colour across a wall or a sky."),
 }
 """least, most, step and hint of each number"""
+PAIRS = (
+    "What has one colour goes together: a region of your photograph takes its look from the region of that colour. "
+    "What is grey takes it from the whole picture. <strong>To change that, click a region of your photograph, then its "
+    "partner</strong>, or choose both in the lists. You see the base look at once; press Transfer for the result."
+)
+PICKED, PARTNER, WHOLE = "Region of your photograph", "takes its look from", "The whole picture"
+OTHER_PAIRS = "This is the base look, a colour match, with your pairs. Press Transfer for the result."
 TITLE = (
     "<h1>Photo style transfer</h1><p>Give one photograph the light, weather, season or colours of another. It stays a "
     "photograph. Everything happens on this computer: no picture leaves it.</p>"

@@ -66,7 +66,7 @@ class Apply:
         ranges.check("strength", self.strength, STRENGTH)
 
     def run(self) -> None:
-        """Writes each picture; one that fails does not stop the others."""
+        """Writes each picture and tells what it cannot keep; one that fails does not stop the others."""
         from jpst import lut_files, outputs
 
         table = lut_files.read(self.table)
@@ -76,19 +76,21 @@ class Apply:
         errors = []
         for path, target in zip(self.photographs, targets, strict=True):
             try:
-                self._write(path, target, table)
-                streams.say(f"{target} written.")
+                lost = self._write(path, target, table)
+                streams.say(" ".join([f"{target} written.", *lost]))
             except (JpstError, OSError) as error:
                 errors.append(str(error))
         if errors:
             raise JpstError("\n".join(errors))
 
-    def _write(self, path: Path, target: Path, table: "Table") -> None:
+    def _write(self, path: Path, target: Path, table: "Table") -> list[str]:
+        """Writes a picture; returns a sentence for each thing that it lacks of the photograph."""
         from jpst import image, lut
 
         photograph = image.read(path, metadata=True)
-        pixels = lut.apply(table, photograph.pixels, self.strength)
-        image.write(target, **photograph._replace(pixels=pixels)._asdict(), quality=self.quality)
+        made = photograph._replace(pixels=lut.apply(table, photograph.pixels, self.strength))
+        image.write(target, **made._asdict(), quality=self.quality)
+        return [*photograph.notes, *image.left_out(target, made)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,7 +40,8 @@ def _read(text: str, kind: Any) -> Any:
         return _number(text, (kind,))
     if text.lower() == "none":
         return None
-    return tuple(_number(part, (int, float)) for part in re.split(r"[\s,;]+", text.strip("()[] ")) if part)
+    between = r"\s*[,;]+\s*" if "=" in text else r"[\s,;]+"  # pairs: names of regions have spaces
+    return tuple(_number(part, (int, float)) for part in re.split(between, text.strip("()[] ")) if part)
 
 
 def _number(text: str, kinds: tuple[type, ...]) -> Any:

@@ -1,6 +1,6 @@
 """The regions of a transfer: from painted masks, a scene network, or the two photographs alone; matched to one set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -9,9 +9,10 @@ import PIL.Image
 from jaxtyping import Float, PyTree
 
 from jpst import image, pixels, weights
+from jpst.errors import JpstError
 from jpst.image import Photograph
 from jpst.recipe import Recipe
-from jpst.regions import appearance, cosegment, labelling, segment, semantics, trust, wordnet
+from jpst.regions import appearance, cosegment, labelling, pairing, segment, semantics, trust, wordnet
 from jpst.regions.labelling import Labeller
 from jpst.regions.segment import MaskError, Segmentation
 from jpst.weights import Loaded, Provenance
@@ -27,6 +28,8 @@ class Found(NamedTuple):
     segmenter: Segmenter
     note: str
     checkpoint: Provenance | None = None
+    parts: pairing.Parts | None = None
+    """what can be given another partner by hand; None with painted masks, whose colours are the pairs, and with none"""
 
 
 class Way(NamedTuple):
@@ -127,7 +130,27 @@ def find(
     of a whole photograph is one pixel.
     """
     found = _found(photographs, way, recipe, network, vgg19)
-    return found._replace(note=f"{found.note} {way.note}".rstrip())
+    found = found._replace(note=f"{found.note} {way.note}".rstrip())
+    return repaired(found, recipe.pairs) if recipe.pairs else found
+
+
+def repaired(found: Found, pairs: Sequence[str]) -> Found:
+    """The same regions with other partners, `Recipe.pairs`; without any the automatic ones.
+
+    Raises:
+      JpstError: a pair names a region that there is not; or regions were painted, or there are none.
+    """
+    if found.parts:
+        regions = pairing.repaired(found.parts, pairs) if pairs else found.parts.automatic
+        return found._replace(regions=regions)
+    if pairs and found.segmenter == "masks":
+        raise JpstError(
+            "There are masks and `pairs`: which shall it be? Paint in one colour what belongs together, or leave one "
+            "of them out."
+        )
+    if pairs:
+        raise JpstError(f"pairs: there are no regions to pair. {found.note} Leave `pairs` out.")
+    return found
 
 
 def _found(
@@ -195,7 +218,8 @@ def _from_labels(
         bounds = {"noise": recipe.matched_noise, "gains": recipe.matched_gains}
         matched = trust.plausible(matched, *map(np.asarray, small), **bounds)
     note = f"Regions from {_LABELLERS[labeller]} ({content.checkpoint.name})."
-    return Found(matched, labeller, note, content.checkpoint)
+    parts = pairing.parts(trust.known(pair[0]), trust.known(pair[1]), matched)
+    return Found(matched, labeller, note, content.checkpoint, parts)
 
 
 _LABELLERS = {"pspnet": "PSPNet", "deeplab": "DeepLab", "scene": "the scene head that comes with jpst"}
@@ -205,8 +229,10 @@ def _from_clusters(photographs: tuple[Photograph, Photograph], recipe: Recipe, v
     variables = weights.load("vgg19").variables if vgg19 is None else vgg19
     content, style = (np.asarray(cosegment.at_size(each.pixels)) for each in photographs)
     alphas = photographs[0].alpha, photographs[1].alpha
-    regions = _by_appearance((content, style), *cosegment.cosegment(content, style, variables, alphas))
-    return Found(regions, "cluster", "Regions from a clustering of both photographs' VGG19 features.")
+    found = cosegment.cosegment(content, style, variables, alphas)
+    regions = _by_appearance((content, style), *found)
+    note = "Regions from a clustering of both photographs' VGG19 features."
+    return Found(regions, "cluster", note, parts=pairing.parts(*found, regions))
 
 
 def _by_appearance(

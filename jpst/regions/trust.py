@@ -41,7 +41,7 @@ def trusted(
     confidence of `TRUSTED_CONFIDENCE` in both; pixels that are less sure than `KNOWN` are nowhere counted. What only
     one of them has is not given to something else. Without any such region, the whole image is the one region.
     """
-    sides: dict[Side, Segmentation] = {"content": _known(content), "style": _known(style)}
+    sides: dict[Side, Segmentation] = {"content": known(content), "style": known(style)}
     labels = {name for side in sides.values() for name in shares_by_name(side)} - {REST}
     alike = merge_alike(labels, similarity, threshold)
     targets = {name: alike.get(name, (name, ""))[0] for name in labels}
@@ -173,8 +173,8 @@ def _without(regions: Regions, name: str, reason: str) -> Regions:
     )
 
 
-def _known(found: Segmentation) -> Segmentation:
-    """With the pixels whose label is not sure under `REST`."""
+def known(found: Segmentation) -> Segmentation:
+    """A segmentation with the pixels whose label is not sure under `REST`."""
     if found.confidence is None:
         return found._replace(names=(*found.names, REST))
     labels = np.where(found.confidence < KNOWN, len(found.names), found.labels).astype(np.int32)
