@@ -61,7 +61,7 @@ class Batch:
     def run(self) -> None:
         """Does the rows; exit status 1 if one failed."""
         from jpst import terminal
-        from jpst.many import batch, ray_engine
+        from jpst.many import batch, lines, ray_engine
 
         ray_engine.check(self.engine, self.address)
         console = terminal.console(quiet=self.json)
@@ -75,16 +75,16 @@ class Batch:
             strength=self.strength,
             shard=self._part(),
         )
-        terminal.show_batch(planned, console)
+        lines.show_batch(planned, console)
         if any(row.recipe.optimises for row in planned.rows if not row.problem):
             terminal.fetch_if_missing("vgg19", console)
         limits = {name: getattr(self, name) for name in ("workers", "max_failures", "engine", "address")}
         try:
-            with terminal.rows_bar(len(planned.rows), console) as advance:
+            with lines.rows_bar(len(planned.rows), console) as advance:
                 outcomes = batch.run(planned, **limits, on_row=advance)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted. The same command goes on where it was.") from None
-        terminal.show_outcomes(outcomes, console)
+        lines.show_outcomes(outcomes, console)
         if self.json:
             streams.say_json([_told(each) for each in outcomes])
         failed, left = (sum(each.state == state for each in outcomes) for state in ("failed", "left"))

@@ -26,6 +26,7 @@ class Eval:
     def run(self) -> None:
         """Measures each result; one that cannot be measured does not stop the others, exit status 1."""
         from jpst import aesthetics, evaluation, records, terminal, weights
+        from jpst.many import lines
 
         listed = (records.find(place).results if place.is_dir() else [records.read(place)] for place in self.results)
         entries = [entry for each in listed for entry in each]
@@ -40,8 +41,8 @@ class Eval:
             except (JpstError, OSError) as error:
                 errors[str(entry.path)] = str(error)
         series = evaluation.series([entry for entry in entries if str(entry.path) in found])
-        terminal.show_qualities(found, console)
-        terminal.show_series(series, console)
+        lines.show_qualities(found, console)
+        lines.show_series(series, console)
         if self.json:
             told = {style: apart._asdict() for style, apart in series.items()}
             streams.say_json({"results": found, "series": told, "errors": errors})

@@ -75,7 +75,7 @@ class Sweep:
     def run(self) -> None:
         """Transfers, and writes a picture and record for each setting, and the sheet."""
         from jpst import outputs, terminal
-        from jpst.many import sheet, sweep
+        from jpst.many import lines, sheet, sweep
 
         console = terminal.console(quiet=self.json)
         values = dataclasses.asdict(self.values)
@@ -100,7 +100,7 @@ class Sweep:
             raise KeyboardInterrupt(f"interrupted, {len(records)} of {len(hypers)} pictures were written.") from None
         columns = len(dict.fromkeys(values[varied[-1]])) if varied and not self.zip else 4
         outputs.write_sheet(self.output / sheet.NAME, sheet.sheet(shown, columns))
-        terminal.show_sweep(pictures, records, self.output / sheet.NAME, console)
+        lines.show_sweep(pictures, records, self.output / sheet.NAME, console)
         if self.json:
             streams.say_json(records)
 

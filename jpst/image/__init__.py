@@ -1,8 +1,9 @@
 """Reads image files into host arrays and writes them.
 
-With its modules (`opening`, `decoding`, `encoding`, `tiff_pages`, `tiff_decoding`, `png_chunks`, `metadata`, `exif`,
-`xmp`, `embedding`, `icc`, `profiles`), the only place that handles metadata, EXIF orientation, colour profiles, alpha,
-palettes, bit depths and atomic writing. Everything else in jpst uses float32 [H, W, 3], sRGB-encoded RGB in [0, 1].
+With its modules (`opening`, `decoding`, `encoding`, `writable`, `tiff_pages`, `tiff_decoding`, `png_chunks`,
+`metadata`, `exif`, `xmp`, `embedding`, `icc`, `profiles`), the only place that handles metadata, EXIF orientation,
+colour profiles, alpha, palettes, bit depths and atomic writing. Everything else in jpst uses float32 [H, W, 3],
+sRGB-encoded RGB in [0, 1].
 """
 
 import os
@@ -20,6 +21,7 @@ from jpst.image import metadata as image_metadata
 from jpst.image.errors import ImageError, Refused
 from jpst.image.metadata import Metadata
 from jpst.image.opening import READABLE
+from jpst.image.writable import WRITABLE, check_writable, suffix_for
 
 __all__ = [
     "MAX_PIXELS",
@@ -38,6 +40,7 @@ __all__ = [
     "read_labels",
     "seen",
     "size",
+    "suffix_for",
     "write",
     "write_labels",
 ]
@@ -45,14 +48,8 @@ __all__ = [
 MAX_PIXELS = 300_000_000
 """Images that declare more pixels than this are refused before decoding."""
 
-WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
-WRITABLE |= {".webp": "WEBP", ".heic": "HEIF", ".heif": "HEIF"}
-
 MOST_LABELS = 24
 """An image whose grey values are all below this is a label map: as a picture it would look black."""
-
-SIDE_LIMITS = {"JPEG": 65500, "WEBP": 16383}
-"""The most pixels per side that these formats can store."""
 
 Source = str | os.PathLike[str] | Image.Image | ArrayLike
 
@@ -210,32 +207,6 @@ def left_out(path: str | os.PathLike[str], photograph: Photograph) -> tuple[str,
 def quantised(pixels: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     """Rounds floats [H, W, C], clipped to [0, 1], to an unsigned integer type, with small temporaries."""
     return encoding.rounded(pixels, None, np.dtype(dtype))
-
-
-def suffix_for(path: str | os.PathLike[str]) -> str:
-    """The suffix of a result of this photograph: its own if `write` knows the format, else .png."""
-    own = Path(path).suffix
-    return own if own.lower() in WRITABLE else ".png"
-
-
-def check_writable(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> None:
-    """Raises the `ImageError` that `write` would raise for this path and an image of this size (height, width)."""
-    target, suffix = Path(os.path.realpath(path)), Path(path).suffix.lower()
-    if suffix not in WRITABLE:
-        found = f"the suffix {suffix} is not a format that jpst can write" if suffix else "the name has no suffix"
-        raise ImageError(f"{path}: {found}. Use one of {' '.join(WRITABLE)}.")
-    if target.is_dir():
-        raise ImageError(f"{path}: expected a file name, got a folder. Give a file name.")
-    if not target.parent.is_dir():
-        raise ImageError(f"{path}: the folder {target.parent} does not exist. Create it or choose another.")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise ImageError(f"{path}: the folder {target.parent} is not writable. Choose another.")
-    if WRITABLE[suffix] == "HEIF":
-        opening.register_heif(path)
-    limit = SIDE_LIMITS.get(WRITABLE[suffix])
-    if size and limit and max(size) > limit:
-        found = f"the picture is {size[1]} x {size[0]} pixels, but {WRITABLE[suffix]} allows {limit} per side"
-        raise ImageError(f"{path}: {found}. Write PNG or TIFF, or a smaller picture.")
 
 
 def write_labels(path: str | os.PathLike[str], labels: ArrayLike, palette: ArrayLike) -> None:
