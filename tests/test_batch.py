@@ -1,5 +1,6 @@
 """Batches: what a manifest with bad rows, a killed process or a lost worker comes to."""
 
+import contextlib
 import json
 import os
 import random
@@ -370,3 +371,22 @@ def test_ctrl_c_says_that_the_batch_goes_on(place, programs):
     assert process.returncode == 130, errors
     assert errors.strip().endswith("jpst: interrupted. The same command goes on where it was."), errors
     assert "Traceback" not in errors and not list((place / "out").glob(".*"))
+
+
+@posix
+def test_ctrl_c_ends_the_batch_also_where_its_exception_is_lost(place, programs):
+    """Python only reports what is raised in a callback of the garbage collector, of which JAX has one."""
+    rows = [{"content": "a.png", "style": "style.jpg", "output": f"{number}.png"} for number in range(20)]
+    seen = []
+
+    def on_row(outcome):
+        seen.append(outcome)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        library.batch(
+            write(place / "in" / "rows.jsonl", rows), place / "out", recipe=RECIPE, hyper=HYPER, on_row=on_row
+        )
+    assert len(seen) < len(rows)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

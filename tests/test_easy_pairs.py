@@ -33,7 +33,7 @@ def labels(monkeypatch):
     """labels(photograph -> label map and names): what the scene network finds, without a network."""
 
     def install(found):
-        def label(photograph, labeller, vgg19=None, *, paper=False):
+        def label(photograph, labeller, network, vgg19=None, *, paper=False):
             numbers, names = found(photograph)
             sure = np.ones(numbers.shape, np.float32)
             return labelling.Labelled(

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Hashable
-from contextlib import closing, suppress
+from collections.abc import Generator, Hashable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,21 +57,22 @@ def answers(
 
 
 def _pass(waiting: dict[Hashable, list[Row]], workers: int, folder: Path) -> Generator[tuple[Row, Any], None, None]:
-    shared, told = _Shared(waiting), queue.Queue()
+    shared, told = _Shared(waiting), queue.SimpleQueue()
     count = min(workers, sum(map(len, waiting.values())))
     crew = [_Worker(folder, number, count) for number in range(count)]
     threads = [threading.Thread(target=_drive, args=(worker, shared, told), daemon=True) for worker in crew]
     for thread in threads:
         thread.start()
     try:
-        while count:
-            answer = told.get()
-            if isinstance(answer, Exception):
-                raise answer
-            if answer is None:
-                count -= 1
-            else:
-                yield answer
+        with _interrupting(told):
+            while count:
+                answer = told.get()
+                if isinstance(answer, BaseException):
+                    raise answer
+                if answer is None:
+                    count -= 1
+                else:
+                    yield answer
     finally:
         for worker in crew:
             worker.end()
@@ -79,7 +80,26 @@ def _pass(waiting: dict[Hashable, list[Row]], workers: int, folder: Path) -> Gen
             thread.join()
 
 
-def _drive(worker: "_Worker", shared: "_Shared", told: queue.Queue) -> None:
+@contextmanager
+def _interrupting(told: queue.SimpleQueue) -> Iterator[None]:
+    """Ctrl-C inside the block is also an answer: its exception is lost if it hits a callback of the garbage collector."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        told.put(KeyboardInterrupt())
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _drive(worker: "_Worker", shared: "_Shared", told: queue.SimpleQueue) -> None:
     shape = None
     try:
         while not worker.ended and (task := shared.next(shape)):

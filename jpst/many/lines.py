@@ -34,8 +34,8 @@ def rows_bar(rows: int, console: Console) -> Iterator[Callable[[Outcome], None]]
 
         def advance(outcome: Outcome) -> None:
             if outcome.state != "kept":
-                row = outcome.row
-                console.print(*filter(None, (f"{row.where}:", row.output, outcome.state)), soft_wrap=True)
+                told = (f"{outcome.row.where}:", outcome.row.output, outcome.state)
+                console.print(" ".join(str(each) for each in told if each), soft_wrap=True)
             bar.advance(task)
 
         yield advance
