@@ -82,7 +82,7 @@ def _pass(waiting: dict[Hashable, list[Row]], workers: int, folder: Path) -> Gen
 
 @contextmanager
 def _interrupting(told: queue.SimpleQueue) -> Iterator[None]:
-    """Ctrl-C inside the block is also an answer: its exception is lost if it hits a callback of the garbage collector."""
+    """Ctrl-C is also an answer in the block: its exception is lost if it hits a callback of the garbage collector."""
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
