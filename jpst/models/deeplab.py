@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.linen.initializers import zeros  # only shapes are asked for, and a random one takes long to trace
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
@@ -115,8 +116,10 @@ class _Layer(nn.Module):
             convolution: nn.Module = Depthwise(self.stride, self.dilation, name="convolution")
         else:
             size = (3, 3) if self.kind == "full" else (1, 1)
-            convolution = nn.Conv(self.channels, size, self.stride, use_bias=False, name="convolution")
-        bias = jnp.asarray(self.param("bias", nn.initializers.zeros_init(), (self.channels,)))
+            convolution = nn.Conv(
+                self.channels, size, self.stride, use_bias=False, kernel_init=zeros, name="convolution"
+            )
+        bias = jnp.asarray(self.param("bias", zeros, (self.channels,)))
         x = convolution(x) + bias[None, None]  # pyright: ignore
         if self.activation:
             x = nn.relu6(x) if self.activation == "relu6" else nn.relu(x)

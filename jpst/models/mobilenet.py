@@ -29,7 +29,7 @@ class Depthwise(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the module to features [H, W, C]."""
         channels, stride, apart = x.shape[-1], self.stride, self.dilation
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, 1, channels))
+        kernel = self.param("kernel", nn.initializers.zeros, (3, 3, 1, channels))
         # Where it strides, Keras pads below and on the right alone, on odd sizes too.
         side = (0, 1) if stride == 2 else (apart, apart)
         x = jnp.pad(x, (side, side, (0, 0)))
