@@ -14,7 +14,10 @@ def resized(image: Float[np.ndarray, "h w c"], height: int, width: int, kernel: 
       kernel: `triangle`, for bilinear, or `cubic`, which may overshoot the range of the image a little.
     """
     before, across, channels = image.shape
-    narrow = _weights(before, height, kernel) @ np.asarray(image, np.float32).reshape(before, -1)
+    image = np.asarray(image, np.float32)
+    if (before, across) == (height, width):
+        return image  # which the weights, 1 on the diagonal, would only copy
+    narrow = _weights(before, height, kernel) @ image.reshape(before, -1)
     turned = narrow.reshape(height, across, channels).swapaxes(0, 1).reshape(across, -1)
     return (_weights(across, width, kernel) @ turned).reshape(width, height, channels).swapaxes(0, 1)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jpst import outputs
+from jpst import image, outputs
 from jpst.errors import JpstError
 from jpst.story import Progress
 
@@ -100,7 +100,7 @@ class _Events:
     def picture(self, step: int, pixels: np.ndarray) -> None:
         from tensorboardX import summary
 
-        samples = np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
+        samples = image.quantised(pixels, np.uint8)
         self._add(step, summary=summary.image("preview", samples, dataformats="HWC"))
 
     def flush(self) -> None:
