@@ -13,9 +13,9 @@ import pickle
 import threading
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from jax.core import Tracer
 from jax.experimental import serialize_executable
 
 from jpst import cache_folder
+from jpst.shared_context import SharedContext
 
 _FORMAT = b"jpst program 1\n"
 _SUFFIX = ".program"
@@ -124,7 +125,7 @@ class cached:
         """The arguments as arrays committed to one device, as results of a program are: both use the same program."""
 
         def put(tree: Any) -> Any:
-            return jax.tree.map(lambda x: x if _is_abstract(x) else jax.device_put(jnp.asarray(x), device), tree)
+            return jax.tree.map(lambda x: x if _is_abstract(x) else jax.device_put(x, device), tree)
 
         return tuple(x if i in self._static else put(x) for i, x in enumerate(arguments))
 
@@ -226,12 +227,36 @@ def _read(path: Path, device: Any) -> Callable[..., Any] | None:
             return None
         _find_lapack()
         parts = pickle.loads(zlib.decompress(packed))
-        program = serialize_executable.deserialize_and_load(*parts, execution_devices=[device])
+        with _quiet_xla:
+            program = serialize_executable.deserialize_and_load(*parts, execution_devices=[device])
         with suppress(OSError):
             os.utime(path)  # the time of last use
         return program
     except Exception:  # other versions of JAX raise many kinds of errors
         return None
+
+
+@contextmanager
+def _without_errors_of_xla() -> Iterator[None]:
+    """Hides what XLA writes to standard error when it loads a program on a processor with AVX-512.
+
+    It takes hints for tuning for features that the processor lacks (openxla/xla issue 44565) and tells so twice for
+    each program. A program of another processor is never loaded: `cache_folder` keeps them apart.
+    """
+    try:
+        from jax._src.lib import utils
+
+        utils.absl_set_min_log_level(3)  # fatal errors only; what jax.config.jax_logging_level sets, too
+    except (ImportError, AttributeError):  # another version of JAX: the messages are only a nuisance
+        yield
+        return
+    try:
+        yield
+    finally:
+        utils.absl_set_min_log_level(int(os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1")))
+
+
+_quiet_xla = SharedContext(_without_errors_of_xla)
 
 
 def _write(path: Path, program: Any) -> None:

@@ -80,7 +80,7 @@ def beyond(found: Faults) -> dict[str, float]:
 def small(picture: Float[np.ndarray, "H W c"], size: tuple[int, int] | None = None) -> Float[np.ndarray, "h w c"]:
     """Resizes to the measuring size, or to `size` (height, width) if given, and rounds to 8 bits."""
     size = size or pixels.working_size(picture.shape[0], picture.shape[1], SIZE)
-    return np.round(255 * np.asarray(pixels.at_size(picture.astype(np.float32), size))) / 255
+    return np.round(255 * np.asarray(pixels.at_size(np.asarray(picture, np.float32), size))) / 255
 
 
 def of_pictures(

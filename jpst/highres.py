@@ -5,12 +5,17 @@ filter of He and Sun, arXiv 1505.00996, with the content as guide). The maps are
 to the full photograph, so edges and texture are those of the photograph.
 """
 
+from collections.abc import Iterator
+from typing import TypeVar
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from jpst.caching import cached
 from jpst.pixels import affine_maps
+
+T = TypeVar("T")
 
 BAND = 64  # rows processed at a time: bounds the memory of the interpolated maps
 
@@ -34,16 +39,32 @@ def apply(
       float32 [H, W, 3], clipped to [0, 1].
     """
     # regularised towards a plain shift (the identity), not a flat colour, in windows with too little contrast
-    maps = affine_maps(content, result, radius, epsilon, jnp.eye(3))
+    maps = affine_maps(content, result, radius, epsilon, np.eye(3, dtype=np.float32))
     height, width = full.shape[:2]
     rows = _interpolation(maps.shape[0], height)
     columns = _interpolation(maps.shape[1], width)
     out = np.empty(full.shape, np.float32)
-    for top in range(0, height, BAND):
-        band = np.arange(top, top + BAND).clip(max=height - 1)  # one shape for all bands: the last repeats its last row
-        mapped = _map_band(maps, full[band], *(part[band] for part in rows), *columns)
-        out[top : top + BAND] = np.asarray(mapped)[: height - top]
+    tops = range(0, height, BAND)
+    mapped = (_map_band(maps, _rows(full, top), *(_rows(part, top) for part in rows), *columns) for top in tops)
+    for top, band in zip(tops, _one_ahead(mapped), strict=True):
+        out[top : top + BAND] = np.asarray(band)[: height - top]
     return out
+
+
+def _rows(array: np.ndarray, top: int) -> np.ndarray:
+    """BAND rows from `top` on; the last is repeated where there are fewer, so that all bands have one shape."""
+    rows = array[top : top + BAND]
+    missing = BAND - len(rows)
+    return np.concatenate([rows, np.repeat(rows[-1:], missing, 0)]) if missing else rows
+
+
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same, but the next one is asked for before one is given: the device computes while the host copies."""
+    before = next(items)
+    for item in items:
+        yield before
+        before = item
+    yield before
 
 
 def _interpolation(size: int, out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

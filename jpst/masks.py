@@ -45,7 +45,7 @@ def refine(
     contrast below `epsilon` (a variance) does not count as an edge.
     """
     values = jnp.moveaxis(masks, 0, -1)
-    maps = pixels.affine_maps(image, values, radius, epsilon, jnp.zeros((3, len(masks))))
+    maps = pixels.affine_maps(image, values, radius, epsilon, np.zeros((3, len(masks)), np.float32))
     filtered = jnp.einsum("hwa,hwar->rhw", image, maps[..., :3, :], precision="highest") + jnp.moveaxis(
         maps[..., 3, :], -1, 0
     )

@@ -1,6 +1,7 @@
 """From two photographs to a finished one: read, find regions, optimise coarse to fine, bring to full size, record."""
 
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,9 +27,8 @@ from jpst.total import Networks
 class Run:
     """A finished transfer."""
 
-    image: PIL.Image.Image | np.ndarray
-    """the result in the form that the content came in: an array of its dtype, with alpha as a fourth channel if it had
-    one; of a path or a PIL image a PIL image, RGB or RGBA, which has 8 bits a channel. `photograph` keeps 16."""
+    content: Source
+    """as it was given"""
     photograph: Photograph
     """the result as `image.write` takes it: float32 pixels, the content's alpha, bit depth and metadata"""
     full_strength: Photograph
@@ -39,6 +39,15 @@ class Run:
     """recipe, hyperparameters, versions, checkpoints, regions, losses of every step, faults, times: ready for JSON"""
     state: Path | None = None
     """the file that keeps the state of the steps, if `resume` asked for one"""
+
+    @functools.cached_property
+    def image(self) -> PIL.Image.Image | np.ndarray:
+        """The result in the form that the content came in.
+
+        Of an array an array of its dtype, with alpha as a fourth channel if it had one; of a path or a PIL image a PIL
+        image, RGB or RGBA, which has 8 bits a channel. `photograph` keeps 16.
+        """
+        return blending.in_form_of(self.content, self.photograph)
 
     def save(self, path: str | os.PathLike[str], quality: int = 95, strip: bool = False) -> None:
         """Writes the picture, tagged as sRGB, with the content's alpha and metadata, and its 16 bits in PNG and TIFF.
@@ -198,7 +207,7 @@ def _finished(job: Job, pair: Pair, climbed: list[Climbed], checkpoints: Any, st
         photograph = photograph._replace(alpha=_alpha_at(photograph.alpha, photograph.pixels.shape[:2]))
     blended = blending.at_strength(job.original, job.content, photograph, job.strength)
     return Run(
-        image=blending.in_form_of(job.content_source, blended),
+        content=job.content_source,
         photograph=blended,
         full_strength=photograph,
         interrupted=climbed[-1].interrupted,

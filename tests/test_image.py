@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import numpy as np
@@ -950,6 +951,15 @@ def test_the_limit_counts_pixels_and_holds_for_pil_images(monkeypatch, tmp_path)
     monkeypatch.setattr(image, "MAX_PIXELS", 24 * 36 - 1)
     fails("declares 36 x 24", read, path)
     fails("declares 36 x 24", read, Image.fromarray(scene()))
+
+
+def test_two_threads_may_read_one_pil_image_that_is_not_decoded_yet(tmp_path):
+    path = tmp_path / "a.png"
+    pixels = np.random.default_rng(3).integers(0, 256, (600, 800, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    with Image.open(path) as lazy, ThreadPoolExecutor(2) as threads:
+        for found in threads.map(read, [lazy, lazy]):
+            np.testing.assert_array_equal(np.rint(255 * found.pixels), pixels)
 
 
 def test_big_photographs_pass_without_pillows_alarm(tmp_path, monkeypatch):

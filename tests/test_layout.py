@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1] / "jpst"
 ORDER = (
     "errors",
     "streams",
+    "shared_context",
     "cache_folder",
     "caching",
     "ranges",
@@ -171,7 +172,8 @@ NOTHING_BUT = {
     "errors": set(),
     "streams": set(),
     "cache_folder": set(),
-    "caching": {"cache_folder"},
+    "shared_context": set(),
+    "caching": {"cache_folder", "shared_context"},
     "ranges": {"errors"},
     "resampling": set(),
     "recipe": {"errors", "ranges"},
@@ -187,7 +189,7 @@ NOTHING_BUT = {
     "image.png_chunks": set(),
     "image.tiff_pages": {"image.errors"},
     "image.tiff_decoding": {"image.errors", "image.icc", "image.tiff_pages"},
-    "image.opening": {"image.errors", "image.png_chunks", "image.tiff_pages"},
+    "image.opening": {"image.errors", "image.png_chunks", "image.tiff_pages", "shared_context"},
     "image.decoding": {
         "image.errors",
         "image.icc",

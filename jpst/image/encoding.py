@@ -53,7 +53,7 @@ def encode(file: BinaryIO, kind: str, samples: np.ndarray, quality: int, made: E
     else:
         _encode_plain(file, kind, samples, quality, made)
     if kind == "HEIF":
-        with hushed():  # the encoder can write files that the decoder refuses: seen at 12 megapixels in 18 MB
+        with hushed:  # the encoder can write files that the decoder refuses: seen at 12 megapixels in 18 MB
             Image.open(file).load()
 
 

@@ -6,7 +6,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +15,15 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from jpst.image import png_chunks, tiff_pages
 from jpst.image.errors import ImageError, Refused
+from jpst.shared_context import SharedContext
 
 READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "HEIF", "AVIF", "BMP", "GIF", "JPEG2000", "PPM")
 CAMERA_RAW = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw")
 
 _STRIPS, _ORIENTATION, _STRIP_LENGTHS = 273, 274, 279
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
-_PILLOW_LOCK = threading.RLock()
+_IN_MEMORY = threading.RLock()
+"""PIL images are read one at a time: two threads may be given the same one, which is not decoded yet"""
 
 
 class Opened(NamedTuple):
@@ -51,7 +53,7 @@ def opened(source: Any, max_pixels: int) -> Iterator[Opened]:
     """Opens an image, reads its header and checks its size. Errors of Pillow become an `ImageError`."""
     in_memory = isinstance(source, Image.Image)
     name, header = ("PIL image", b"") if in_memory else _checked_file(source)
-    with hushed(), ExitStack() as stack:
+    with hushed, _IN_MEMORY if in_memory else nullcontext(), ExitStack() as stack:
         try:
             file = Opened(source) if in_memory else _parsed(name, header, max_pixels, stack)
             _check_pixels(*file.size(), max_pixels)
@@ -124,13 +126,9 @@ def _check_strips(image: Any, name: str) -> None:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
-    """Makes Pillow and tifffile silent and strict about truncated files, without Pillow's size limit.
-
-    jpst checks a limit of its own. All of these settings are global to the process, hence the lock.
-    """
+def _silent_and_strict() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("PIL", "tifffile")]
-    with _PILLOW_LOCK, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         limit, lenient = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
         levels = [logger.level for logger in loggers]
@@ -143,6 +141,10 @@ def hushed() -> Iterator[None]:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = limit, lenient
+
+
+hushed = SharedContext(_silent_and_strict)
+"""makes Pillow and tifffile silent and strict about truncated files, without Pillow's size limit: jpst has its own"""
 
 
 def _formats() -> list[str]:
