@@ -264,6 +264,22 @@ def test_what_is_alike_on_both_sides_of_a_border_is_not_moved_apart():
     assert trust.plausible(regions, *photographs, **BOUNDS).names == ("whole image",)
 
 
+@pytest.mark.parametrize(("height", "names"), [(0.1, ("whole image",)), (0.001, ("earth", "everything else"))])
+def test_a_look_that_makes_edges_in_flat_places_is_not_taken(monkeypatch, height, names):
+    """Seen where the darkness between the leaves of a tree got the look of sunlit leaves."""
+    flat = np.full((60, 80, 3), 0.5, np.float32), sure(stripes(("person", 30), ("earth", 30), width=80))
+    waves = height * np.sin(np.arange(80) / 3)[None, :, None]
+
+    def look(content, style, masks, style_masks, noise, parts, gains):
+        return np.asarray(content) + waves * np.asarray(parts[0] * parts[1].any())[..., None]
+
+    photographs, regions = pair_of(flat, flat)
+    assert regions.names == ("earth", "everything else")
+    monkeypatch.setattr(trust, "_base_look", look)
+    monkeypatch.setattr(trust, "SPREAD", 100)
+    assert trust.plausible(regions, *photographs, **BOUNDS).names == names
+
+
 def test_members_of_a_region_that_is_given_up_are_told():
     night = scene((0.02, 0.02, 0.05), (0.6, 0.5, 0.3), ground="person")
     content = DAY[0], sure(stripes(("sky", 20), ("sea", 10), ("person", 30), width=80))

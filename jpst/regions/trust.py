@@ -29,6 +29,7 @@ LIGHTER = 0.1  # luminance by which a region is clearly lighter, or darker, than
 LEAST_LIGHTER = 0.25  # of that difference, which its counterpart must have in the style
 LOST = 0.02  # of a photograph's strong edges, that the match of the regions' colours may lose or reverse
 SPREAD = 6.0  # CIELAB, as `faults` has it: how far that match may move apart what was alike
+NEW_EDGES = faults.BOUNDS.new_edges  # share of the flat places in which that match may make edges
 MASKS = 9  # are filled up to so many with empty ones, so that one compiled match serves nearly all pairs
 
 
@@ -74,7 +75,8 @@ def plausible(
     A bright sky over dark hills may not take the black of a sky at night, and half a lake not that of a sky. First,
     regions are given up that are clearly lighter or darker than the whole content, but not so in the style. Then more
     are, each time the one that helps most, until the closed-form match (`colours.base_look`, with `noise` and `gains`)
-    loses or reverses at most `LOST` of the content's strong edges and has a spread of at most `SPREAD`, or none helps.
+    loses or reverses at most `LOST` of the content's strong edges, has a spread of at most `SPREAD` and makes edges in
+    at most `NEW_EDGES` of its flat places, or none helps.
     Overexposed pixels are `REST`: a surface in the sun is not given the look of one in the shade.
 
     Args:
@@ -100,7 +102,7 @@ def plausible(
 
 
 _STANDS_OUT = "clearly lighter, or darker, than its photograph in the content only"
-_HARMFUL = "its look would turn light and dark round, or move apart what is alike"
+_HARMFUL = "its look would turn light and dark round, move apart what is alike, or make edges in flat places"
 
 
 def _without_blown(
@@ -142,7 +144,7 @@ def _harm(
     )
     matched = _base_look(jnp.asarray(content), jnp.asarray(style), masks, style_masks, noise, parts, gains)
     found = faults.measure(content, np.round(255 * np.clip(np.asarray(matched), 0, 1)) / 255)
-    return max(found.edges_lost / LOST, found.spread / SPREAD)
+    return max(found.edges_lost / LOST, found.spread / SPREAD, found.new_edges / NEW_EDGES)
 
 
 def _without(regions: Regions, name: str, reason: str) -> Regions:
