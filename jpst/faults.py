@@ -117,7 +117,7 @@ def measure(content: Image, result: Image) -> Faults:
     lab, lab_after = (rgb2lab(each) for each in (content, result))
     return Faults(
         edges_lost=float(np.mean(gains <= KEPT * min(gain, 1.0))) if judged else 0.0,
-        spread=_spread(lab, lab_after),
+        spread=float(np.percentile(_apart(lab, lab_after), 95)),
         halo=_halo(strong, light, light_after, gain) if judged else 1.0,
         new_edges=_new_edges(lab, lab_after, gain),
         banding=_banding(lab, content, result),
@@ -143,7 +143,14 @@ def _halo(strong: Mask, light: np.ndarray, light_after: np.ndarray, gain: float)
     return float(np.sqrt((after + GRAIN**2) / (gain**2 * before + GRAIN**2)))
 
 
-def _spread(lab: Image, lab_after: Image) -> float:
+def apart(content: Image, result: Image) -> Float[np.ndarray, "h w"]:
+    """How far each pixel and one that was like it moved apart in CIELAB: `Faults.spread` is its 95th percentile."""
+    from skimage.color import rgb2lab
+
+    return _apart(*(rgb2lab(np.asarray(each, np.float64)) for each in (content, result)))
+
+
+def _apart(lab: Image, lab_after: Image) -> Float[np.ndarray, "h w"]:
     lab, lab_after = (ndimage.gaussian_filter(each, (BLUR, BLUR, 0)) for each in (lab, lab_after))
     change = lab_after - lab
     height, width = lab.shape[:2]
@@ -157,7 +164,7 @@ def _spread(lab: Image, lab_after: Image) -> float:
             moved = alike * np.linalg.norm(change[first] - change[second], axis=-1)
             for each in (first, second):
                 apart[each] = np.maximum(apart[each], moved)
-    return float(np.percentile(apart, 95))
+    return apart
 
 
 def _shifted(length: int, step: int) -> tuple[slice, slice]:

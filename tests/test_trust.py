@@ -264,6 +264,18 @@ def test_what_is_alike_on_both_sides_of_a_border_is_not_moved_apart():
     assert trust.plausible(regions, *photographs, **BOUNDS).names == ("whole image",)
 
 
+@pytest.mark.parametrize(("side", "names"), [(4, ("whole image",)), (0, ("sky", "everything else"))])
+def test_a_piece_of_a_sky_that_is_taken_for_something_else_does_not_stand_out(side, names):
+    """Seen beside a dog's head, as a smudge: too small a piece for `SPREAD`."""
+    sky, labels = scene((0.5, 0.6, 0.55), (0.5, 0.6, 0.55), ground="sky")
+    found = labels.labels.copy()
+    found[20 : 20 + side, 20 : 20 + side] = len(labels.names)
+    content = sky, labels._replace(labels=found, names=(*labels.names, "person"))
+    photographs, regions = pair_of(content, scene((0.5, 0.55, 0.7), (0.55, 0.5, 0.45), ground="person"))
+    assert regions.names == ("sky", "everything else")
+    assert trust.plausible(regions, *photographs, **BOUNDS).names == names
+
+
 @pytest.mark.parametrize(("height", "names"), [(0.1, ("whole image",)), (0.001, ("earth", "everything else"))])
 def test_a_look_that_makes_edges_in_flat_places_is_not_taken(monkeypatch, height, names):
     """Seen where the darkness between the leaves of a tree got the look of sunlit leaves."""

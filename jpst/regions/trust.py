@@ -26,9 +26,12 @@ KNOWN = 0.4  # probability of a pixel's label; below, what is there counts as un
 BLOWN = 0.9  # of the least of R, G, B: what is brighter shows light, not a surface, unless its region is bright
 BRIGHT = 0.8  # mean luminance of such a region: a white sky
 LIGHTER = 0.1  # luminance by which a region is clearly lighter, or darker, than its photograph
-LEAST_LIGHTER = 0.25  # of that difference, which its counterpart must have in the style
+LEAST_LIGHTER = 0.4  # of that difference, which its counterpart must have in the style
 LOST = 0.02  # of a photograph's strong edges, that the match of the regions' colours may lose or reverse
 SPREAD = 6.0  # CIELAB, as `faults` has it: how far that match may move apart what was alike
+SPOTS = 98, 8.0
+"""percentile, and CIELAB: how far it may do so in small parts of the photograph, such as a piece of a sky that is taken
+for something else"""
 NEW_EDGES = faults.BOUNDS.new_edges  # share of the flat places in which that match may make edges
 MASKS = 9  # are filled up to so many with empty ones, so that one compiled match serves nearly all pairs
 
@@ -75,9 +78,9 @@ def plausible(
     A bright sky over dark hills may not take the black of a sky at night, and half a lake not that of a sky. First,
     regions are given up that are clearly lighter or darker than the whole content, but not so in the style. Then more
     are, each time the one that helps most, until the closed-form match (`colours.base_look`, with `noise` and `gains`)
-    loses or reverses at most `LOST` of the content's strong edges, has a spread of at most `SPREAD` and makes edges in
-    at most `NEW_EDGES` of its flat places, or none helps.
-    Overexposed pixels are `REST`: a surface in the sun is not given the look of one in the shade.
+    loses or reverses at most `LOST` of the content's strong edges, has a spread of at most `SPREAD` (`SPOTS` in small
+    parts) and makes edges in at most `NEW_EDGES` of its flat places, or none helps. Overexposed pixels are `REST`: a
+    surface in the sun is not given the look of one in the shade.
 
     Args:
       regions: as `trusted` gives them.
@@ -143,8 +146,9 @@ def _harm(
         each if regions.whole is None else each.at[regions.whole].set(1.0) for each in (parts, style_parts)
     )
     matched = _base_look(jnp.asarray(content), jnp.asarray(style), masks, style_masks, noise, parts, gains)
-    found = faults.measure(content, np.round(255 * np.clip(np.asarray(matched), 0, 1)) / 255)
-    return max(found.edges_lost / LOST, found.spread / SPREAD, found.new_edges / NEW_EDGES)
+    result = np.round(255 * np.clip(np.asarray(matched), 0, 1)) / 255
+    found, spots = faults.measure(content, result), np.percentile(faults.apart(content, result), SPOTS[0])
+    return float(max(found.edges_lost / LOST, found.spread / SPREAD, spots / SPOTS[1], found.new_edges / NEW_EDGES))
 
 
 def _without(regions: Regions, name: str, reason: str) -> Regions:
