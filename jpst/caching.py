@@ -244,7 +244,7 @@ def _without_errors_of_xla() -> Iterator[None]:
     each program. A program of another processor is never loaded: `cache_folder` keeps them apart.
     """
     try:
-        from jax._src.lib import utils
+        from jax._src.lib import utils  # pyright: ignore[reportPrivateImportUsage]
 
         utils.absl_set_min_log_level(3)  # fatal errors only; what jax.config.jax_logging_level sets, too
     except (ImportError, AttributeError):  # another version of JAX: the messages are only a nuisance
