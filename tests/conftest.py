@@ -121,7 +121,7 @@ def soft_masks() -> Masks:
 @pytest.fixture(scope="session")
 def scene_head_tiny() -> weights.Loaded:
     """A scene head with random numbers that takes the features of `vgg19_tiny`."""
-    variables = scene_head.init(jax.random.key(31), 4 * 8 + 2)
+    variables = scene_head.init(jax.random.key(31), 8)
     return weights.Loaded(dict(variables), weights.Provenance("tiny-scene-head", "1" * 64))
 
 

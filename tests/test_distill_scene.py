@@ -14,7 +14,7 @@ from jpst import image
 from jpst.models import deeplab, scene_head
 from jpst.weights import Loaded, Provenance
 
-SETTINGS = scene_fitting.Settings(steps=8, batch=64)
+SETTINGS = scene_fitting.Settings(steps=8, batch=2)
 
 
 @pytest.fixture
@@ -106,21 +106,13 @@ def test_copies_differ_and_copy_0_is_the_photograph(answered, vgg19_tiny, tmp_pa
     np.testing.assert_array_equal(again.features["relu5_4"], changed.features["relu5_4"])
 
 
-@pytest.fixture
-def narrow_init(monkeypatch):
-    real = scene_head.init
-    monkeypatch.setattr(scene_head, "init", lambda key: real(key, 4 * 8 + 2))
-
-
-def test_fitting_goes_on_where_it_stopped_to_the_same_head(answered, vgg19_tiny, tmp_path, monkeypatch, narrow_init):
+def test_fitting_goes_on_where_it_stopped_to_the_same_head(answered, vgg19_tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(scene_fitting, "CHUNK", 4)
     train = [scene_fitting.seen(vgg19_tiny, answered, copy, tmp_path) for copy in (0, 1)]
-    cells = scene_fitting.sampled(train, 100)
-    assert cells.described.shape == (4 * 100, 4 * 8 + 2) and cells.answers.shape == (4 * 100, 31)
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
     lines = []
-    whole = scene_fitting.fit(cells, SETTINGS, tmp_path / "whole", lines.append)
+    whole = scene_fitting.fit(train, SETTINGS, tmp_path / "whole", lines.append)
     assert [line.split(":")[0] for line in lines] == ["step 4", "step 8"]
     losses = [float(line.split()[-1]) for line in lines]
     assert losses[1] < losses[0]
@@ -133,16 +125,25 @@ def test_fitting_goes_on_where_it_stopped_to_the_same_head(answered, vgg19_tiny,
 
     monkeypatch.setattr(serialization, "to_bytes", stop_after_writing)
     with pytest.raises(KeyboardInterrupt):
-        scene_fitting.fit(cells, SETTINGS, tmp_path / "parts", str)
+        scene_fitting.fit(train, SETTINGS, tmp_path / "parts", str)
     monkeypatch.setattr(serialization, "to_bytes", real)
     lines.clear()
-    parts = scene_fitting.fit(cells, SETTINGS, tmp_path / "parts", lines.append)
+    parts = scene_fitting.fit(train, SETTINGS, tmp_path / "parts", lines.append)
     assert lines[0].startswith("goes on from step 4") and len(lines) == 2
     for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
         np.testing.assert_array_equal(one, other)
     labels, scores = scene_fitting.judged(whole, train)
     assert labels.shape == (4 * 8 * 16,) and scores.shape == (len(labels), 31)
     assert set(np.unique(labels)) <= {0, 1}
+
+
+def test_each_picture_comes_once_in_an_epoch_in_another_order_each_time():
+    sizes = (7, 3)
+    epochs = [[scene_fitting._batch(sizes, 2, epoch * 4 + step) for step in range(4)] for epoch in range(2)]
+    for batches in epochs:
+        rows = {group: np.concatenate([each for g, each in batches if g == group]).tolist() for group in (0, 1)}
+        assert {group: len(set(each)) for group, each in rows.items()} == {0: 6, 1: 2}
+    assert str(epochs[0]) != str(epochs[1])
 
 
 def test_calibration_finds_the_temperature_that_was_hidden(monkeypatch):

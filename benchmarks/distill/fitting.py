@@ -14,6 +14,7 @@ from copies import Rated
 from flax import serialization
 from jax import Array
 from scipy.stats import spearmanr
+from training import adamw
 
 from jpst.models import aesthetic_head, nima
 from jpst.weights.unfinished import replacing
@@ -21,7 +22,6 @@ from jpst.weights.unfinished import replacing
 CHUNK = 500
 """steps from one measurement, and one file to go on from, to the next"""
 MEAN_WEIGHT = 0.2  # of the squared error of the mean rating, beside the squared distance of the distributions
-WARM_UP = 0.05  # of all steps
 
 
 class Settings(NamedTuple):
@@ -114,13 +114,7 @@ def _standard(statistics: np.ndarray) -> dict[str, Array]:
 
 def _start(train: Rated, settings: Settings) -> State:
     params = aesthetic_head.init(jax.random.key(7), settings.hidden, train.statistics.shape[1])["params"]
-    return State(params, _optimiser(settings).init(params), 0, params, -1.0)
-
-
-def _optimiser(settings: Settings) -> optax.GradientTransformation:
-    warm = int(WARM_UP * settings.steps)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.rate, warm, settings.steps, settings.rate / 100)
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=settings.decay))
+    return State(params, adamw(settings).init(params), 0, params, -1.0)
 
 
 @partial(jax.jit, static_argnums=6)
@@ -128,7 +122,7 @@ def _chunk(
     params: Any, optimiser: Any, first: Array, standard: Any, statistics: Array, ratings: Array, settings: Settings
 ) -> tuple:
     """CHUNK steps -> (parameters, optimiser's state, mean loss). A step's draws depend on its number alone."""
-    solver, head = _optimiser(settings), aesthetic_head.Head(settings.hidden, settings.dropout)
+    solver, head = adamw(settings), aesthetic_head.Head(settings.hidden, settings.dropout)
 
     def loss_of(params: Any, x: Array, target: Array, keys: Array) -> Array:
         def logits(row: Array, key: Array) -> Array:

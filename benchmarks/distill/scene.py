@@ -44,8 +44,6 @@ class Arguments:
     """folder for what a later run can go on from"""
     copies: int = 2
     """of each photograph to learn from: the photograph itself, and changed ones"""
-    cells: int = 200
-    """from each copy"""
     limit: int = 0
     """use so many photographs only, to try it (0: all)"""
     settings: tyro.conf.OmitArgPrefixes[scene_fitting.Settings] = dataclasses.field(
@@ -73,9 +71,7 @@ def main() -> None:
         ]
         print(f"{part}: {copies} copies seen, {time.perf_counter() - began:.0f} s", flush=True)
     settings, cache = arguments.settings, arguments.cache
-    cells = scene_fitting.sampled(seen["train"], arguments.cells)
-    print(f"{len(cells.answers)} cells, {time.perf_counter() - began:.0f} s", flush=True)
-    variables = scene_fitting.fit(cells, settings, cache, lambda text: print(text, flush=True))
+    variables = scene_fitting.fit(seen["train"], settings, cache, lambda text: print(text, flush=True))
     variables = calibrated(variables, seen["calibrate"])
     shipped.save(arguments.output, scene_head.NAME, variables)
     written = shipped.scene_head(arguments.output)

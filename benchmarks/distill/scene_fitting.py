@@ -6,7 +6,7 @@ goes through VGG19 once, and its features lie in files. Copy 0 is the photograph
 
 import hashlib
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -18,12 +18,12 @@ import optax
 from answers import Answered
 from flax import serialization
 from jax import Array
+from training import adamw
 
 from jpst.models import scene_head, vgg19
 from jpst.weights.unfinished import replacing
 
 CELL = scene_head.CELL
-WARM_UP = 0.05  # of all steps
 CHUNK = 250  # steps from one file to go on from to the next
 AVERAGED = 0.998  # of the parameters' running mean, which is what is kept
 SEEN = 8 / 9
@@ -33,26 +33,19 @@ STRETCH = 0.12  # of one side against the other, in the logarithm: pictures are 
 
 
 class Settings(NamedTuple):
-    steps: int = 3000
-    batch: int = 1024
-    """cells"""
+    steps: int = 4500
+    batch: int = 4
+    """pictures"""
     rate: float = 1e-3
     decay: float = 0.05
     """of AdamW"""
-    dropout: float = 0.3
+    dropout: float = 0.15
 
 
 class Seen(NamedTuple):
     """Of n pictures of one shape: what VGG19 sees, float16, and the teacher's answers, uint8."""
 
     features: dict[str, np.ndarray]
-    answers: np.ndarray
-
-
-class Cells(NamedTuple):
-    """Cells from all over many pictures: what describes them, float16 [n, 2050], and the answers, uint8 [n, 31]."""
-
-    described: np.ndarray
     answers: np.ndarray
 
 
@@ -97,42 +90,43 @@ def _seen(network: Any, key: Array, picture: Array, answer: Array, plain: bool) 
     return {name: x.astype(jnp.float16) for name, x in features.items()}, target
 
 
-def sampled(train: list[Seen], each: int) -> Cells:
-    """So many cells from anywhere in each picture."""
-    described, answers = [], []
-    for number, group in enumerate(train):
-        places = np.random.default_rng((23, number)).random((len(group.answers), group.answers[0, ..., 0].size))
-        for row, answer in enumerate(group.answers):
-            at = np.argpartition(places[row], each)[:each]
-            features = {name: jnp.asarray(x[row]) for name, x in group.features.items()}
-            all_cells = np.asarray(_cells(features)).reshape(answer[..., 0].size, -1)
-            described.append(all_cells[at].astype(np.float16))
-            answers.append(answer.reshape(-1, scene_head.CLASSES)[at])
-    return Cells(np.concatenate(described), np.concatenate(answers))
-
-
-_cells = jax.jit(scene_head.cells)
-
-
-def fit(cells: Cells, settings: Settings, folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+def fit(train: list[Seen], settings: Settings, folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
     """The head after all steps, its parameters averaged over the last of them."""
-    path = folder / f"scene-{_digest(cells, settings)}.msgpack"
-    params = scene_head.init(jax.random.key(7))["params"]
-    state = State(params, _optimiser(settings).init(params), params, 0)
+    path = folder / f"scene-{_digest(train, settings)}.msgpack"
+    params = scene_head.init(jax.random.key(7), train[0].features[scene_head.LAYERS[0]].shape[-1])["params"]
+    state = State(params, adamw(settings).init(params), params, 0)
     if path.is_file():
         state = cast(State, serialization.from_bytes(state, path.read_bytes()))
         tell(f"goes on from step {int(state.step)} ({path})")
+    sizes = tuple(len(group.answers) for group in train)
     while int(state.step) < settings.steps:
         until, losses = min(int(state.step) + CHUNK, settings.steps), []
         for number in range(int(state.step), until):
-            rows = np.random.default_rng((17, number)).integers(len(cells.answers), size=settings.batch)
-            batch = jnp.asarray(cells.described[rows]), jnp.asarray(cells.answers[rows])
-            params, optimiser, mean, loss = _step(*state[:3], number, *batch, settings)
+            group, rows = _batch(sizes, settings.batch, number)
+            features = {name: jnp.asarray(x[rows]) for name, x in train[group].features.items()}
+            answers = jnp.asarray(train[group].answers[rows])
+            params, optimiser, mean, loss = _step(*state[:3], number, features, answers, settings)
             state, losses = State(params, optimiser, mean, number + 1), [*losses, loss]
         tell(f"step {state.step}: loss {np.mean([float(each) for each in losses]):.4f}")
         with replacing(path) as file:
             file.write(serialization.to_bytes(jax.tree.map(np.asarray, state)))
     return {"params": jax.tree.map(jnp.asarray, state.mean), "calibration": {"temperature": jnp.float32(1)}}
+
+
+def _batch(sizes: tuple[int, ...], size: int, number: int) -> tuple[int, np.ndarray]:
+    """The group and rows of the batch of a step: every picture comes once in each epoch."""
+    epoch, place = divmod(number, sum(count // size for count in sizes))
+    return _epoch(sizes, size, epoch)[place]
+
+
+@lru_cache(2)
+def _epoch(sizes: tuple[int, ...], size: int, epoch: int) -> list[tuple[int, np.ndarray]]:
+    random = np.random.default_rng((17, epoch))
+    batches = []
+    for group, count in enumerate(sizes):
+        rows = random.permutation(count)[: count // size * size].reshape(-1, size)
+        batches += [(group, np.sort(each)) for each in rows]
+    return [batches[i] for i in random.permutation(len(batches))]
 
 
 def judged(variables: Any, found: list[Seen]) -> tuple[np.ndarray, np.ndarray]:
@@ -148,24 +142,37 @@ def judged(variables: Any, found: list[Seen]) -> tuple[np.ndarray, np.ndarray]:
 
 @jax.jit
 def _scores(variables: Any, features: dict[str, Array]) -> Array:
-    return scene_head.logits(variables, scene_head.cells(features))
+    return scene_head.logits(variables, features)
 
 
 @partial(jax.jit, static_argnums=6)
 def _step(
-    params: Any, optimiser: Any, mean: Any, number: Array, described: Array, answers: Array, settings: Settings
+    params: Any,
+    optimiser: Any,
+    mean: Any,
+    number: Array,
+    features: dict[str, Array],
+    answers: Array,
+    settings: Settings,
 ) -> tuple:
-    """One update -> parameters, the optimiser's state, the running mean, the loss. Draws depend on the number alone."""
+    """One update -> parameters, the optimiser's state, the running mean, the loss. Draws depend on the number alone.
+
+    Half of the pictures are mirrored: VGG19's features of a mirrored picture are nearly the mirrored features.
+    """
     targets = answers / jnp.sum(answers.astype(jnp.float32), -1, keepdims=True)
-    key = jax.random.fold_in(jax.random.key(17), number)
+    turns, drops = jax.random.split(jax.random.fold_in(jax.random.key(17), number))
+    keys = jax.random.split(turns, len(answers)), jax.random.split(drops, len(answers))
 
-    def loss_of(params: Any) -> Array:
-        x = described.astype(jnp.float32)
-        scores = scene_head.logits({"params": params}, x, dropout=settings.dropout, key=key)
-        return jnp.mean(optax.softmax_cross_entropy(scores, targets))
+    def loss_of(params: Any, features: dict[str, Array], target: Array, turn: Array, drop: Array) -> Array:
+        features, target = jax.tree.map(partial(augmentation.flip, turn), (features, target))
+        scores = scene_head.logits({"params": params}, features, dropout=settings.dropout, key=drop)
+        return jnp.mean(optax.softmax_cross_entropy(scores, target))
 
-    loss, slope = jax.value_and_grad(loss_of)(params)
-    change, optimiser = _optimiser(settings).update(slope, optimiser, params)
+    def mean_loss(params: Any) -> Array:
+        return jnp.mean(jax.vmap(loss_of, (None, 0, 0, 0, 0))(params, features, targets, *keys))
+
+    loss, slope = jax.value_and_grad(mean_loss)(params)
+    change, optimiser = adamw(settings).update(slope, optimiser, params)
     params = optax.apply_updates(params, change)
     kept = jnp.minimum(AVERAGED, (number + 1) / (number + 10))
     return params, optimiser, optax.incremental_update(params, mean, 1 - kept), loss
@@ -192,16 +199,11 @@ def _part(picture: Array, answer: Array, scale: Array, place: Array) -> tuple[Ar
     return found[0], jnp.maximum(found[1], 1e-6)
 
 
-def _optimiser(settings: Settings) -> optax.GradientTransformation:
-    warm = int(WARM_UP * settings.steps)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.rate, warm, settings.steps, settings.rate / 100)
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=settings.decay))
-
-
-def _digest(cells: Cells, settings: Settings) -> str:
+def _digest(train: list[Seen], settings: Settings) -> str:
     sources = (Path(str(module.__file__)).read_bytes() for module in (augmentation, scene_head))
     seen = hashlib.sha256(b"".join([*sources, repr(settings).encode()]))
-    seen.update(np.ascontiguousarray(cells.answers).tobytes())
+    for group in train:
+        seen.update(np.ascontiguousarray(group.answers).tobytes())
     return seen.hexdigest()[:12]
 
 

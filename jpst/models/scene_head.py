@@ -8,6 +8,7 @@ the head was trained (benchmarks/distill/scene.py). Its weights come with the pa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -27,56 +28,72 @@ CELL = 8
 SIZE = 384
 """longest side, at 3:2, of the pictures that the head was trained on"""
 LAYERS = ("relu4_4", "relu5_4")
-AROUND = 2
-"""cells of 16 pixels, each way, over which the surroundings of a cell are averaged"""
-LENGTH = 4 * 512 + 2
-"""numbers that describe a cell"""
+WIDTH = 192
+"""channels inside the head"""
+BLOCKS, HEADS = 3, 6
+"""of self-attention, by which a cell takes all others into account"""
+WAVES = (1, 2, 4)
+"""half waves across the picture, that describe a place in it"""
+
+
+class Block(nn.Module):
+    """Self-attention over all cells and a hidden layer, each added to its input: [cells, WIDTH] to the same."""
+
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x: Array, training: bool) -> Array:
+        """One block of a transformer (Vaswani et al., arXiv 1706.03762), normalised before each part."""
+        drop = nn.Dropout(self.dropout, deterministic=not training)
+        x = x + drop(nn.MultiHeadDotProductAttention(HEADS, name="attention")(nn.LayerNorm()(x)))
+        hidden = nn.gelu(nn.Dense(3 * WIDTH, name="hidden")(nn.LayerNorm()(x)))
+        return x + drop(nn.Dense(WIDTH, name="back")(hidden))
 
 
 class Head(nn.Module):
-    """What describes a cell, [..., 2050], -> logits [..., 31]: two hidden layers. `dropout` is for training."""
+    """VGG19's features of `LAYERS` -> logits [h, w, 31]. `dropout` is for training.
+
+    On cells of 16 pixels both layers and the place in the picture are brought together, seen beside their neighbours
+    and then beside the whole picture; the shallower layer brings that to cells of 8 pixels.
+    """
 
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x: Array, training: bool = False) -> Array:
-        """Logits of the classes from what `cells` gives."""
-        x = nn.Dropout(self.dropout / 2, deterministic=not training)(x)
-        x = nn.gelu(nn.Dense(512, name="hidden_0")(x))
-        x = nn.Dropout(self.dropout, deterministic=not training)(x)
-        x = nn.gelu(nn.Dense(256, name="hidden_1")(x))
-        return nn.Dense(CLASSES, name="logits")(x)
+    def __call__(self, features: Mapping[str, Array], training: bool = False) -> Array:
+        """Logits of the classes on cells of 8 pixels."""
+        drop = partial(nn.Dropout, deterministic=not training)
+        middle, deep = (drop(self.dropout / 2)(tamed(features[name])) for name in LAYERS)
+        middle = nn.Dense(WIDTH, name="middle")(middle)
+        (height, width, _), (rows, columns, _) = middle.shape, deep.shape
+        x = nn.Dense(WIDTH, name="deep")(deep) + nn.Dense(WIDTH, name="place")(places(rows, columns))
+        x = x + middle.reshape(rows, 2, columns, 2, WIDTH).mean((1, 3))
+        x = x + nn.Conv(WIDTH, (3, 3), name="around")(nn.gelu(nn.LayerNorm()(x)))
+        x = x.reshape(-1, WIDTH)
+        for number in range(BLOCKS):
+            x = Block(self.dropout, name=f"block_{number}")(x, training)
+        x = jax.image.resize(x.reshape(rows, columns, WIDTH), (height, width, WIDTH), "linear")
+        x = x + nn.Dense(WIDTH, name="fine")(nn.gelu(middle))
+        x = x + drop(self.dropout)(nn.Conv(WIDTH, (3, 3), name="edges")(nn.gelu(nn.LayerNorm()(x))))
+        return nn.Dense(CLASSES, name="logits")(nn.gelu(drop(self.dropout)(nn.LayerNorm()(x))))
 
 
-def cells(features: Mapping[str, Array]) -> Float[Array, "h w n"]:
-    """What describes each cell of 8 pixels, from VGG19's features of `LAYERS`.
+def tamed(features: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """Square roots, which tame the few strong channels, brought to zero mean and unit variance at each place.
 
-    Both layers there, the deeper one also averaged over the surroundings and over the picture, and the place in the
-    picture. Of square roots, which tame the few strong channels, each vector brought to zero mean and unit variance:
-    contrast and light, which a transfer changes, leave it as it is.
+    Contrast and light, which a transfer changes, leave them as they are.
     """
-    middle, deep = (jnp.sqrt(jnp.maximum(features[name], 0).astype(jnp.float32)) for name in LAYERS)
-    height, width, channels = middle.shape
-    side = 2 * AROUND + 1
-    windows = [(AROUND, AROUND), (AROUND, AROUND), (0, 0)]
-    sums = jax.lax.reduce_window(deep, 0.0, jax.lax.add, (side, side, 1), (1, 1, 1), windows)
-    counts = jax.lax.reduce_window(jnp.ones_like(deep[..., :1]), 0.0, jax.lax.add, (side, side, 1), (1, 1, 1), windows)
-    both = jax.image.resize(jnp.concatenate([deep, sums / counts], -1), (height, width, 2 * channels), "linear")
-    mean = jnp.broadcast_to(jnp.mean(deep, (0, 1)), (height, width, channels))
-    parts = [middle, both[..., :channels], both[..., channels:], mean]
-    return jnp.concatenate([*map(_standardised, parts), _position(height, width)], -1)
-
-
-def _standardised(x: Array) -> Array:
+    x = jnp.sqrt(jnp.maximum(features, 0).astype(jnp.float32))
     mean = jnp.mean(x, -1, keepdims=True)
     return (x - mean) * jax.lax.rsqrt(jnp.var(x, -1, keepdims=True) + 1e-6)
 
 
-def _position(height: int, width: int) -> Array:
-    """Height in the picture and distance from its middle, in -1..1: [height, width, 2]."""
-    down = np.linspace(-1, 1, height)[:, None] if height > 1 else np.zeros((1, 1))
-    across = np.abs(np.linspace(-1, 1, width))[None] if width > 1 else np.zeros((1, 1))
-    return jnp.float32(np.stack(np.broadcast_arrays(down, across), -1))
+def places(height: int, width: int) -> Float[Array, "h w n"]:
+    """The place of each cell in the picture: its height, its distance from the middle, and waves both ways."""
+    down, across = (np.linspace(-1, 1, side) if side > 1 else np.zeros(1) for side in (height, width))
+    down, across = np.broadcast_arrays(down[:, None], across[None])
+    waves = [wave(np.pi * count * x) for count in WAVES for x in (down, across) for wave in (np.sin, np.cos)]
+    return jnp.float32(np.stack([down, np.abs(across), *waves], -1))
 
 
 def probabilities(
@@ -87,17 +104,17 @@ def probabilities(
     They are calibrated: of the cells with a highest probability p, a share of about p has the teacher's class. Pure;
     `network` is VGG19's variables.
     """
-    scores = logits(variables, cells(vgg19.features(network, image, LAYERS)))
+    scores = logits(variables, vgg19.features(network, image, LAYERS))
     found = nn.softmax(scores / variables["calibration"]["temperature"])
     return jnp.moveaxis(found, -1, 0)
 
 
 def logits(
-    variables: Variables, cells: Float[Array, "*n k"], *, dropout: float = 0.0, key: Array | None = None
-) -> Float[Array, "*n 31"]:
-    """What the softmax takes, from what `cells` gives; in training with a `key` for what is dropped."""
+    variables: Variables, features: Mapping[str, Array], *, dropout: float = 0.0, key: Array | None = None
+) -> Float[Array, "h w 31"]:
+    """What the softmax takes, from VGG19's features of `LAYERS`; in training with a `key` for what is dropped."""
     rngs = None if key is None else {"dropout": key}
-    return jnp.asarray(Head(dropout).apply({"params": variables["params"]}, cells, key is not None, rngs=rngs))
+    return jnp.asarray(Head(dropout).apply({"params": variables["params"]}, features, key is not None, rngs=rngs))
 
 
 def template() -> Variables:
@@ -105,6 +122,7 @@ def template() -> Variables:
     return jax.eval_shape(init, jax.random.key(0))
 
 
-def init(key: Array, length: int = LENGTH) -> Variables:
-    """Variables to train, or for tests. `length`: how many numbers describe a cell."""
-    return {"params": Head().init(key, jnp.zeros(length))["params"], "calibration": {"temperature": jnp.float32(1)}}
+def init(key: Array, channels: int = 512) -> Variables:
+    """Variables to train, or for tests. `channels`: of each of `LAYERS`."""
+    features = {name: jnp.zeros((side, side, channels)) for name, side in zip(LAYERS, (2, 1), strict=True)}
+    return {"params": Head().init(key, features)["params"], "calibration": {"temperature": jnp.float32(1)}}
