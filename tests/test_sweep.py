@@ -93,7 +93,9 @@ def test_at_once_they_are_single_runs_within_a_level(pair, networks, together, o
         alone = library.stylize(*pair, recipe=recipe, hyper=hyper._replace(style_weight=weight), networks=networks)
         assert np.abs(run.photograph.pixels - alone.photograph.pixels).max() < LEVEL
         for one, other in zip(run.record["levels"], alone.record["levels"], strict=True):
-            np.testing.assert_allclose(one["losses"]["total"], other["losses"]["total"], rtol=1e-3)
+            # Adam's first steps are as long where the gradient is next to nothing, and rounding decides their direction
+            near = 3e-3 if optimiser == "adam" else 1e-3
+            np.testing.assert_allclose(one["losses"]["total"], other["losses"]["total"], rtol=near)
     assert np.abs(runs[0].photograph.pixels - runs[-1].photograph.pixels).max() > LEVEL
 
 

@@ -1,7 +1,7 @@
 """What the aesthetic head learns from: statistics of photographs and of changed copies, and the teacher's ratings.
 
 VGG19 is not trained. So each copy of a photograph (other light, other colours, ... by `augmentation`) goes through
-VGG19 and through the teacher once, and only 4,992 statistics and ten probabilities are kept, in one file a copy of all
+VGG19 and through the teacher once, and only 2,944 statistics and ten probabilities are kept, in one file a copy of all
 photographs. Copy 0 is the photograph itself. Files that are there are not computed again.
 """
 
@@ -33,7 +33,7 @@ class Rated(NamedTuple):
     """Of n pictures."""
 
     statistics: np.ndarray
-    """float16 [n, 4992]"""
+    """float16 [n, 2944]"""
     ratings: np.ndarray
     """float32 [n, 10]: the teacher's distributions"""
 

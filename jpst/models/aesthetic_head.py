@@ -1,4 +1,4 @@
-"""Our own aesthetic head: statistics of VGG19's features -> the probability of each rating from 1 to 10.
+"""Our own aesthetic head: statistics of VGG19's style layers -> the probability of each rating from 1 to 10.
 
 It learned from NIMA's MobileNet what people would say (benchmarks/distill/aesthetic.py), and costs nothing beside the
 features that a transfer computes anyway. No good enough file of it ships yet. It stands in for NIMA where photographs
@@ -23,8 +23,7 @@ from jpst.models import vgg19
 Variables = Mapping[str, Any]
 
 NAME = "aesthetic-head"
-LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1", "relu4_4", "relu5_4")
-"""the style layers, which know light, colour and texture, and two deeper ones, which know what is in the picture"""
+LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 RATINGS = 10
 MINIMUM_SIZE = 32
 """pixels: below, the deepest layer has hardly one"""
@@ -89,7 +88,7 @@ def standardised(variables: Variables, statistics: Float[Array, " n"]) -> Float[
 
 def length(channels: tuple[int, ...] = vgg19.CHANNELS) -> int:
     """How many statistics there are."""
-    return 2 * sum(channels[int(layer[4]) - 1] for layer in LAYERS)
+    return 2 * sum(channels)
 
 
 def template(hidden: int, statistics: int) -> Variables:
