@@ -243,17 +243,19 @@ def _without_errors_of_xla() -> Iterator[None]:
     It takes hints for tuning for features that the processor lacks (openxla/xla issue 44565) and tells so twice for
     each program. A program of another processor is never loaded: `cache_folder` keeps them apart.
     """
-    try:
-        from jax._src.lib import utils  # pyright: ignore[reportPrivateImportUsage]
-
-        utils.absl_set_min_log_level(3)  # fatal errors only; what jax.config.jax_logging_level sets, too
-    except (ImportError, AttributeError):  # another version of JAX: the messages are only a nuisance
-        yield
-        return
+    _set_log_level_of_xla(3)  # fatal errors only
     try:
         yield
     finally:
-        utils.absl_set_min_log_level(int(os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1")))
+        _set_log_level_of_xla(int(os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1")))
+
+
+def _set_log_level_of_xla(level: int) -> None:
+    """As jax.config.jax_logging_level does, without what that changes in Python."""
+    with suppress(ImportError, AttributeError):  # another version of JAX: the messages are only a nuisance
+        from jax._src.lib import utils  # pyright: ignore[reportPrivateImportUsage]
+
+        utils.absl_set_min_log_level(level)
 
 
 _quiet_xla = SharedContext(_without_errors_of_xla)

@@ -105,6 +105,11 @@ def of_pictures(
 
 def measure(content: Image, result: Image) -> Faults:
     """Measures all faults. A number has its best value if fewer than `FEW` pixels are of the kind that it measures."""
+    return measured(content, result)[0]
+
+
+def measured(content: Image, result: Image) -> tuple[Faults, Float[np.ndarray, "h w"]]:
+    """`measure`, and how far each pixel and one that was like it moved apart, of which `spread` is a percentile."""
     from skimage.color import rgb2lab
 
     content, result = (np.asarray(each, np.float64) for each in (content, result))
@@ -115,13 +120,15 @@ def measure(content: Image, result: Image) -> Faults:
     judged = gains.size >= FEW
     gain = max(float(np.percentile(np.abs(gains), 75)), LEAST_GAIN) if judged else 1.0
     lab, lab_after = (rgb2lab(each) for each in (content, result))
-    return Faults(
+    apart = _apart(lab, lab_after)
+    found = Faults(
         edges_lost=float(np.mean(gains <= KEPT * min(gain, 1.0))) if judged else 0.0,
-        spread=float(np.percentile(_apart(lab, lab_after), 95)),
+        spread=float(np.percentile(apart, 95)),
         halo=_halo(strong, light, light_after, gain) if judged else 1.0,
         new_edges=_new_edges(lab, lab_after, gain),
         banding=_banding(lab, content, result),
     )
+    return found, apart
 
 
 def _gradient(image: np.ndarray, blur: float) -> np.ndarray:
@@ -141,13 +148,6 @@ def _halo(strong: Mask, light: np.ndarray, light_after: np.ndarray, gain: float)
         return 1.0
     before, after = (np.mean(np.square(each[band]).sum(-1)) for each in (light, light_after))
     return float(np.sqrt((after + GRAIN**2) / (gain**2 * before + GRAIN**2)))
-
-
-def apart(content: Image, result: Image) -> Float[np.ndarray, "h w"]:
-    """How far each pixel and one that was like it moved apart in CIELAB: `Faults.spread` is its 95th percentile."""
-    from skimage.color import rgb2lab
-
-    return _apart(*(rgb2lab(np.asarray(each, np.float64)) for each in (content, result)))
 
 
 def _apart(lab: Image, lab_after: Image) -> Float[np.ndarray, "h w"]:

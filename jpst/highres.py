@@ -6,7 +6,6 @@ to the full photograph, so edges and texture are those of the photograph.
 """
 
 from collections.abc import Iterator
-from typing import TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +13,6 @@ from jaxtyping import Array, Float
 
 from jpst.caching import cached
 from jpst.pixels import affine_maps
-
-T = TypeVar("T")
 
 BAND = 64  # rows processed at a time: bounds the memory of the interpolated maps
 
@@ -58,7 +55,7 @@ def _rows(array: np.ndarray, top: int) -> np.ndarray:
     return np.concatenate([rows, np.repeat(rows[-1:], missing, 0)]) if missing else rows
 
 
-def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+def _one_ahead(items: Iterator[Array]) -> Iterator[Array]:
     """The same, but the next one is asked for before one is given: the device computes while the host copies."""
     before = next(items)
     for item in items:

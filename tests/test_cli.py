@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import PIL.Image
 import pytest
-from PIL import Image
 
 from jpst import cli, image, weights
 from jpst.regions import ade20k, labelling
@@ -64,7 +63,7 @@ def test_a_dry_run_tells_the_named_regions(jpst, folder, monkeypatch):
     texture = np.random.default_rng(4).integers(0, 20, (32, 48, 3))
     for name, sky in (("content.png", (150, 170, 200)), ("style.jpg", (190, 180, 160))):
         pixels = np.where(np.arange(32)[:, None, None] < 16, sky, (70, 60, 40)) + texture
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
+        PIL.Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
 
     def label(*_, **__):
         labels = np.full((32, 48), ade20k.NAMES.index("sky"), np.int32)

@@ -87,15 +87,14 @@ def test_one_after_the_other_they_are_single_runs_bit_for_bit(pair, networks, pr
 def test_at_once_they_are_single_runs_within_a_level(pair, networks, together, optimiser):
     """Two at once run on both devices that these tests have, three on one; the third is filled up, or alone."""
     recipe, hyper = preset(**SMALL, projection="none", optimiser=optimiser)
-    runs = library.sweep(*pair, recipe=recipe, networks=networks, together=together, style_weight=WEIGHTS)
+    hyper = hyper._replace(learning_rate=1.0)  # of Adam; the longer its steps, the more they make of rounding
+    runs = library.sweep(*pair, recipe=recipe, hyper=hyper, networks=networks, together=together, style_weight=WEIGHTS)
     assert len(runs) == 3
     for weight, run in zip(WEIGHTS, runs, strict=True):
         alone = library.stylize(*pair, recipe=recipe, hyper=hyper._replace(style_weight=weight), networks=networks)
         assert np.abs(run.photograph.pixels - alone.photograph.pixels).max() < LEVEL
         for one, other in zip(run.record["levels"], alone.record["levels"], strict=True):
-            # Adam's first steps are as long where the gradient is next to nothing, and rounding decides their direction
-            near = 3e-3 if optimiser == "adam" else 1e-3
-            np.testing.assert_allclose(one["losses"]["total"], other["losses"]["total"], rtol=near)
+            np.testing.assert_allclose(one["losses"]["total"], other["losses"]["total"], rtol=1e-3)
     assert np.abs(runs[0].photograph.pixels - runs[-1].photograph.pixels).max() > LEVEL
 
 

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import training
 from copies import Rated
 from flax import serialization
 from jax import Array
 from scipy.stats import spearmanr
-from training import adamw
 
 from jpst.models import aesthetic_head, nima
 from jpst.weights.unfinished import replacing
@@ -114,7 +114,7 @@ def _standard(statistics: np.ndarray) -> dict[str, Array]:
 
 def _start(train: Rated, settings: Settings) -> State:
     params = aesthetic_head.init(jax.random.key(7), settings.hidden, train.statistics.shape[1])["params"]
-    return State(params, adamw(settings).init(params), 0, params, -1.0)
+    return State(params, training.adamw(settings).init(params), 0, params, -1.0)
 
 
 @partial(jax.jit, static_argnums=6)
@@ -122,7 +122,7 @@ def _chunk(
     params: Any, optimiser: Any, first: Array, standard: Any, statistics: Array, ratings: Array, settings: Settings
 ) -> tuple:
     """CHUNK steps -> (parameters, optimiser's state, mean loss). A step's draws depend on its number alone."""
-    solver, head = adamw(settings), aesthetic_head.Head(settings.hidden, settings.dropout)
+    solver, head = training.adamw(settings), aesthetic_head.Head(settings.hidden, settings.dropout)
 
     def loss_of(params: Any, x: Array, target: Array, keys: Array) -> Array:
         def logits(row: Array, key: Array) -> Array:
@@ -151,7 +151,8 @@ def _loss(ours: Array, theirs: Array) -> Array:
 
 
 def _digest(train: Rated, calibrate: Rated, settings: Settings) -> str:
-    seen = hashlib.sha256(Path(__file__).read_bytes() + repr(settings).encode())
+    sources = (Path(file).read_bytes() for file in (__file__, training.__file__))
+    seen = hashlib.sha256(b"".join([*sources, repr(settings).encode()]))
     for array in (*train, *calibrate):
         seen.update(np.ascontiguousarray(array).tobytes())
     return seen.hexdigest()[:12]

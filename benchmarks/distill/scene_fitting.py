@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import training
 from answers import Answered
 from flax import serialization
 from jax import Array
-from training import adamw
 
 from jpst.models import scene_head, vgg19
 from jpst.weights.unfinished import replacing
@@ -94,7 +94,7 @@ def fit(train: list[Seen], settings: Settings, folder: Path, tell: Callable[[str
     """The head after all steps, its parameters averaged over the last of them."""
     path = folder / f"scene-{_digest(train, settings)}.msgpack"
     params = scene_head.init(jax.random.key(7), train[0].features[scene_head.LAYERS[0]].shape[-1])["params"]
-    state = State(params, adamw(settings).init(params), params, 0)
+    state = State(params, training.adamw(settings).init(params), params, 0)
     if path.is_file():
         state = cast(State, serialization.from_bytes(state, path.read_bytes()))
         tell(f"goes on from step {int(state.step)} ({path})")
@@ -140,9 +140,7 @@ def judged(variables: Any, found: list[Seen]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(labels), np.concatenate(scores)
 
 
-@jax.jit
-def _scores(variables: Any, features: dict[str, Array]) -> Array:
-    return scene_head.logits(variables, features)
+_scores = jax.jit(scene_head.logits)
 
 
 @partial(jax.jit, static_argnums=6)
@@ -172,7 +170,7 @@ def _step(
         return jnp.mean(jax.vmap(loss_of, (None, 0, 0, 0, 0))(params, features, targets, *keys))
 
     loss, slope = jax.value_and_grad(mean_loss)(params)
-    change, optimiser = adamw(settings).update(slope, optimiser, params)
+    change, optimiser = training.adamw(settings).update(slope, optimiser, params)
     params = optax.apply_updates(params, change)
     kept = jnp.minimum(AVERAGED, (number + 1) / (number + 10))
     return params, optimiser, optax.incremental_update(params, mean, 1 - kept), loss
@@ -200,7 +198,7 @@ def _part(picture: Array, answer: Array, scale: Array, place: Array) -> tuple[Ar
 
 
 def _digest(train: list[Seen], settings: Settings) -> str:
-    sources = (Path(str(module.__file__)).read_bytes() for module in (augmentation, scene_head))
+    sources = (Path(str(module.__file__)).read_bytes() for module in (augmentation, training, scene_head))
     seen = hashlib.sha256(b"".join([*sources, repr(settings).encode()]))
     for group in train:
         seen.update(np.ascontiguousarray(group.answers).tobytes())

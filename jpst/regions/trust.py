@@ -146,9 +146,9 @@ def _harm(
         each if regions.whole is None else each.at[regions.whole].set(1.0) for each in (parts, style_parts)
     )
     matched = _base_look(jnp.asarray(content), jnp.asarray(style), masks, style_masks, noise, parts, gains)
-    result = np.round(255 * np.clip(np.asarray(matched), 0, 1)) / 255
-    found, spots = faults.measure(content, result), np.percentile(faults.apart(content, result), SPOTS[0])
-    return float(max(found.edges_lost / LOST, found.spread / SPREAD, spots / SPOTS[1], found.new_edges / NEW_EDGES))
+    found, apart = faults.measured(content, np.round(255 * np.clip(np.asarray(matched), 0, 1)) / 255)
+    spots = float(np.percentile(apart, SPOTS[0]))
+    return max(found.edges_lost / LOST, found.spread / SPREAD, spots / SPOTS[1], found.new_edges / NEW_EDGES)
 
 
 def _without(regions: Regions, name: str, reason: str) -> Regions:
