@@ -6,7 +6,8 @@ PAIRS as pairs.py tells. At 1/8 of the working size every region found takes the
 pixels (of both photographs) have; the intersection over union is averaged over the hand-made regions. "Paired" is the
 share of the content's pixels that take their look from a region of the style: not "everything else", nor a photograph
 that is one region. "Mispaired" is the share of them whose region is, in the style, mostly another hand-made region than
-theirs. Beside them a plain k-means on VGG19's features, with two clusters more than there are hand-made regions.
+theirs. "Labels" are what a network names, before what is not surely the same in both is left unpaired. Beside them a
+plain k-means on VGG19's features, with two clusters more than there are hand-made regions.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ from sklearn.decomposition import PCA
 
 import jpst
 from jpst import caching, image, regions
-from jpst.regions import cosegment, segment
+from jpst.regions import cosegment, labelling, segment
 from jpst.regions.ade20k import CLASSES
 
 PALETTE = np.array([each.colour for each in CLASSES[:12]], np.uint8)
@@ -52,6 +53,9 @@ def main() -> None:
         shapes = [_cells(photograph.pixels.shape) for photograph in photographs]
         truth = [_sampled(each.labels, *shape) for each, shape in zip(painted, shapes, strict=True)]
         maps = {name: _found(name, photographs, variables) for name in arguments.segmenters}
+        for name in labelling.LABELLERS:
+            if name in arguments.segmenters:
+                maps[f"{name} labels"] = _labelled(name, photographs, variables), None
         maps["k-means"] = _kmeans([each.pixels for each in photographs], variables, 2 + len(painted[0].names)), None
         row = {}
         for name, (found, unpaired) in maps.items():
@@ -85,6 +89,12 @@ def _found(
     way = regions.choose((pair[0].pixels, pair[1].pixels), (None, None), recipe)
     found = regions.find(pair, way, recipe, vgg19=variables).regions
     return [found.content, found.style], 0 if len(found.names) == 1 else found.whole
+
+
+def _labelled(labeller: labelling.Labeller, photographs: list[image.Photograph], variables: object) -> list[np.ndarray]:
+    """The class of every pixel of both photographs."""
+    network = labelling.load(labeller)
+    return [labelling.label(each.pixels, labeller, network, variables).segmentation.labels for each in photographs]
 
 
 def _cells(shape: tuple[int, ...]) -> tuple[int, int]:

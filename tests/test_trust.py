@@ -5,7 +5,7 @@ import pytest
 from segmentations import alike, random_labels, random_similarity, shuffled, stripes
 
 from jpst.recipe import Recipe
-from jpst.regions import semantics, trust
+from jpst.regions import segment, semantics, trust
 
 BOUNDS = {"noise": Recipe().matched_noise, "gains": Recipe().matched_gains}
 
@@ -300,3 +300,42 @@ def test_members_of_a_region_that_is_given_up_are_told():
     found = trust.plausible(regions, content[0], night[0], **BOUNDS)
     assert found.names == ("whole image",)
     assert {side + " " + name for side, name in told(found)} >= {"content sky", "content sea", "style sky"}
+
+
+FIELD, SOMETHING = np.float32([0.5, 0.7, 0.9]), np.float32([0.3, 0.25, 0.1])
+
+
+def sky_with(confidence, colour):
+    """Regions of a photograph of sky in which a square of another label has this confidence and colour."""
+    labels = np.zeros((48, 64), np.int32)
+    labels[36:] = 1
+    labels[10:22, 20:36] = 2
+    sureness = np.where(labels == 2, confidence, 1.0).astype(np.float32)
+    found = segment.Segmentation(labels, ("sky", "tree", "water"), sureness)
+    picture = np.where((labels == 0)[..., None], FIELD, colour)
+    picture[36:] = 0.2, 0.4, 0.1
+    plain = sure(stripes(("sky", 30), ("tree", 30)))
+    regions = trust.trusted(found, plain, alike({}))
+    return trust.filled(regions, (trust.known(found), plain), (picture, np.full((*plain.labels.shape, 3), 0.5)))
+
+
+def test_an_unsure_piece_of_a_sky_belongs_to_it():
+    regions = sky_with(0.3, FIELD)
+    assert (regions.content[:36] == regions.names.index("sky")).all()
+    assert regions.content_share == pytest.approx((0.75, 0.25, 0.0))
+
+
+@pytest.mark.parametrize(("confidence", "colour"), [(0.9, FIELD), (0.3, SOMETHING)])
+def test_what_is_sure_or_behind_an_edge_stays_what_it_was(confidence, colour):
+    regions = sky_with(confidence, colour)
+    assert (regions.content[10:22, 20:36] == regions.whole).all()
+    assert (regions.content[:9] == regions.names.index("sky")).all()
+
+
+def test_regions_without_a_confidence_stay_as_they_are():
+    both = stripes(("sky", 40), ("person", 60))
+    regions = trust.trusted(both, both, alike({}))
+    grey = np.full((*both.labels.shape, 3), 0.5)
+    filled = trust.filled(regions, (trust.known(both), trust.known(both)), (grey, grey))
+    np.testing.assert_array_equal(filled.content, regions.content)
+    assert filled._replace(content=0, style=0) == regions._replace(content=0, style=0)

@@ -214,9 +214,12 @@ def _from_labels(
         matched = semantics.group(*pair, similarity, threshold=recipe.similarity_threshold, minimum_share=share)
     else:
         matched = trust.trusted(*pair, similarity, threshold=recipe.similarity_threshold)
-        small = (pixels.at_size(each.pixels, found.labels.shape) for each, found in zip(photographs, pair, strict=True))
+        small = (
+            np.asarray(pixels.at_size(photographs[0].pixels, pair[0].labels.shape)),
+            np.asarray(pixels.at_size(photographs[1].pixels, pair[1].labels.shape)),
+        )
         bounds = {"noise": recipe.matched_noise, "gains": recipe.matched_gains}
-        matched = trust.plausible(matched, *map(np.asarray, small), **bounds)
+        matched = trust.plausible(trust.filled(matched, pair, small), *small, **bounds)
     note = f"Regions from {_LABELLERS[labeller]} ({content.checkpoint.name})."
     parts = pairing.parts(trust.known(pair[0]), trust.known(pair[1]), matched)
     return Found(matched, labeller, note, content.checkpoint, parts)

@@ -13,7 +13,7 @@ from jpst import masks, pixels, weights
 from jpst.caching import cached
 from jpst.models import deeplab, framing, pspnet, scene_head
 from jpst.models.vgg19 import is_oxfords
-from jpst.regions import ade20k
+from jpst.regions import ade20k, colour_models
 from jpst.regions.segment import Segmentation
 from jpst.weights import CheckpointError, Loaded, Provenance, shipped
 
@@ -104,7 +104,7 @@ _scene_scores = cached(scene_head.probabilities)
 
 
 def _to_edges(scores: Float[np.ndarray, "c h w"], photograph: Float[np.ndarray, "h2 w2 3"]) -> Segmentation:
-    """Labels from class probabilities [c, h, w] of any size, aligned with edges.
+    """Labels from class probabilities [c, h, w] of any size, corrected by colours and aligned with edges.
 
     The classes are the first c of `ade20k`.
     """
@@ -113,9 +113,10 @@ def _to_edges(scores: Float[np.ndarray, "c h w"], photograph: Float[np.ndarray, 
     planes = framing.resized(np.moveaxis(scores[likeliest], 0, -1), *size)
     planes = planes / np.maximum(planes.sum(-1, keepdims=True), 1e-6)
     small = pixels.at_size(photograph, size)
-    refined = np.asarray(masks.refine(jnp.moveaxis(jnp.asarray(planes), -1, 0), small, EDGE_RADIUS, EDGE_EPSILON))
-    labels = likeliest.astype(np.int32)[refined.argmax(0)]
-    return Segmentation(labels, ade20k.NAMES, refined.max(0))
+    found = colour_models.corrected(np.moveaxis(planes, -1, 0), np.asarray(small))
+    refined = masks.refine(jnp.asarray(found.probabilities), small, EDGE_RADIUS, EDGE_EPSILON)
+    labels = np.asarray(refined).argmax(0)
+    return Segmentation(likeliest.astype(np.int32)[labels], ade20k.NAMES, found.confidence(labels))
 
 
 OFFLINE = "JPST_OFFLINE"

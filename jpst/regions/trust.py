@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from jpst import colours, faults, pixels
 from jpst.caching import cached
+from jpst.regions import walks
 from jpst.regions.segment import WHOLE, Segmentation
 from jpst.regions.semantics import REST, Move, Regions, Side, WordSimilarity, merge_alike, relabelled, shares_by_name
 
@@ -63,6 +64,22 @@ def trusted(
             home = targets[name] if targets.get(name) in kept else REST
             moves.append(Move(name, side, share, home if kept else WHOLE, reason))
     return relabelled(sides, (*kept, REST) if kept else (WHOLE,), moves)
+
+
+def filled(
+    regions: Regions,
+    pair: tuple[Segmentation, Segmentation],
+    pictures: tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h2 w2 3"]],
+) -> Regions:
+    """The regions with what is not sure in `REST` added to those that it runs into without an edge (`walks.filled`)."""
+    if regions.whole is None:
+        return regions
+    rest, maps = regions.whole, []
+    for labels, found, picture in zip((regions.content, regions.style), pair, pictures, strict=True):
+        sure = np.ones_like(labels) if found.confidence is None else found.confidence
+        maps.append(walks.filled(labels, (labels == rest) & (sure < TRUSTED_CONFIDENCE), picture))
+    shares = [tuple((np.bincount(each.ravel(), minlength=rest + 1) / each.size).tolist()) for each in maps]
+    return Regions(regions.names, maps[0], maps[1], shares[0], shares[1], regions.moves)
 
 
 def plausible(
