@@ -55,7 +55,7 @@ class Job:
         content = pixels.neutral(self.content.pixels) if self.neutral else self.content.pixels
         matched = self.found.regions
         return Pair(
-            Picture(content, matched.content, self.content.alpha),
+            Picture(content, matched.content, self.content.alpha, self.found.people),
             Picture(self.style.pixels, matched.style, self.style.alpha),
             matched.names,
             matched.whole,

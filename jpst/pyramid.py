@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jpst import chunks, highres, projection
+from jpst import chunks, highres, projection, skin
 from jpst.arguments import check_ranges
 from jpst.levels import Level
 from jpst.losses import Targets
@@ -116,7 +116,7 @@ def _unoptimised(pair: Pair, level: Level, recipe: Recipe, calm: bool) -> Climbe
     scene = _scene(pair, level, recipe)
     image, kept = scene.base_look(recipe), 1.0
     if calm:
-        image, kept = _calmed(scene, image)
+        image, kept = _finished(scene, image)
     seconds = time.perf_counter() - started
     return Climbed(level, scene.content, image, {"total": []}, seconds, Status.FINE, False, False, kept)
 
@@ -124,11 +124,14 @@ def _unoptimised(pair: Pair, level: Level, recipe: Recipe, calm: bool) -> Climbe
 def _projected(scene: Scene, image: Array, base: Array, bounds: projection.Bounds) -> tuple[Array, float]:
     """An image brought near to the base and into the family of `projection`, and the share of its contrast kept."""
     arrays = map(np.asarray, (scene.content, image, base, scene.content_masks))
-    return _calmed(scene, projection.project(*arrays, bounds=bounds))
+    return _finished(scene, projection.project(*arrays, bounds=bounds))
 
 
-def _calmed(scene: Scene, image: Array | np.ndarray) -> tuple[Array, float]:
+def _finished(scene: Scene, image: Array | np.ndarray) -> tuple[Array, float]:
+    """An image without glow in its smooth areas and with healthy skin, and the share of its contrast kept."""
     calm, kept = projection.calmed(*map(np.asarray, (scene.content, image, scene.content_masks)))
+    if scene.people is not None:
+        calm = skin.kept(np.asarray(scene.content), calm, np.asarray(scene.people))
     return jnp.asarray(calm), kept
 
 

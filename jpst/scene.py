@@ -20,25 +20,31 @@ class Picture(NamedTuple):
     """A photograph and its regions.
 
     `pixels` [H, W, 3] are sRGB-encoded RGB in [0, 1]; `labels` are a label map of the same shape but of any size; each
-    pixel counts by `alpha`, [H, W] in [0, 1], if there is one.
+    pixel counts by `alpha`, [H, W] in [0, 1], if there is one. `people`: how likely there is a person, in [0, 1], of
+    the same shape but of any size, if that is known.
     """
 
     pixels: Float[np.ndarray, "h w 3"]
     labels: Int[np.ndarray, "h2 w2"]
     alpha: Float[np.ndarray, "h w"] | None = None
+    people: Float[np.ndarray, "h3 w3"] | None = None
 
     def turned(self) -> "Picture":
         """The picture with height and width exchanged."""
-        alpha = None if self.alpha is None else self.alpha.T
-        return Picture(self.pixels.swapaxes(0, 1), self.labels.T, alpha)
+        alpha, people = (None if each is None else each.T for each in (self.alpha, self.people))
+        return Picture(self.pixels.swapaxes(0, 1), self.labels.T, alpha, people)
 
     def at(self, size: tuple[int, int], regions: int, recipe: Recipe) -> tuple[Array, Array]:
         """The picture [h, w, 3] and its masks [regions, h, w], which sum to its alpha, at a working size."""
         small = pixels.at_size(self.pixels, size)
         masks = soft_masks(self.labels, regions, small, recipe)
         if self.alpha is not None:
-            masks = masks * pixels.at_size(self.alpha[..., None], size)[..., 0][None]
+            masks = masks * _resized(self.alpha, size)[None]
         return small, masks
+
+
+def _resized(values: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Array:
+    return pixels.at_size(values[..., None], size)[..., 0]
 
 
 class Scene(NamedTuple):
@@ -56,6 +62,8 @@ class Scene(NamedTuple):
     """of the regions"""
     whole: int | None = None
     """the region, if there is one, of what has no counterpart of its own in the other photograph"""
+    people: Float[Array, "h w"] | None = None
+    """how likely there is a person in the content, in [0, 1], if that is known"""
 
     @property
     def arrays(self) -> tuple[Array, Array, Array, Array]:
@@ -110,4 +118,5 @@ class Pair(NamedTuple):
         """The scene at a level's sizes."""
         content, content_masks = self.content.at(level.content, len(self.names), recipe)
         style, style_masks = self.style.at(level.style, len(self.names), recipe)
-        return Scene(content, style, content_masks, style_masks, self.names, self.whole)
+        people = None if self.content.people is None else _resized(self.content.people, level.content)
+        return Scene(content, style, content_masks, style_masks, self.names, self.whole, people)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jpst import chunks, grams, levels, preparation, projection, pyramid, scene, story
+from jpst import chunks, grams, levels, preparation, projection, pyramid, scene, skin, story
 from jpst.errors import JpstError
 from jpst.levels import Level
 from jpst.models import vgg19
@@ -268,6 +268,31 @@ def test_every_level_is_projected_with_the_regions_it_has(climb, monkeypatch):
         expected, kept = projection.calmed(content, real(content, result, base, masks), masks)
         np.testing.assert_array_equal(one.result, expected)
         assert one.colour_kept == kept
+
+
+def test_skin_is_kept_in_a_projected_result_only(pictures, vgg19_tiny, monkeypatch):
+    """At every level, upright too; a result that is not projected is what was asked for."""
+    seen = []
+
+    def kept(content, result, people):
+        seen.append((content.shape, people))
+        return result * np.float32(0.5)
+
+    monkeypatch.setattr(skin, "kept", kept)
+    people = np.float32(np.indices((20, 28))[1] < 14)
+    content = pictures[0]._replace(people=people)
+    for given in (content, content.turned()):
+        planned = levels.plan(given.pixels.shape[:2], pictures[1].pixels.shape[:2], RECIPE)
+        task = pair(given, pictures[1]), planned, Networks(vgg19_tiny), HYPER
+        pyramid.climb(*task, recipe=RECIPE)
+        assert not seen
+        last = pyramid.climb(*task, recipe=RECIPE, bounds=projection.CLOSE)[-1]
+        assert len(seen) == len(planned)
+        shape, found = seen[-1]
+        assert found.shape == shape[:2] and shape[0] < shape[1]  # it is optimised as a landscape
+        assert found[:, : shape[1] // 2 - 1].min() > 0.9 and found.mean() == pytest.approx(0.5, abs=0.05)
+        assert last.result.max() <= 0.6
+        seen.clear()
 
 
 # ---- A region that is measured over the whole picture

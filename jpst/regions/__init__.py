@@ -30,6 +30,8 @@ class Found(NamedTuple):
     checkpoint: Provenance | None = None
     parts: pairing.Parts | None = None
     """what can be given another partner by hand; None with painted masks, whose colours are the pairs, and with none"""
+    people: Float[np.ndarray, "h w"] | None = None
+    """how likely there is a person in the content, in [0, 1], at the size of its label map; None if nothing tells"""
 
 
 class Way(NamedTuple):
@@ -222,7 +224,9 @@ def _from_labels(
         matched = trust.plausible(trust.filled(matched, pair, small), *small, **bounds)
     note = f"Regions from {_LABELLERS[labeller]} ({content.checkpoint.name})."
     parts = pairing.parts(trust.known(pair[0]), trust.known(pair[1]), matched)
-    return Found(matched, labeller, note, content.checkpoint, parts)
+    return Found(
+        matched, labeller, note, content.checkpoint, parts, None if paper else segment.share_of("person", pair[0])
+    )
 
 
 _LABELLERS = {"pspnet": "PSPNet", "deeplab": "DeepLab", "scene": "the scene head that comes with jpst"}

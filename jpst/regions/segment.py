@@ -46,6 +46,12 @@ def whole(height: int, width: int) -> Segmentation:
     return Segmentation(np.zeros((height, width), np.int32), (WHOLE,))
 
 
+def share_of(name: str, found: Segmentation) -> np.ndarray:
+    """How likely each pixel is of this name, float32 [H, W]: its confidence if it has this label, else 0."""
+    here = np.isin(found.labels, [number for number, other in enumerate(found.names) if other == name])
+    return np.where(here, 1.0 if found.confidence is None else found.confidence, 0.0).astype(np.float32)
+
+
 def beside(path: str | Path) -> Path | None:
     """The painted mask beside a photograph, `<stem>_seg.png` in the same folder; None without one."""
     path = Path(path)
