@@ -48,7 +48,7 @@ def test_what_edges_surround_stays_what_it_is():
     assert (walks.filled(labels, labels == 1, np.full_like(picture, 0.5)) == 0).all()
 
 
-@pytest.mark.parametrize("shape", [(7, 9), (2, 2), (31, 16)])
+@pytest.mark.parametrize("shape", [(7, 9), (2, 2), (31, 16), (1, 5), (1, 1)])
 def test_any_size_and_nothing_sure(shape):
     labels, picture = np.arange(np.prod(shape)).reshape(shape) % 2, np.full((*shape, 3), 0.5)
     for unsure in (np.ones(shape, bool), np.zeros(shape, bool), labels == 1):

@@ -4,7 +4,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
 from scipy.sparse.linalg import splu
-from skimage.transform import downscale_local_mean
 
 EDGES_STOP = 2000.0  # a step between colours d apart, in [0, 1] and Euclidean, is exp(-2000 d^2) as likely as another
 ENDS = 1e-4  # likelihood that a walk ends before the next step: in even areas it goes about 100 steps far
@@ -21,12 +20,11 @@ def filled(
     all sides, such as a bird, stays what it is. Solved exactly, at half the size.
     """
     seeds = np.where(unsure, -1, labels)[::2, ::2]
-    if not unsure.any() or (seeds < 0).all():
+    if min(labels.shape) < 2 or not unsure.any() or (seeds < 0).all():
         return labels
     rows, columns = (side // 2 * 2 for side in labels.shape)
-    found, share = _arrivals(
-        seeds[: rows // 2, : columns // 2], downscale_local_mean(picture[:rows, :columns], (2, 2, 1))
-    )
+    half = picture[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2, 3).mean((1, 3))
+    found, share = _arrivals(seeds[: rows // 2, : columns // 2], half)
     found, share = (
         np.pad(each.repeat(2, 0).repeat(2, 1), ((0, labels.shape[0] - rows), (0, labels.shape[1] - columns)), "edge")
         for each in (found, share)
