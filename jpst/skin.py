@@ -44,7 +44,7 @@ def kept(
         return result
     chroma = np.maximum(np.linalg.norm(ours[..., 1:], axis=-1, keepdims=True), 1e-6)
     least = ours[..., 1:] * np.minimum(WARMTH[0], WARMTH[1] / chroma)
-    hue = np.arctan2(ours[..., 2], ours[..., 1])
+    hue = np.clip(np.arctan2(ours[..., 2], ours[..., 1]), -np.pi / 4, 3 * np.pi / 4)  # skin is well inside
     low, high = np.minimum(HUES[0], hue), np.maximum(HUES[1], hue)
     shifts = []
     around = np.average(theirs[..., 1:].reshape(-1, 2), axis=0, weights=1.01 - np.minimum(weight.ravel(), 1))

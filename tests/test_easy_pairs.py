@@ -130,3 +130,23 @@ def test_the_command_leaves_a_photograph_that_is_its_own_style(jpst, folder):
     assert status == 0, text
     assert level(image.read(folder / "out.png").pixels - image.read(folder / "content.png").pixels) < 1
     assert "broken" not in text
+
+
+@pytest.mark.parametrize(("who", "healthy"), [("person", True), ("earth", False)])
+def test_a_face_is_not_turned_green(stylize, labels, who, healthy):
+    """A person of one tone before a wall, in the look of a meadow; the same colours without a person do turn green."""
+    texture = np.random.default_rng(8).normal(0, 0.03, (*SIZE, 1))
+    middle = np.s_[SIZE[0] // 4 :, SIZE[1] // 3 : 2 * SIZE[1] // 3]
+    content = np.full((*SIZE, 3), (0.5, 0.48, 0.45)) + texture
+    content[middle] += np.array([0.3, 0.12, 0.05])
+    meadow = np.array([0.25, 0.5, 0.1]) + 2 * np.random.default_rng(9).normal(0, 0.03, (*SIZE, 1))
+
+    def found(photograph):
+        numbers = np.zeros(photograph.shape[:2], int)
+        numbers[middle] = int(np.abs(photograph - content).max() < 1e-3)
+        return numbers, ("wall", who)
+
+    labels(found)
+    result, _ = stylize(np.clip(content, 0, 1), np.clip(meadow, 0, 1), segmenter="auto")
+    red, green, _ = result[middle].mean((0, 1))
+    assert (red > green) == healthy

@@ -101,6 +101,8 @@ def test_scene_classes_become_regions_and_their_checkpoint_is_named(photographs,
     for labels, photograph in zip((found.regions.content, found.regions.style), photographs, strict=True):
         assert labels.shape == (photograph.pixels.shape[:2] if mode == "paper" else (256, 384))
         assert labels.min() >= 0 and labels.max() < len(found.regions.names)
+    assert (found.people is None) == (mode == "paper")
+    assert mode == "paper" or (found.people.shape == (256, 384) and 0 <= found.people.min() <= found.people.max() <= 1)
 
 
 @pytest.mark.parametrize("paper", [False, True])
