@@ -17,14 +17,17 @@ STEEPEST = 2.5  # slope of the bend at its steep end; at the other it is 1 / STE
 DIMMEST = 0.6  # factor of luminance where the bend leaves the content too light: a style of dusk, with lamps, has white
 DARK = (0.24, 0.36)  # mean luminances of styles that dim fully and not at all, which looked better, judged blind
 LEAST_SHRINK = 0.85  # of the deviation, where the bend makes it larger than both photographs have it
+MOST_CONTRAST = 1.6  # slope at the mean, where the deviation is less than it shall be: else results look flat
+RAISED = 1.1  # of the content's deviation: more than that is not asked for, also if the style has it
 
 _EDGES = np.linspace(0, 1, BINS + 1, dtype=np.float32)
 _CENTRES = (_EDGES[:-1] + _EDGES[1:]) / 2
+_CONTRASTS = np.geomspace(1, MOST_CONTRAST, 17, dtype=np.float32)
 _STEEPNESSES = np.geomspace(1 / STEEPEST, STEEPEST, 65, dtype=np.float32)
 
 
 class Curve(NamedTuple):
-    """L -> start + length * bend((L - black) / span), drawn towards its mean by `shrink`."""
+    """L -> start + length * s_curve(bend((L - black) / span)), drawn towards its mean by `shrink`."""
 
     black: Array
     span: Array
@@ -32,6 +35,10 @@ class Curve(NamedTuple):
     length: Array
     steepness: Array
     """of the bend at black: above 1 it brightens what lies between the ends"""
+    middle: Array
+    """of the S-curve, between black and white, 0 and 1"""
+    contrast: Array
+    """its slope there"""
     mean: Array
     """of the curve over the content"""
     shrink: Array
@@ -39,8 +46,9 @@ class Curve(NamedTuple):
 
 def apply(curve: Curve, luminance: Float[Array, "..."]) -> Float[Array, "..."]:
     """The curve's value at luminances, which may leave [0, 1]; it never decreases."""
-    bent = curve.start + curve.length * bend((luminance - curve.black) / curve.span, curve.steepness)
-    return curve.mean + curve.shrink * (bent - curve.mean)
+    bent = bend((luminance - curve.black) / curve.span, curve.steepness)
+    placed = curve.start + curve.length * s_curve(bent, curve.middle, curve.contrast)
+    return curve.mean + curve.shrink * (placed - curve.mean)
 
 
 def fit(
@@ -53,6 +61,8 @@ def fit(
 ) -> Curve:
     """The curve that gives the content the black, the white and, as far as `STEEPEST` allows, the mean of the style.
 
+    Where the deviation would fall short of the style's, an S-curve raises it to about that of the content, as far as
+    `MOST_CONTRAST` allows: contrast is kept where the style does not ask for less.
     Where the content stays lighter than a dark style, all is dimmed by up to the square root of the ratio of the means.
 
     Args:
@@ -74,11 +84,17 @@ def fit(
     bent = start + length * bend(places, steepness)
     ratio = target_mean / jnp.maximum(ours @ bent, 1e-6)
     dimmed = jnp.clip(ratio ** (0.5 * jnp.interp(target_mean, jnp.array(DARK), jnp.array([1.0, 0.0]))), DIMMEST, 1.0)
-    start, length, bent = dimmed * start, dimmed * length, dimmed * bent
-    mean = ours @ bent
-    spread = jnp.sqrt(ours @ (bent - mean) ** 2)
+    start, length = dimmed * start, dimmed * length
+    bent = bend(places, steepness)
+    middle = jnp.clip(ours @ bent, 0.05, 0.95)
+    aim = jnp.minimum(target_deviation, RAISED * deviation)
+    contrast = _contrast(ours, bent, middle, aim / length)
+    placed = start + length * s_curve(bent, middle, contrast)
+    mean = ours @ placed
+    spread = jnp.sqrt(ours @ (placed - mean) ** 2)
     wanted = jnp.maximum(deviation, target_deviation) / jnp.maximum(spread, 1e-6)
-    return Curve(black, span, start, length, steepness, mean, jnp.clip(wanted, LEAST_SHRINK, 1.0))
+    shrink = jnp.clip(wanted, LEAST_SHRINK, 1.0)
+    return Curve(black, span, start, length, steepness, middle, contrast, mean, shrink)
 
 
 def bend(x: Float[Array, "..."], steepness: Array) -> Float[Array, "..."]:
@@ -86,6 +102,13 @@ def bend(x: Float[Array, "..."], steepness: Array) -> Float[Array, "..."]:
     inside = jnp.clip(x, 0, 1)
     between = steepness * inside / (1 + (steepness - 1) * inside)
     return between + steepness * jnp.minimum(x, 0) + jnp.maximum(x - 1, 0) / steepness
+
+
+def s_curve(x: Float[Array, "..."], middle: Array, contrast: Array) -> Float[Array, "..."]:
+    """Two bends away from a middle that stays, as do 0 and 1: steeper between them, flatter towards the ends."""
+    above = bend((x - middle) / (1 - middle), contrast)
+    below = bend((middle - x) / middle, contrast)
+    return jnp.where(x > middle, middle + (1 - middle) * above, middle - middle * below)
 
 
 def _shares(luminance: Array, mask: Array) -> Float[Array, " bins"]:
@@ -110,3 +133,10 @@ def _steepness(shares: Array, places: Array, wanted: Array) -> Array:
     """The steepness at which the bent places have the wanted mean, interpolated between `_STEEPNESSES`."""
     means = bend(places[None], jnp.asarray(_STEEPNESSES)[:, None]) @ shares
     return jnp.exp(jnp.interp(wanted, means, jnp.asarray(np.log(_STEEPNESSES))))
+
+
+def _contrast(shares: Array, places: Array, middle: Array, wanted: Array) -> Array:
+    """The contrast at which the places have the wanted deviation, interpolated between `_CONTRASTS`."""
+    curved = s_curve(places[None], middle, jnp.asarray(_CONTRASTS)[:, None])
+    deviations = jnp.sqrt((curved - (curved @ shares)[:, None]) ** 2 @ shares)
+    return jnp.exp(jnp.interp(wanted, deviations, jnp.asarray(np.log(_CONTRASTS))))

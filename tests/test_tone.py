@@ -23,10 +23,46 @@ def toned(content: np.ndarray, style: np.ndarray, least: float = 0.5, most: floa
 
 @pytest.mark.parametrize("style", [luminances(0.05, 0.9, 0.6), luminances(0.1, 0.95, 1.5), luminances(0.3, 0.8)])
 def test_black_white_and_mean_are_the_styles(style):
-    content = luminances(0.0, 0.8, 1.2)
-    found = toned(content, style)
-    np.testing.assert_allclose(found.mean(), style.mean(), atol=3e-3)
-    np.testing.assert_allclose(np.percentile(found, (0.5, 99.5)), np.percentile(style, (0.5, 99.5)), atol=0.01)
+    """The mean but for what raises the contrast."""
+    content, mask = luminances(0.0, 0.8, 1.2), jnp.ones(SHAPE)
+    curve = fit(content, style, mask, mask, 0.5, 1.6)
+    plain, found = (np.asarray(tone.apply(each, content)) for each in (curve._replace(contrast=jnp.float32(1)), curve))
+    np.testing.assert_allclose(plain.mean(), style.mean(), atol=3e-3)
+    np.testing.assert_allclose(found.mean(), style.mean(), atol=0.02)
+    for each in (plain, found):
+        np.testing.assert_allclose(np.percentile(each, (0.5, 99.5)), np.percentile(style, (0.5, 99.5)), atol=0.01)
+
+
+@pytest.mark.parametrize(("lamps", "reached"), [(0.02, False), (0.12, False), (0.225, True)])
+def test_contrast_is_raised_to_the_styles_as_far_as_the_bound_allows(monkeypatch, lamps, reached):
+    """Of a content with few lights, which has the same black and white as the style but less contrast."""
+    monkeypatch.setattr(tone, "RAISED", 9.0)
+    content, style = luminances(0.3, 0.5), luminances(0.05, 0.95)
+    content[:, : int(lamps * SHAPE[1])] = 0.9
+    content[:1] = 0.05
+    curve = tone.fit(content, style, jnp.ones(SHAPE), jnp.ones(SHAPE), 0.5, 1.6)
+    plain, found = (np.asarray(tone.apply(each, content)) for each in (curve._replace(contrast=jnp.float32(1)), curve))
+    assert plain.std() < found.std() <= style.std() * 1.01
+    if reached:
+        assert found.std() == pytest.approx(style.std(), rel=0.01) and float(curve.contrast) < tone.MOST_CONTRAST
+    else:
+        assert float(curve.contrast) == pytest.approx(tone.MOST_CONTRAST)
+    order = np.argsort(content.ravel())
+    assert (np.diff(found.ravel()[order]) >= -1e-6).all()
+    np.testing.assert_allclose(np.percentile(found, (0.5, 99.5)), np.percentile(plain, (0.5, 99.5)), atol=0.01)
+
+
+@pytest.mark.parametrize(("style", "kept"), [("hard", True), ("alike", False)])
+def test_the_contents_contrast_is_kept_where_the_style_does_not_ask_for_less(style, kept):
+    """A style of black and white alone raises the contrast a little; one like the photograph leaves it as it is."""
+    content, other = luminances(0, 1, 0.8), luminances(0, 1, 0.8)
+    if style == "hard":
+        other = np.where(np.arange(SHAPE[1]) < SHAPE[1] // 2, 0.02, 0.98)[None].repeat(SHAPE[0], 0).astype(np.float32)
+    curve = fit(content, other, jnp.ones(SHAPE), jnp.ones(SHAPE), 0.5, 1.6)
+    plain, found = (np.asarray(tone.apply(each, content)) for each in (curve._replace(contrast=jnp.float32(1)), curve))
+    aim = min(other.std(), tone.RAISED * content.std())
+    assert (plain.std() < 0.98 * aim) == kept
+    assert found.std() == pytest.approx(aim, rel=0.02) if kept else abs(found - plain).max() < 0.02
 
 
 def test_a_photograph_that_is_its_own_style_stays():
@@ -76,8 +112,10 @@ def test_a_light_photograph_is_dimmed_half_way_to_a_dark_style_with_lamps(most, 
     curve = fit(content, style, jnp.ones(SHAPE), jnp.ones(SHAPE), 0.5, 1.6)
     bent = float(tone.bend((content - curve.black) / curve.span, curve.steepness).mean())
     assert float(curve.steepness) == pytest.approx(1 / tone.STEEPEST, rel=1e-4)
-    assert float(curve.mean) == pytest.approx(max(tone.DIMMEST, (mean / bent) ** exponent) * bent, abs=5e-3)
-    assert mean < float(curve.mean) < bent if share else float(curve.mean) == pytest.approx(bent, abs=5e-3)
+    plain = curve._replace(contrast=jnp.float32(1), shrink=jnp.float32(1))
+    dimmed = float(tone.apply(plain, content).mean())
+    assert dimmed == pytest.approx(max(tone.DIMMEST, (mean / bent) ** exponent) * bent, abs=5e-3)
+    assert mean < dimmed < bent if share else dimmed == pytest.approx(bent, abs=5e-3)
 
 
 def test_pixels_count_by_their_mask():
