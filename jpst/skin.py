@@ -58,9 +58,7 @@ def kept(
 def likeness(axes: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
     """How much a colour may be that of skin, in [0, 1]: 0 for what is neutral, dark, green, blue or mauve."""
     luminance, chromas = axes[..., 0], axes[..., 1:]
-    stray = np.linalg.norm(
-        nearest(chromas, *np.broadcast_to(SEEN[:, None, None], (2, *luminance.shape))) - chromas, axis=-1
-    )
+    stray = np.linalg.norm(nearest(chromas, SEEN[:1], SEEN[1:]) - chromas, axis=-1)
     found = np.clip(1 - stray / STRAY, 0, 1)
     for value, (none, whole) in ((np.linalg.norm(chromas, axis=-1), CHROMA), (luminance, LUMINANCE)):
         found = found * np.clip((value - none) / (whole - none), 0, 1)
@@ -68,9 +66,9 @@ def likeness(axes: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
 
 
 def nearest(
-    chromas: Float[np.ndarray, "h w 2"], low: Float[np.ndarray, "h w"], high: Float[np.ndarray, "h w"]
+    chromas: Float[np.ndarray, "h w 2"], low: Float[np.ndarray, "..."], high: Float[np.ndarray, "..."]
 ) -> Float[np.ndarray, "h w 2"]:
-    """The nearest chromas with a hue between `low` and `high`, radians that are less than pi apart."""
+    """The nearest chromas with a hue between `low` and `high`, of each pixel or of all; less than pi apart."""
     rays = [np.stack([np.cos(angle), np.sin(angle)], -1) for angle in (low, high)]
     sides = [ray[..., 0] * chromas[..., 1] - ray[..., 1] * chromas[..., 0] for ray in rays]
     inside = (sides[0] >= 0) & (sides[1] <= 0)

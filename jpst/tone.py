@@ -81,11 +81,10 @@ def fit(
     ends = jnp.sort(jnp.stack([target_black, target_white - length]))
     start = jnp.clip(jnp.clip(unbent, *ends), 0.0, jnp.maximum(1 - length, 0.0))
     steepness = _steepness(ours, places, (target_mean - start) / length)
-    bent = start + length * bend(places, steepness)
-    ratio = target_mean / jnp.maximum(ours @ bent, 1e-6)
+    bent = bend(places, steepness)
+    ratio = target_mean / jnp.maximum(ours @ (start + length * bent), 1e-6)
     dimmed = jnp.clip(ratio ** (0.5 * jnp.interp(target_mean, jnp.array(DARK), jnp.array([1.0, 0.0]))), DIMMEST, 1.0)
     start, length = dimmed * start, dimmed * length
-    bent = bend(places, steepness)
     middle = jnp.clip(ours @ bent, 0.05, 0.95)
     aim = jnp.minimum(target_deviation, RAISED * deviation)
     contrast = _contrast(ours, bent, middle, aim / length)

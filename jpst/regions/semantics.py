@@ -59,6 +59,11 @@ class Regions(NamedTuple):
         """The index of `REST`, the region without a counterpart; None if there is none."""
         return self.names.index(REST) if REST in self.names else None
 
+    def with_maps(self, content: np.ndarray, style: np.ndarray) -> "Regions":
+        """The same regions elsewhere, with the shares that they have there."""
+        shares = [tuple(_fractions(labels, len(self.names)).tolist()) for labels in (content, style)]
+        return Regions(self.names, content, style, shares[0], shares[1], self.moves)
+
 
 class Row(NamedTuple):
     """A region for display: shares in percent of the content and of the style image."""

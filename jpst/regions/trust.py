@@ -78,8 +78,7 @@ def filled(
     for labels, found, picture in zip((regions.content, regions.style), pair, pictures, strict=True):
         sure = np.ones_like(labels) if found.confidence is None else found.confidence
         maps.append(walks.filled(labels, (labels == rest) & (sure < TRUSTED_CONFIDENCE), picture))
-    shares = [tuple((np.bincount(each.ravel(), minlength=rest + 1) / each.size).tolist()) for each in maps]
-    return Regions(regions.names, maps[0], maps[1], shares[0], shares[1], regions.moves)
+    return regions.with_maps(*maps)
 
 
 def plausible(
@@ -129,14 +128,13 @@ def _without_blown(
     regions: Regions, pictures: tuple[np.ndarray, np.ndarray], luminances: tuple[np.ndarray, np.ndarray]
 ) -> Regions:
     """With overexposed pixels as `REST`, but for those of a bright region."""
-    rest, labels, shares = len(regions.names) - 1, [], []
+    rest, labels = len(regions.names) - 1, []
     for found, picture, luminance in zip((regions.content, regions.style), pictures, luminances, strict=True):
         counts = np.bincount(found.ravel(), minlength=len(regions.names))
         means = np.bincount(found.ravel(), luminance.ravel(), len(regions.names)) / np.maximum(counts, 1)
         blown = (picture.min(-1) > BLOWN) & (means[found] < BRIGHT)
         labels.append(np.where(blown, rest, found).astype(np.int32))
-        shares.append(tuple((np.bincount(labels[-1].ravel(), minlength=rest + 1) / found.size).tolist()))
-    return Regions(regions.names, labels[0], labels[1], shares[0], shares[1], regions.moves)
+    return regions.with_maps(*labels)
 
 
 def _keeps_light(regions: Regions, number: int, luminances: tuple[np.ndarray, np.ndarray]) -> bool:

@@ -5,6 +5,8 @@ from jaxtyping import Bool, Float, Int
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from jpst.regions import segment
+
 EDGES_STOP = 2000.0  # a step between colours d apart, in [0, 1] and Euclidean, is exp(-2000 d^2) as likely as another
 ENDS = 1e-4  # likelihood that a walk ends before the next step: in even areas it goes about 100 steps far
 ARRIVED = 0.8  # share of the walks that must arrive in a region for a pixel to be given to it
@@ -25,10 +27,7 @@ def filled(
     rows, columns = (side // 2 * 2 for side in labels.shape)
     half = picture[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2, 3).mean((1, 3))
     found, share = _arrivals(seeds[: rows // 2, : columns // 2], half)
-    found, share = (
-        np.pad(each.repeat(2, 0).repeat(2, 1), ((0, labels.shape[0] - rows), (0, labels.shape[1] - columns)), "edge")
-        for each in (found, share)
-    )
+    found, share = (segment.resized(each, *labels.shape) for each in (found, share))
     return np.where(unsure & (share > ARRIVED), found, labels).astype(np.int32)
 
 
