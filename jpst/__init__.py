@@ -68,7 +68,10 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib import metadata
 
-        return metadata.version("jpst")
+        try:
+            return metadata.version("jpst")
+        except metadata.PackageNotFoundError:  # its folder is on the path, and it is not installed
+            return "unknown"
     raise AttributeError(f"module 'jpst' has no attribute {name!r}")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+import jpst
 from jpst.job import Job
 from jpst.recipe import Hyperparameters, Recipe
 from jpst.total import Networks
@@ -21,7 +22,7 @@ def of_files(inputs: Sequence[Path], recipe: Recipe, hyper: Hyperparameters, *ch
     Raises:
       OSError: a file cannot be read.
     """
-    settings = [repr(recipe), _plain(hyper), *choices, metadata.version("jpst")]
+    settings = [repr(recipe), _plain(hyper), *choices, jpst.__version__]
     return hashlib.sha256(json.dumps([list(map(_of_file, inputs)), settings]).encode()).hexdigest()
 
 
@@ -39,7 +40,8 @@ def of_steps(job: Job, networks: Networks) -> dict[str, Any]:
         **{name: repr(getattr(job.recipe, name)) for name in Recipe.__dataclass_fields__},
         **_plain(job.hyper),
         "seed": int(job.seed),
-        **{f"version of {name}": metadata.version(name) for name in ("jpst", "jax", "jaxlib")},
+        "version of jpst": jpst.__version__,
+        **{f"version of {name}": metadata.version(name) for name in ("jax", "jaxlib")},
         "backend": jax.default_backend(),  # which decides how many steps are one call
     }
 

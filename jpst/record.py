@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+import jpst
 from jpst import faults
 from jpst.faults import Faults
 from jpst.image import Photograph
@@ -58,14 +59,15 @@ def of(
 
 def _settings(job: Job) -> dict[str, Any]:
     """The settings of a transfer and the software versions."""
-    packages = ("jpst", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+    versions = {name: metadata.version(name) for name in packages}
     return {
         **describe(job),
         "recipe": dataclasses.asdict(job.recipe),
         "hyperparameters": {name: float(value) for name, value in job.hyper._asdict().items()},
         "seed": int(job.seed),
         "strength": job.strength,
-        "versions": {"python": sys.version.split()[0], **{name: metadata.version(name) for name in packages}},
+        "versions": {"python": sys.version.split()[0], "jpst": jpst.__version__, **versions},
         "device": str(jax.devices()[0].device_kind),
     }
 

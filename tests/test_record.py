@@ -1,6 +1,7 @@
 """What is told of a picture that may look broken, and where."""
 
 import json
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -80,6 +81,20 @@ def test_the_record_has_the_faults_of_the_picture_that_was_written(jpst, folder)
     )
     assert record["faults"] == pytest.approx(faults.measure(content, result)._asdict(), abs=1e-3)
     assert ("may look broken" in text) == bool(record["warnings"])
+
+
+def test_a_package_that_lies_on_the_path_and_is_not_installed_transfers_too(jpst, folder, monkeypatch):
+    real = metadata.version
+
+    def without_ours(name):
+        if name == "jpst":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", without_ours)
+    transfer(jpst, "--resume")
+    versions = told(folder)["versions"]
+    assert versions["jpst"] == "unknown" and versions["jax"] == real("jax")
 
 
 def test_the_content_as_its_own_style_is_not_warned_of(jpst, folder):

@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import jpst
 from jpst import image, levels, outputs, ranges, regions, streams
 from jpst.errors import JpstError
 from jpst.many import FAILURES, WORKERS, Engine, crew, manifest, ray_engine, worker
@@ -222,7 +222,7 @@ def _note(failed: Outcome, inputs: set[str], scratch: Path) -> None:
     record = {
         "output": row.output.name,
         **{name: {"path": str(path)} for name, path in (("content", row.content), ("style", row.style)) if path},
-        "versions": {"jpst": metadata.version("jpst")},
+        "versions": {"jpst": jpst.__version__},
         "batch": {"row": row.where, "state": "failed", "reason": failed.reason, "identity": None},
     }
     with suppress(JpstError, OSError):  # the reason is told anyway

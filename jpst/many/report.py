@@ -5,12 +5,13 @@ import datetime
 import functools
 import hashlib
 import os
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
 
+import jpst
 from jpst import outputs, records
 from jpst.errors import JpstError
 from jpst.image import encoding
@@ -199,7 +200,7 @@ def _html(folder: Path, results: list[Result], failed: list[Entry], problems: li
             count=len(results),
             failed=[_failure(entry) for entry in failed],
             problems=problems,
-            version=metadata.version("jpst"),
+            version=jpst.__version__,
             today=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
             box=curves,
         )
