@@ -247,7 +247,8 @@ def _without_errors_of_xla() -> Iterator[None]:
     try:
         yield
     finally:
-        _set_log_level_of_xla(int(os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1")))
+        level = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "")
+        _set_log_level_of_xla(int(level) if level.isdecimal() else 1)  # 1: warnings, as JAX does without it
 
 
 def _set_log_level_of_xla(level: int) -> None:

@@ -90,6 +90,12 @@ def test_a_second_run_traces_and_compiles_nothing(root, no_compilation):
     assert len(programs(root)) == 1
 
 
+@pytest.mark.parametrize("level", ["", "2", "warning"])
+def test_programs_are_read_whatever_xlas_log_level_is_called(root, monkeypatch, level):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    assert run_twice() == (1, 0)
+
+
 LINEAR_ALGEBRA = """
 import jax, jax.numpy as jnp
 from jpst import caching
