@@ -15,11 +15,11 @@ from jaxtyping import Array, Float, Int
 
 LEAST_BLOCK = 128  # with shorter blocks, writing the Grams costs more than computing them
 BLOCKS = 64
-SHARES = (0.2, 0.5)
+SHARES = (0.2, 1.2)
 """capacities of the lists for a map of `SHARES_AT` pixels: extra pairs beyond one per pixel, as a share of the pixels.
 Few capacities, so that a compiled step serves other masks too. On coarser maps regions overlap in a larger share, with
 the exponent `SHARES_POWER`. The first is enough for the soft masks of 23 of the 24 public pairs of Deep Photo Style
-Transfer."""
+Transfer, the second where one region is measured everywhere beside the others."""
 SHARES_AT, SHARES_POWER = 25_000, 0.3
 SHARED_BY = (1, 4, 8)
 """capacities for the number of regions that share one pixel"""
