@@ -81,15 +81,17 @@ def _by_region(
     style_masks: Array,
     parts: Array | None,
 ) -> Array:
-    """The content with each region mapped where its part lies."""
+    """The content with each region mapped where its part lies, also where the parts sum to less than one."""
     parts = content_masks if parts is None else parts
+    covered = parts.sum(0, keepdims=True)
+    parts = jnp.where(covered > TRACE, parts / jnp.maximum(covered, TRACE), 0.0)
 
     def of_region(content_mask: Array, style_mask: Array, part: Array) -> Array:
         found = jnp.where(style_mask.sum() > TRACE, mapped(content_mask, style_mask), content)
         return found * part[..., None]
 
     with jax.default_matmul_precision("highest"):
-        uncovered = content * (1 - parts.sum(0))[..., None]
+        uncovered = content * (covered[0] <= TRACE)[..., None]
         return jax.vmap(of_region)(content_masks, style_masks, parts).sum(0) + uncovered
 
 
@@ -139,7 +141,7 @@ def _colour_moments(image: Array, mask: Array, noise: float) -> tuple[Array, Arr
     mean = (weights * image).sum((0, 1), keepdims=True)
     deviation = image - mean
     covariance = jnp.einsum("hwa,hwb->ab", weights * deviation, deviation)
-    return mean, covariance + noise**2 * jnp.eye(3)
+    return mean, covariance + noise**2 * jnp.eye(3, dtype=jnp.float32)
 
 
 def _optimal(covariance: Float[Array, "n n"], target: Float[Array, "n n"]) -> Float[Array, "n n"]:

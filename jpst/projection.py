@@ -127,8 +127,10 @@ def calmed(
     ours, theirs = (picture.astype(np.float64) @ AXES.T for picture in (content, result))
     change = theirs - ours
     areas = np.maximum(masks.sum((1, 2)), LEAST)
-    shift = np.einsum("rhw,rc->hwc", masks, np.einsum("rhw,hwc->rc", masks, change) / areas[:, None])
-    lacking = np.where(masks.sum(0)[..., None] > LEAST, shift - change, 0.0)
+    covered = masks.sum(0)
+    shares = masks / np.maximum(covered, LEAST)  # of each pixel, however transparent it is
+    shift = np.einsum("rhw,rc->hwc", shares, np.einsum("rhw,hwc->rc", masks, change) / areas[:, None])
+    lacking = np.where(covered[..., None] > LEAST, shift - change, 0.0)
     lacking[..., 0] = 0.0
     smooth = texture(content, TEXTURE) < SMOOTH
     before = _deviation(ours[..., 1:], smooth)

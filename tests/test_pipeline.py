@@ -358,6 +358,17 @@ def test_a_style_counts_by_its_alpha(stylize, arrays):
     assert reds[0] > reds[1] > reds[2]
 
 
+@pytest.mark.parametrize("name", ["balanced", "preview"])
+def test_a_half_transparent_content_gets_the_whole_look(stylize, arrays, name):
+    recipe = dataclasses.replace(preset(name, size=32)[0], size_multiple=8, iterations=(0,), segmenter="none")
+    opaque, half = (
+        stylize(np.dstack([arrays[0], np.full(arrays[0].shape[:2], alpha, np.float32)]), arrays[1], recipe).image
+        for alpha in (1.0, 0.5)
+    )
+    np.testing.assert_allclose(half[..., :3], opaque[..., :3], atol=0.01)
+    assert np.abs(opaque[..., :3] - arrays[0]).mean() > 0.03
+
+
 def test_a_photograph_that_is_transparent_everywhere_is_refused(stylize, arrays):
     nothing = np.dstack([arrays[1], np.zeros(arrays[1].shape[:2])]).astype(np.float32)
     with pytest.raises(JpstError, match="transparent everywhere"):
