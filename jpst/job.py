@@ -1,9 +1,11 @@
-"""What a transfer needs before the first network runs: photographs read, regions found and matched, sizes fixed."""
+"""What a transfer needs before the first step: photographs read, regions found and matched, sizes fixed."""
 
 import dataclasses
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+
+import numpy as np
 
 from jpst import estimate, image, loading, pixels, pyramid, ranges, regions, weights
 from jpst import levels as planning
@@ -20,7 +22,7 @@ from jpst.total import Networks
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A planned transfer: everything it needs before the first network runs, with its own recipe and numbers."""
+    """A planned transfer: everything it needs before the first step, with its own recipe and numbers."""
 
     recipe: Recipe
     hyper: Hyperparameters
@@ -114,7 +116,8 @@ def plan(
         needed = source.needs_vgg19 or (recipe.optimises and weights.find("vgg19") is not None)
         loaded = pool.submit(loading.load_vgg19, recipe) if needed and networks is None else None
         if compile_ahead:
-            pool.submit(_compile_ahead, levels, networks, loaded, recipe)
+            rated = networks.nima is not None if networks else bool(np.any(hyper.nima_weight)) and not absent
+            pool.submit(_compile_ahead, levels, networks, loaded, recipe, rated)
         naming = pool.submit(regions.load, source)
         reading = pool.submit(image.read, style)
         original = image.read(content, metadata=True)
@@ -152,9 +155,10 @@ def load_scene(
     style_seg: Source | None = None,
     networks: Networks | None = None,
 ) -> Scene:
-    """Reads two photographs, finds and matches their regions, and brings all to the recipe's finest working size.
+    """Reads two photographs, finds and matches their regions, and brings all to the size of the last level of steps.
 
-    As `stylize` does it: a style in black and white makes the content black and white, too.
+    As `stylize` does it: a style in black and white makes the content black and white, too. What `stylize` does after
+    the steps (projection, colours of skin, full size) is not part of `transfer`.
 
     Args:
       content, style: paths, PIL images or arrays (as `image.read` takes them).
@@ -181,13 +185,17 @@ def load_scene(
 
 
 def _compile_ahead(
-    levels: tuple[Level, ...], networks: Networks | None, loading: Future[weights.Loaded] | None, recipe: Recipe
+    levels: tuple[Level, ...],
+    networks: Networks | None,
+    loading: Future[weights.Loaded] | None,
+    recipe: Recipe,
+    rated: bool,
 ) -> None:
     """Compiles what does not depend on the regions, unless VGG19 is yet to be downloaded."""
     if networks is None and loading is not None:
         networks = Networks(loading.result().variables)
     if networks is not None:
-        pyramid.compile_ahead(levels, networks, recipe)
+        pyramid.compile_ahead(levels, networks, recipe, rated)
 
 
 def _as_seen(source: Source, photograph: Photograph) -> Photograph:

@@ -149,7 +149,9 @@ def style_loss(features: Float[Array, "h w c"], target: StyleTarget) -> Float[Ar
 
 def view(size: int, height: int, width: int) -> View:
     """The resize of an image [height, width, 3] of any ratio to a square of `size` pixels, as for NIMA's training."""
-    return View(*(pixels.resize(jnp.eye(side)[..., None], size, side)[..., 0] for side in (height, width)))
+    return View(
+        *(pixels.resize(jnp.eye(side, dtype=jnp.float32)[..., None], size, side)[..., 0] for side in (height, width))
+    )
 
 
 def seen(image: Float[Array, "h w c"], view: View | None) -> Float[Array, "H W c"]:
@@ -159,7 +161,7 @@ def seen(image: Float[Array, "h w c"], view: View | None) -> Float[Array, "H W c
 
 def aesthetic_loss(distribution: Float[Array, "10"]) -> Float[Array, ""]:
     """10 minus the mean rating, from NIMA's probabilities (arXiv 1709.05424) of the ratings 1 to 10."""
-    return 10.0 - distribution @ jnp.arange(1.0, 11.0)
+    return 10.0 - distribution @ jnp.arange(1.0, 11.0, dtype=jnp.float32)
 
 
 def clipping_loss(image: Float[Array, "h w 3"]) -> Float[Array, ""]:

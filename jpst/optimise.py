@@ -203,8 +203,6 @@ def compile_transfer(
 
     Or what `transfer_all` would, for states and numbers with a first axis.
     """
-    if not steps:
-        return
     one, scan = _programs(state)
     hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
     with precision(recipe):

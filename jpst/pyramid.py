@@ -85,29 +85,32 @@ def climb_all(
     together, keeper = min(together, len(hypers)), keeper or Keeper()
     task = _Task(pair, levels, networks, hypers, recipe, together, bounds, key, on_step, keeper)
     if not recipe.optimises:
-        for _ in hypers:
-            yield [_unoptimised(pair, levels[-1], recipe, calm=bounds is not None)]
-    elif _is_turned(levels, networks, recipe):
+        made = _unoptimised(pair, levels[-1], recipe, calm=bounds is not None)
+        yield from ([made] for _ in hypers)
+    elif _is_turned(levels, recipe, networks.nima is not None):
         for climbed in _climb(task.turned()):
             yield [one.turned() for one in climbed]
     else:
         yield from _climb(task)
 
 
-def compile_ahead(levels: tuple[Level, ...], networks: Networks, recipe: Recipe) -> None:
-    """Compiles what `climb` needs and does not depend on the regions, for a thread that runs while they are found."""
+def compile_ahead(levels: tuple[Level, ...], networks: Networks, recipe: Recipe, rated: bool) -> None:
+    """Compiles what `climb` needs and does not depend on the regions, for a thread that runs while they are found.
+
+    Args:
+      rated: whether `climb` will have NIMA, too.
+    """
     if recipe.optimises:
-        turned = _is_turned(levels, networks, recipe)
+        turned = _is_turned(levels, recipe, rated)
         for level in (level.turned() if turned else level for level in levels):
             for size in dict.fromkeys((level.content, level.style)):
                 compile_features(size, networks, recipe)
 
 
-def _is_turned(levels: tuple[Level, ...], networks: Networks, recipe: Recipe) -> bool:
-    """Whether height and width are exchanged."""
+def _is_turned(levels: tuple[Level, ...], recipe: Recipe, rated: bool) -> bool:
+    """Whether height and width are exchanged; not if NIMA rates the picture, whose kernels cannot be."""
     height, width = levels[-1].content
-    square = recipe.shape != "own" and networks.nima is None  # NIMA's kernels may not be
-    return square and height > width
+    return recipe.shape != "own" and not rated and height > width
 
 
 def _unoptimised(pair: Pair, level: Level, recipe: Recipe, calm: bool) -> Climbed:
@@ -254,8 +257,9 @@ def _ready(
     state = init(targets, recipe=recipe, key=key)
     for hyper in hypers:
         check_ranges(hyper)
-    arrays = chunks.arguments([state.image] * len(hypers), state, targets, hypers, networks)
-    compile_transfer(*arrays, recipe=recipe, steps=chunks.length(level.steps))
+    if level.steps:
+        arrays = chunks.arguments([state.image] * len(hypers), state, targets, hypers, networks)
+        compile_transfer(*arrays, recipe=recipe, steps=chunks.length(level.steps))
     return _Ready(scene, targets, state)
 
 

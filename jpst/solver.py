@@ -98,7 +98,8 @@ def _image(coefficients: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
 
 def _scale(height: int, width: int) -> Float[Array, "h w 1"]:
     """The scale of each coefficient: one over the square root of its expected curvature."""
-    down, across = jnp.arange(height)[:, None, None] / (2 * height), jnp.arange(width)[None, :, None] / (2 * width)
+    down, across = (jnp.arange(side, dtype=jnp.float32) / (2 * side) for side in (height, width))
+    down, across = down[:, None, None], across[None, :, None]
     squared = down**2 + across**2
     return jax.lax.rsqrt(LEAST_CURVATURE + squared / (squared + CORNER**2))
 

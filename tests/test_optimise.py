@@ -84,6 +84,17 @@ def test_the_scan_equals_the_steps_driven_from_python(state, targets, networks):
     np.testing.assert_allclose(scanned.state.image, direct.state.image, atol=0.1 / 255)
 
 
+def test_double_precision_of_the_user_changes_no_type(scene, networks):
+    recipe = dataclasses.replace(STENCIL, optimiser="lbfgs")
+    lbfgs = partial(optimise.transfer, recipe=recipe)
+    with jax.enable_x64(True):
+        targets = preparation.prepare(*scene, networks, recipe=recipe)
+        assert {leaf.dtype for leaf in jax.tree.leaves(targets)} <= {np.dtype("float32"), np.dtype("int32")}
+        state = optimise.init(targets, HYPER, recipe=recipe)
+        for way in (lbfgs, jax.jit(lbfgs, static_argnames="steps")):
+            assert way(state, targets, HYPER, networks, steps=2).image.dtype == np.float32
+
+
 def test_no_steps_change_nothing(state, targets, networks):
     result = run(state, targets, HYPER, networks, steps=0)
     equal(result.state, state)

@@ -202,6 +202,32 @@ def test_no_steps_give_the_colour_match(climb):
     assert np.abs(np.asarray(only.result) - np.asarray(only.content)).max() > 0.02
 
 
+def test_levels_without_steps_compile_none(climb, monkeypatch):
+    compiled = []
+    real = pyramid.compile_transfer
+    monkeypatch.setattr(pyramid, "compile_transfer", lambda *a, **b: (compiled.append(b["steps"]), real(*a, **b)))
+    climb(Recipe(size=48, size_multiple=8, iterations=(0, 1)))
+    assert compiled == [1]
+
+
+def test_settings_without_steps_share_one_picture(pictures, vgg19_tiny, monkeypatch):
+    recipe, made = preset("preview", size=48)[0], []
+    real = pyramid._unoptimised
+    monkeypatch.setattr(pyramid, "_unoptimised", lambda *a, **b: made.append(real(*a, **b)) or made[-1])
+    planned = levels.plan(pictures[0].pixels.shape[:2], pictures[1].pixels.shape[:2], recipe)
+    several = pyramid.climb_all(pair(*pictures), planned, Networks(vgg19_tiny), [HYPER] * 3, recipe=recipe)
+    assert [len(climbed) for climbed in several] == [1, 1, 1] and len(made) == 1
+
+
+@pytest.mark.parametrize("rated", [True, False])
+def test_what_is_compiled_ahead_has_the_shape_that_the_climb_uses(pictures, vgg19_tiny, monkeypatch, rated):
+    sizes = []
+    monkeypatch.setattr(pyramid, "compile_features", lambda size, *_: sizes.append(size))
+    planned = levels.plan((56, 40), (48, 36), RECIPE)
+    pyramid.compile_ahead(planned, Networks(vgg19_tiny), RECIPE, rated)
+    assert all((height > width) == rated for height, width in sizes) and sizes
+
+
 def test_noise_depends_on_the_key_alone(climb):
     recipe = Recipe(size=48, size_multiple=8, iterations=(1,), start="noise")
     first, again, other = (climb(recipe, key=jax.random.key(seed))[0].result for seed in (1, 1, 2))
