@@ -73,8 +73,8 @@ spread of 4 to 10, 0 to 2 % new edges, a halo of 0.9 to 1.1 and no banding."""
 
 
 def beyond(found: Faults) -> dict[str, float]:
-    """The numbers that exceed `BOUNDS`, by name."""
-    return {name: value for name, value in found._asdict().items() if value > getattr(BOUNDS, name)}
+    """The numbers that exceed `BOUNDS`, by name; NaN does."""
+    return {name: value for name, value in found._asdict().items() if not value <= getattr(BOUNDS, name)}
 
 
 def small(picture: Float[np.ndarray, "H W c"], size: tuple[int, int] | None = None) -> Float[np.ndarray, "h w c"]:

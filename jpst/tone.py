@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 BINS = 256
 ENDS = 0.005  # shares of the pixels below black and above white
+LEAST_LENGTH = 1e-3  # of the result's range, where gains of 0 ask for none
 LEAST_SPAN = 0.02  # from black to white: a photograph of less contrast is not stretched to more than one of this
 STEEPEST = 2.5  # slope of the bend at its steep end; at the other it is 1 / STEEPEST
 DIMMEST = 0.6  # factor of luminance where the bend leaves the content too light: a style of dusk, with lamps, has white
@@ -75,7 +76,7 @@ def fit(
     (black, white), (target_black, target_white) = _ends(ours), _ends(theirs)
     (_, deviation), (target_mean, target_deviation) = _moments(ours), _moments(theirs)
     span = jnp.maximum(white - black, LEAST_SPAN)
-    length = span * jnp.clip((target_white - target_black) / span, least, most)
+    length = jnp.maximum(span * jnp.clip((target_white - target_black) / span, least, most), LEAST_LENGTH)
     places = (jnp.asarray(_CENTRES) - black) / span
     unbent = target_mean - length * (ours @ places)
     ends = jnp.sort(jnp.stack([target_black, target_white - length]))
@@ -83,7 +84,9 @@ def fit(
     steepness = _steepness(ours, places, (target_mean - start) / length)
     bent = bend(places, steepness)
     ratio = target_mean / jnp.maximum(ours @ (start + length * bent), 1e-6)
-    dimmed = jnp.clip(ratio ** (0.5 * jnp.interp(target_mean, jnp.array(DARK), jnp.array([1.0, 0.0]))), DIMMEST, 1.0)
+    dimmed = jnp.clip(
+        ratio ** (0.5 * jnp.interp(target_mean, jnp.float32(DARK), jnp.float32([1.0, 0.0]))), DIMMEST, 1.0
+    )
     start, length = dimmed * start, dimmed * length
     middle = jnp.clip(ours @ bent, 0.05, 0.95)
     aim = jnp.minimum(target_deviation, RAISED * deviation)
@@ -113,13 +116,13 @@ def s_curve(x: Float[Array, "..."], middle: Array, contrast: Array) -> Float[Arr
 def _shares(luminance: Array, mask: Array) -> Float[Array, " bins"]:
     """The share of each bin of luminance under a mask."""
     places = jnp.clip((luminance * BINS).astype(jnp.int32), 0, BINS - 1).ravel()
-    counts = jnp.zeros(BINS).at[places].add(mask.ravel())
+    counts = jnp.zeros(BINS, jnp.float32).at[places].add(mask.ravel())
     return counts / jnp.maximum(counts.sum(), 1e-6)
 
 
 def _ends(shares: Array) -> tuple[Array, Array]:
     """The luminances at `ENDS` of the pixels from below and from above."""
-    below = jnp.concatenate([jnp.zeros(1), jnp.cumsum(shares)])
+    below = jnp.concatenate([jnp.zeros(1, jnp.float32), jnp.cumsum(shares)])
     return jnp.interp(ENDS, below, _EDGES), jnp.interp(1 - ENDS, below, _EDGES)
 
 

@@ -117,3 +117,14 @@ def test_what_is_transparent_takes_no_part(vgg19_tiny, photograph):
     np.testing.assert_array_equal(
         cosegment._visible(alpha, jnp.zeros((96, 128, 3)))[0, [0, 6, 12]], [True, False, True]
     )
+
+
+def test_a_photograph_that_is_hardly_opaque_anywhere_has_regions(vgg19_tiny, photograph):
+    pictures = scene(96, 128, 0.4, photograph), scene(96, 96, 0.6, photograph, seed=1)
+    opaque = cosegment.cosegment(*pictures, vgg19_tiny)
+    faint = cosegment.cosegment(*pictures, vgg19_tiny, (np.full((96, 128), 0.4, np.float32), None))
+    np.testing.assert_array_equal(faint[0].labels, opaque[0].labels)
+    dot = np.zeros((96, 128), np.float32)
+    dot[50, 60] = 1
+    (found, _) = cosegment.cosegment(*pictures, vgg19_tiny, (dot, None))
+    assert found.labels.shape == opaque[0].labels.shape

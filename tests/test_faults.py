@@ -243,3 +243,7 @@ def test_numbers_at_their_bounds_are_not_beyond_them():
     worse = Faults(*(1.01 * each for each in faults.BOUNDS))
     assert faults.beyond(worse) == worse._asdict()
     assert list(faults.beyond(FAULTLESS._replace(halo=2.0))) == ["halo"]
+
+
+def test_what_cannot_be_measured_is_beyond_its_bound():
+    assert list(faults.beyond(FAULTLESS._replace(spread=float("nan")))) == ["spread"]

@@ -64,6 +64,15 @@ def test_confidence_is_a_probability_and_lower_at_edges(networks, two_fields, la
     assert far.min() > 0.9 and near.mean() < far.mean()
 
 
+def test_networks_that_label_compute_in_full_precision_on_a_gpu_too(networks, two_fields, monkeypatch):
+    answers, used = deeplab.probabilities(None, None), []  # pyright: ignore
+    monkeypatch.setattr(
+        deeplab, "probabilities", lambda *_: used.append(jax.config.jax_default_matmul_precision) or answers
+    )
+    labelling.label(two_fields[0], "deeplab", labelling.load("deeplab"))
+    assert used == ["float32"]
+
+
 def test_only_the_likeliest_classes_are_told_apart(two_fields):
     picture, _ = two_fields
     rng = np.random.default_rng(0)

@@ -93,6 +93,12 @@ def test_the_ratio_of_ranges_is_bounded():
     assert toned(narrow, wide).mean() == pytest.approx(wide.mean(), abs=3e-3)
 
 
+@pytest.mark.parametrize("most", [0.0, 2.0])
+def test_no_range_at_all_gives_finite_light(most):
+    """Bounds of zero, and a style of one grey where the range may fall to zero."""
+    assert np.isfinite(toned(luminances(0.1, 0.9), np.full(SHAPE, 0.5, np.float32), 0.0, most)).all()
+
+
 def test_the_bend_is_no_steeper_than_its_bound():
     content, style = luminances(0, 1, 6), luminances(0.0, 1.0, 0.05)
     curve = fit(content, style, jnp.ones(SHAPE), jnp.ones(SHAPE), 0.5, 1.6)

@@ -71,7 +71,9 @@ def cosegment(
     threading.Thread(target=importlib.import_module, args=("sklearn.cluster",)).start()
     small = [at_size(np.asarray(photograph, np.float32)) for photograph in (content, style)]
     visible = [_visible(alpha, picture) for alpha, picture in zip(alphas, small, strict=True)]
-    cells = _describe([features(variables, picture, LAYERS) for picture in small], small, visible)
+    with jax.default_matmul_precision("float32"):  # as for labels
+        found = [features(variables, picture, LAYERS) for picture in small]
+    cells = _describe(found, small, visible)
     labels = [_everywhere(each, seen) for each, seen in zip(cluster(cells, visible), visible, strict=True)]
     count = 1 + max(int(each.max()) for each in labels)
     names = tuple(f"region {number}" for number in range(1, count + 1))
@@ -87,11 +89,12 @@ def at_size(photograph: np.ndarray) -> Array:
 
 
 def _visible(alpha: np.ndarray | None, picture: Array) -> Bool[np.ndarray, "h w"]:
-    """The cells of a picture that are at least half opaque."""
+    """The cells of a picture that are at least half opaque, or half as opaque as the most opaque one."""
     shape = picture.shape[0] // CELL, picture.shape[1] // CELL
     if alpha is None:
         return np.ones(shape, bool)
-    return np.asarray(pixels.at_size(alpha[..., None], shape))[..., 0] >= 0.5
+    small = np.asarray(pixels.at_size(alpha[..., None], shape))[..., 0]
+    return small >= 0.5 * min(1.0, float(small.max()))
 
 
 def _everywhere(labels: np.ndarray, visible: np.ndarray) -> Int[np.ndarray, "h w"]:

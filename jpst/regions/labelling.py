@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PyTree
@@ -77,18 +78,20 @@ def label(
       CheckpointError: VGG19 is missing or damaged.
     """
     variables, checkpoint = network
-    if labeller == "scene":
-        vgg19 = weights.load("vgg19").variables if vgg19 is None else vgg19
-        _check_features(vgg19)
-        size = pixels.common_size(photograph.shape[0], photograph.shape[1], scene_head.SIZE, 16)
-        scores = np.asarray(_scene_scores(variables, vgg19, pixels.at_size(photograph, size)))
+    with jax.default_matmul_precision("float32"):  # a GPU would round the factors, and label other pixels than a CPU
+        if labeller == "scene":
+            vgg19 = weights.load("vgg19").variables if vgg19 is None else vgg19
+            _check_features(vgg19)
+            size = pixels.common_size(photograph.shape[0], photograph.shape[1], scene_head.SIZE, 16)
+            scores = np.asarray(_scene_scores(variables, vgg19, pixels.at_size(photograph, size)))
+        elif labeller == "deeplab":
+            scores = deeplab.probabilities(variables, photograph)
+        elif paper:
+            labels = pspnet.predict(variables, photograph)
+            return Labelled(Segmentation(labels, ade20k.NAMES), labeller, checkpoint)
+        else:
+            scores = pspnet.scores(variables, photograph)
         return Labelled(_to_edges(scores, photograph), labeller, checkpoint)
-    if labeller == "deeplab":
-        return Labelled(_to_edges(deeplab.probabilities(variables, photograph), photograph), labeller, checkpoint)
-    if paper:
-        labels = pspnet.predict(variables, photograph)
-        return Labelled(Segmentation(labels, ade20k.NAMES), labeller, checkpoint)
-    return Labelled(_to_edges(pspnet.scores(variables, photograph), photograph), labeller, checkpoint)
 
 
 def _check_features(variables: PyTree) -> None:
