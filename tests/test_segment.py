@@ -6,9 +6,12 @@ import pytest
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from jpst import image, regions
 from jpst.errors import JpstError
-from jpst.regions import segment
+from jpst.recipe import Recipe
+from jpst.regions import ade20k, labelling, segment, trust
 from jpst.regions.segment import MaskError, Segmentation
+from jpst.weights import Provenance
 
 PAIRS = Path(__file__).parents[2] / "shared" / "dpst"
 BLACK, WHITE, GREY = (0, 0, 0), (255, 255, 255), (128, 128, 128)
@@ -443,3 +446,37 @@ def test_public_photographs_are_no_masks(photo):
     colours = read(PAIRS / f"{photo}.png")
     with pytest.raises(MaskError, match="photograph"):
         segment.from_painted(colours, colours)
+
+
+def test_what_is_hidden_takes_the_label_of_the_nearest_visible_pixel():
+    labels = np.array([[0, 1, 2, 3]], np.int32).repeat(2, 0)
+    confidence = np.float32([[0.1, 0.2, 0.3, 0.4]]).repeat(2, 0)
+    found = segment.Segmentation(labels, ("a", "b", "c", "d"), confidence)
+    spread = segment.spread(found, np.float32([[0.6, 0.2, 0.0, 0.9]]).repeat(2, 0))
+    np.testing.assert_array_equal(spread.labels, np.array([[0, 0, 3, 3]]).repeat(2, 0))
+    np.testing.assert_allclose(spread.confidence, np.float32([[0.1, 0.1, 0.4, 0.4]]).repeat(2, 0))
+    assert segment.spread(found, None) is found
+    faint = segment.spread(found, np.float32([[0.01, 0.2, 0.0, 0.3]]).repeat(2, 0))
+    assert set(faint.labels.ravel()) == {1, 3}
+
+
+def test_labels_under_what_is_hidden_count_in_no_region(monkeypatch, photograph, vgg19_tiny):
+    """A network that sees water in what is hidden, and nowhere else."""
+    alpha = np.ones((64, 96), np.float32)
+    alpha[32:] = 0
+    sky, water = (list(ade20k.NAMES).index(name) for name in ("sky", "water"))
+
+    def labelled(*_, **__):
+        labels = np.full((64, 96), sky, np.int32)
+        labels[32:] = water
+        made = segment.Segmentation(labels, ade20k.NAMES, np.ones((64, 96), np.float32))
+        return labelling.Labelled(made, "scene", Provenance("stub", "0" * 64))
+
+    monkeypatch.setattr(labelling, "label", labelled)
+    seen, real = [], trust.trusted
+    monkeypatch.setattr(trust, "trusted", lambda *pair, **more: seen.append(pair) or real(*pair, **more))
+    cut, plain = (image.Photograph(photograph(64, 96), each, 8) for each in (alpha, None))
+    way = regions.Way("scene", None, "")
+    regions.find((cut, plain), way, Recipe(segmenter="scene"), object(), vgg19_tiny)  # pyright: ignore
+    ((content, style, *_),) = seen
+    assert set(content.labels.ravel()) == {sky} and set(style.labels.ravel()) == {sky, water}

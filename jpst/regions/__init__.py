@@ -210,7 +210,10 @@ def _from_labels(
     paper = recipe.scene_mode == "paper"
     content, style = (labelling.label(each.pixels, labeller, network, vgg19, paper=paper) for each in photographs)
     similarity = wordnet.by_name(recipe.similarity, recipe.word_senses)
-    pair = content.segmentation, style.segmentation
+    pair = (
+        segment.spread(content.segmentation, photographs[0].alpha),
+        segment.spread(style.segmentation, photographs[1].alpha),
+    )
     if paper:
         share = recipe.minimum_share
         matched = semantics.group(*pair, similarity, threshold=recipe.similarity_threshold, minimum_share=share)

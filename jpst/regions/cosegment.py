@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
-from scipy import linalg, ndimage
+from scipy import linalg
 
 from jpst import pixels
 from jpst.caching import cached
 from jpst.masks import refine
 from jpst.models import vgg19
+from jpst.regions import segment
 from jpst.regions.segment import Segmentation
 
 LAYERS = ("relu3_4", "relu4_4", "relu5_1", "relu5_4")
@@ -89,20 +90,16 @@ def at_size(photograph: np.ndarray) -> Array:
 
 
 def _visible(alpha: np.ndarray | None, picture: Array) -> Bool[np.ndarray, "h w"]:
-    """The cells of a picture that are at least half opaque, or half as opaque as the most opaque one."""
+    """The cells of a picture that can be seen."""
     shape = picture.shape[0] // CELL, picture.shape[1] // CELL
-    if alpha is None:
-        return np.ones(shape, bool)
-    small = np.asarray(pixels.at_size(alpha[..., None], shape))[..., 0]
-    return small >= 0.5 * min(1.0, float(small.max()))
+    return np.ones(shape, bool) if alpha is None else segment.visible(alpha, shape)
 
 
 def _everywhere(labels: np.ndarray, visible: np.ndarray) -> Int[np.ndarray, "h w"]:
     """A map of labels: each cell that is not visible gets the label of the nearest visible cell."""
     found = np.zeros(visible.shape, labels.dtype)
     found[visible] = labels
-    nearest = ndimage.distance_transform_edt(~visible, return_distances=False, return_indices=True)
-    return found[tuple(np.asarray(nearest))]
+    return found[segment.nearest_visible(visible)]
 
 
 @partial(cached, static_argnums=(2,))

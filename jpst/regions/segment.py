@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from jpst import pixels
 from jpst.errors import JpstError
 from jpst.regions import mask_colours
 from jpst.regions.mask_colours import COLOUR_RADIUS, MAXIMUM_REGIONS, SLOPE_REACH
@@ -50,6 +51,29 @@ def share_of(name: str, found: Segmentation) -> np.ndarray:
     """How likely each pixel is of this name, float32 [H, W]: its confidence if it has this label, else 0."""
     here = np.isin(found.labels, [number for number, other in enumerate(found.names) if other == name])
     return np.where(here, 1.0 if found.confidence is None else found.confidence, 0.0).astype(np.float32)
+
+
+def visible(alpha: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Where a photograph is at least half opaque, or half as opaque as at its most opaque place; bool of `shape`."""
+    small = np.asarray(pixels.at_size(alpha[..., None], shape))[..., 0]
+    return small >= 0.5 * min(1.0, float(small.max()))
+
+
+def nearest_visible(visible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The row and column of the visible place that is nearest to each."""
+    nearest = ndimage.distance_transform_edt(~visible, return_distances=False, return_indices=True)
+    rows, columns = np.asarray(nearest)
+    return rows, columns
+
+
+def spread(found: Segmentation, alpha: np.ndarray | None) -> Segmentation:
+    """The same where a photograph is visible; the label of the nearest visible pixel where it is hidden."""
+    if alpha is None:
+        return found
+    shape = found.labels.shape[0], found.labels.shape[1]
+    nearest = nearest_visible(visible(alpha, shape))
+    confidence = None if found.confidence is None else found.confidence[nearest]
+    return found._replace(labels=found.labels[nearest], confidence=confidence)
 
 
 def beside(path: str | Path) -> Path | None:
