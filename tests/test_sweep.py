@@ -283,6 +283,22 @@ def test_no_input_is_overwritten(jpst, folder):
     assert status == 1 and "would overwrite an input" in printed
 
 
+@pytest.mark.parametrize("name", ["content.png", "sheet.jpg"])
+def test_what_jpst_did_not_write_stays(jpst, folder, name):
+    (folder / "looks").mkdir()
+    (folder / "looks" / name).write_bytes(mine := (folder / "style.jpg").read_bytes())
+    status, printed, _ = jpst(*SWEEP)
+    assert status == 1 and f"looks/{name}: this is" in printed and "Choose another folder, or move it." in printed
+    assert [path.name for path in (folder / "looks").iterdir()] == [name]
+    assert (folder / "looks" / name).read_bytes() == mine
+
+
+def test_the_same_sweep_again_replaces_what_it_wrote(jpst, folder):
+    for _ in range(2):
+        status, printed, _ = jpst(*SWEEP, "--preset", "preview")
+        assert status == 0, printed
+
+
 def test_captions_are_wrapped_and_numbers_exact():
     (hyper,) = hypers(style_weight=(1 / 3,), edge_weight=(1e-7,))
     assert sheet.caption(hyper, ["style_weight", "edge_weight"]) == "style weight 0.3333333333333333, edge weight 1e-07"
