@@ -65,7 +65,7 @@ def _claim(row: Row, scratch: Path) -> None:
     assert row.output
     told = {"row": row.where, "state": "failed", "reason": "Its process ended at the last moment.", "identity": None}
     record = {"output": row.output.name, "versions": {"jpst": jpst.__version__}, "batch": told}
-    claim = scratch / "claim.json"
+    claim = scratch / "claim"  # no picture or record has a name without suffix
     claim.write_text(streams.as_json(record), encoding="ascii")
     os.replace(claim, outputs.record_of(row.output))
 
