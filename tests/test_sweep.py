@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import jpst as library
-from jpst import estimate, pipeline, preparation, stacking
+from jpst import command_line, estimate, pipeline, preparation, stacking
 from jpst.errors import JpstError
 from jpst.estimate import Room
 from jpst.many import sheet, sweep
@@ -252,6 +252,23 @@ def test_the_recorded_command_makes_the_same_picture(jpst, folder):
     assert (folder / "looks" / "content_style-weight-1e-07.png").read_bytes() == before
     again = json.loads((folder / "looks" / "content_style-weight-1e-07.json").read_text())
     assert again["recipe"] == record["recipe"] and again["hyperparameters"] == record["hyperparameters"]
+
+
+def test_the_recorded_command_runs_for_names_that_look_like_options(jpst, folder):
+    (folder / "content.png").rename(folder / "-day.png")
+    status, printed, _ = jpst("sweep", "./-day.png", "style.jpg", "-o", "./-looks", "--preset", "preview", *TINY)
+    assert status == 0, printed
+    command = json.loads((folder / "-looks" / "-day.json").read_text())["command"]
+    status, printed, _ = jpst(*shlex.split(command)[1:])
+    assert status == 0, printed
+
+
+def test_on_windows_the_command_is_quoted_as_its_shell_reads_it(monkeypatch):
+    paths, settings = (Path("my day.jpg"), Path("it's.jpg"), Path("out.jpg")), preset()
+    with monkeypatch.context() as windows:  # pathlib looks at it, too
+        windows.setattr(os, "name", "nt")
+        command = command_line.command(*paths, *settings, {})
+    assert command.startswith('jpst transfer "my day.jpg" it\'s.jpg -o out.jpg ')
 
 
 def test_side_by_side(jpst, folder):
