@@ -1,6 +1,7 @@
 """`jpst app`: a transfer as a page sees it, the files that it gives away, and the page in a real browser."""
 
 import base64
+import contextlib
 import dataclasses
 import importlib.util
 import io
@@ -16,7 +17,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import jax
@@ -28,7 +31,7 @@ from scipy import ndimage
 
 import jpst as library
 from jpst import estimate, image, loading, lut, lut_files, pyramid
-from jpst.app import server, session, theme, words
+from jpst.app import events, server, session, theme, words
 from jpst.app.pairs import Pairs
 from jpst.app.session import Asked, Line, Upload, Work
 from jpst.app.visit import Visit
@@ -254,6 +257,42 @@ def test_names_are_quoted_and_stay_names(here, uploads, narrow_network):
         here.take(which, upload._replace(name=name))
     assert [*here.transfer("preview", {"segmenter": "none"}, Line())][-1].finished
     assert shlex.split(here.command(1))[2:6] == ["my $(day).png", "it's.jpg", "-o", "my $(day)_it's.png"]
+
+
+def test_a_transfer_that_waits_keeps_its_photographs(here, folder, uploads, asked, photograph, narrow_network):
+    """Others may be dropped meanwhile. What no transfer needs any more is removed."""
+    for which, upload in zip(words.PHOTOGRAPHS, uploads, strict=True):
+        here.take(which, upload)
+    line = Line()
+    first = Work(asked(**ENDLESS), line)
+    running = first.states()
+    while not next(running).share:
+        pass
+    waiting = here.transfer("preview", SMALL | {"iterations": (0,)}, line)
+    assert next(waiting).told.startswith("Another transfer is running")
+    image.write(folder / "other.png", photograph(48, 80, seed=5))
+    here.take(words.CONTENT, Upload(folder / "other.png", "other.png"))
+    running.close()
+    assert [*waiting][-1].finished.run.photograph.pixels.shape == (60, 80, 3)
+    assert shlex.split(here.command(1))[2] == "content.png"
+    kept = [path.name for path in sorted((folder / "visit").iterdir()) if not path.name.startswith("shown")]
+    assert len(kept) == 2 and kept[0].startswith("content") and kept[1].startswith("style")
+
+
+def test_a_visitor_who_asks_twice_at_once_has_one_visit(tmp_path, monkeypatch):
+    together = threading.Barrier(2)
+
+    class Slow(Visit):
+        def __init__(self, folder):
+            with contextlib.suppress(threading.BrokenBarrierError):  # one alone waits in vain
+                together.wait(0.5)
+            super().__init__(folder)
+
+    monkeypatch.setattr(events, "Visit", Slow)
+    handlers = events.Events(None, tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: handlers._visit(SimpleNamespace(session_hash="a")), range(2))
+    assert first is second
 
 
 def test_bad_photographs_are_refused_by_their_own_name(here, folder, uploads, monkeypatch):
