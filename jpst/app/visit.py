@@ -23,6 +23,9 @@ from jpst.regions.pairing import NONE
 
 KEPT = 8
 """pictures that are kept for a browser that has not fetched them yet"""
+MOST_BYTES = 110
+"""of the name of each photograph in that of the result"""
+
 NO_RESULT = "There is no result yet. Start a transfer."
 RUNNING = "A transfer with the pairs that it began with is running. Cancel it to change them, or wait."
 
@@ -254,7 +257,7 @@ class Visit:
     def _name(self) -> str:
         assert self._asked, "a transfer was asked for"
         content, style = Path(self._asked.content.name), Path(self._asked.style.name)
-        return f"{content.stem}_{style.stem}{image.suffix_for(content)}"
+        return f"{_short(content.stem)}_{_short(style.stem)}{image.suffix_for(content)}"
 
     def _picture(self, picture: PIL.Image.Image, kind: str = "shown") -> Path:
         """A file of a picture to be shown, under a name of its own: browsers keep what they have seen."""
@@ -264,6 +267,11 @@ class Visit:
         if old != self._before:
             old.unlink(missing_ok=True)
         return made
+
+
+def _short(name: str) -> str:
+    """A name of which two are no longer, with a suffix, than a file system allows: 255 bytes."""
+    return name.encode(errors="ignore")[:MOST_BYTES].decode(errors="ignore")
 
 
 def _named(sentence: str, asked: Asked) -> str:
