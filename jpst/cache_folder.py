@@ -33,9 +33,10 @@ def directory() -> Path:
     try:
         return Path(configured or platformdirs.user_cache_path("jpst") / "compiled").expanduser()
     except RuntimeError as error:
+        asked = configured or "the cache of this user"
         raise OSError(
-            f"{configured or 'the cache of this user'}: there is no such home directory; expected a folder for compiled "
-            "programs: set JPST_CACHE to one, without ~."
+            f"{asked}: there is no such home directory; expected a folder for compiled programs: set JPST_CACHE to "
+            "one, without ~."
         ) from error
 
 
