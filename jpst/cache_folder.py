@@ -23,12 +23,21 @@ _STALE = 3600.0  # seconds after which an unfinished file is no longer being wri
 
 
 def directory() -> Path:
-    """The folder of the cache: $JPST_CACHE, else a folder in the user's cache folder."""
-    if configured := os.environ.get("JPST_CACHE"):
-        return Path(configured).expanduser()
+    """The folder of the cache: $JPST_CACHE, else a folder in the user's cache folder.
+
+    Raises OSError if that is in a home folder that there is not.
+    """
+    configured = os.environ.get("JPST_CACHE")
     import platformdirs
 
-    return platformdirs.user_cache_path("jpst") / "compiled"
+    try:
+        return Path(configured or platformdirs.user_cache_path("jpst") / "compiled").expanduser()
+    except RuntimeError as error:
+        asked = configured or "the cache of this user"
+        raise OSError(
+            f"{asked}: there is no such home directory; expected a folder for compiled programs: set JPST_CACHE to "
+            "one, without ~."
+        ) from error
 
 
 def prepared(root: Path) -> Path:

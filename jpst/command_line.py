@@ -1,7 +1,9 @@
 """The command that makes a picture again, as it would be typed."""
 
 import dataclasses
+import os
 import shlex
+import subprocess
 from pathlib import Path
 
 from jpst.presets import PRESETS
@@ -18,7 +20,7 @@ def command(
 ) -> str:
     """The command that makes a picture alone. `others`: options that are no fields of recipe or numbers."""
     base, numbers = PRESETS[recipe.name]
-    words = ["jpst", "transfer", str(content), str(style), "-o", str(output), "--preset", recipe.name]
+    words = ["jpst", "transfer", _text(content), _text(style), "-o", _text(output), "--preset", recipe.name]
     for field in dataclasses.fields(Recipe):
         if field.name != "name" and getattr(recipe, field.name) != getattr(base, field.name):
             words += _option(field.name, getattr(recipe, field.name))
@@ -27,7 +29,7 @@ def command(
             words += _option(name, getattr(hyper, name))
     for name, value in others.items():
         words += _option(name, value)
-    return shlex.join(words)
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def plain(number: float) -> str:
@@ -40,4 +42,11 @@ def _option(name: str, value: object) -> list[str]:
     if isinstance(value, bool):
         return [f"--{option}" if value else f"--no-{option}"]
     values = value if isinstance(value, tuple) else (value,)
-    return [f"--{option}", *(plain(each) if isinstance(each, float) else str(each) for each in values)]
+    return [f"--{option}", *map(_text, values)]
+
+
+def _text(value: object) -> str:
+    """A value as a word; a path that begins with - would be read as an option."""
+    if isinstance(value, float):
+        return plain(value)
+    return f"./{value}" if isinstance(value, Path) and str(value).startswith("-") else str(value)

@@ -1,6 +1,7 @@
 """Files of lookup tables: .cube by colour-science, .clf by OpenColorIO, HaldCLUT pictures by `image`. Host code."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -126,9 +127,14 @@ def _clf(table: Table, title: str) -> bytes:
 
 def _of_clf(path: Path) -> Table:
     ocio = _open_color_io()
-    transform = ocio.FileTransform(str(path.resolve()))
     colours = np.float32(identity()).reshape(-1, 3)
-    ocio.Config.CreateRaw().getProcessor(transform).getDefaultCPUProcessor().applyRGB(colours)
+    with tempfile.TemporaryDirectory() as folder:  # it would take a $ in a path for the name of a variable
+        plain = str(shutil.copyfile(path, Path(folder, "look.clf")))
+        try:
+            processor = ocio.Config.CreateRaw().getProcessor(ocio.FileTransform(plain))
+            processor.getDefaultCPUProcessor().applyRGB(colours)
+        except ocio.Exception as error:
+            raise ValueError(str(error).replace(plain, str(path))) from error
     return np.clip(colours.reshape(identity().shape), 0, 1).astype(np.float64)
 
 

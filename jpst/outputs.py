@@ -7,16 +7,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
+from PIL import ExifTags
 
 from jpst import image, levels, pipeline, pixels, records, streams
 from jpst.errors import JpstError
-from jpst.image import encoding
+from jpst.image import encoding, exif
+from jpst.image.exif import Exif
+from jpst.image.metadata import Metadata
 from jpst.pyramid import Progress
 from jpst.recipe import Recipe
 from jpst.regions import ade20k, segment
 from jpst.regions.segment import Segmentation
 from jpst.weights import downloads, readers
 from jpst.weights.registry import REGISTRY
+
+_SHEET = "contact sheet of jpst sweep"
+_ELSEWHERE = "Choose another folder, or move it."
 
 
 class OutputError(JpstError):
@@ -46,16 +52,32 @@ def check_transfer(
 
 
 def check_sweep(sheet: Path, pictures: Sequence[Path], inputs: Sequence[Path], recipe: Recipe) -> None:
-    """Checks that a sweep can write its pictures, their records and the sheet; makes their folder. Raises as above."""
+    """Checks that a sweep can write its pictures, their records and the sheet; makes their folder.
+
+    Raises:
+      JpstError: as `check_transfer`, and for a picture that is there and that jpst did not write.
+    """
     make_folder(sheet.parent)
     for picture in pictures:
         check_transfer(picture, inputs, recipe, previews=False)
+        check_ours(picture)
     check([sheet, *pictures, *map(record_of, pictures)], inputs)
+    if sheet.exists() and not _is_sheet(sheet):
+        raise OutputError(f"{sheet}: this is no sheet of jpst's; the sweep's would replace it. {_ELSEWHERE}")
 
 
 def write_sheet(path: Path, sheet: PIL.Image.Image) -> None:
-    """Writes a contact sheet, atomically."""
-    image.write(path, np.asarray(sheet, np.float32) / 255)
+    """Writes a contact sheet, which says in its EXIF that it is one, atomically."""
+    said = Metadata(Exif("<", {ExifTags.Base.ImageDescription: exif.text(_SHEET)}, {}, {}))
+    image.write(path, np.asarray(sheet, np.float32) / 255, metadata=said)
+
+
+def _is_sheet(path: Path) -> bool:
+    try:
+        with PIL.Image.open(path) as found:
+            return found.getexif().get(ExifTags.Base.ImageDescription) == _SHEET
+    except Exception:  # Pillow raises many kinds of errors
+        return False
 
 
 def check_segmentation(labels: Path, overlay: Path | None, photograph: Path) -> None:
@@ -241,10 +263,26 @@ def _previews(picture: Path, steps: int) -> list[Path]:
 def check_record(picture: Path) -> None:
     """Raises `OutputError` if the record would replace a file that is not the record of the same picture."""
     record = record_of(picture)
-    if not record.exists():
+    if not record.exists() or _is_of(record, picture):
         return
     named = records.picture_named_by(record)
-    if named == picture.name or (named and _identity(record.with_name(named)) == _identity(picture)):
-        return
     found = f"is the record of {named}" if named else f"is not jpst's record of {picture.name}"
     raise OutputError(f"{record}: {found}; the new record would replace it. Choose another OUT, or move it.")
+
+
+def check_ours(picture: Path) -> None:
+    """Raises `OutputError` if there is a picture that is not `ours`: of commands that choose names by themselves."""
+    if not ours(picture):
+        raise OutputError(f"{picture}: this is there already, without a record of jpst's. {_ELSEWHERE}")
+
+
+def ours(picture: Path) -> bool:
+    """Whether a picture may be replaced unasked: there is none yet, or it has a record that names it."""
+    record = record_of(picture)
+    return not os.path.exists(picture) or (os.path.isfile(record) and _is_of(record, picture))
+
+
+def _is_of(record: Path, picture: Path) -> bool:
+    """Whether a file is the record of this picture."""
+    named = records.picture_named_by(record)
+    return named is not None and (named == picture.name or _identity(record.with_name(named)) == _identity(picture))

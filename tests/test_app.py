@@ -1,6 +1,7 @@
 """`jpst app`: a transfer as a page sees it, the files that it gives away, and the page in a real browser."""
 
 import base64
+import contextlib
 import dataclasses
 import importlib.util
 import io
@@ -16,7 +17,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import jax
@@ -28,10 +32,11 @@ from scipy import ndimage
 
 import jpst as library
 from jpst import estimate, image, loading, lut, lut_files, pyramid
-from jpst.app import server, session, theme, words
+from jpst.app import events, server, session, theme, words
 from jpst.app.pairs import Pairs
 from jpst.app.session import Asked, Line, Upload, Work
 from jpst.app.visit import Visit
+from jpst.commands import app
 from jpst.commands.app import App
 from jpst.errors import JpstError
 from jpst.estimate import Room
@@ -256,6 +261,50 @@ def test_names_are_quoted_and_stay_names(here, uploads, narrow_network):
     assert shlex.split(here.command(1))[2:6] == ["my $(day).png", "it's.jpg", "-o", "my $(day)_it's.png"]
 
 
+def test_a_transfer_that_waits_keeps_its_photographs(here, folder, uploads, asked, photograph, narrow_network):
+    """Others may be dropped meanwhile. What no transfer needs any more is removed."""
+    for which, upload in zip(words.PHOTOGRAPHS, uploads, strict=True):
+        here.take(which, upload)
+    line = Line()
+    first = Work(asked(**ENDLESS), line)
+    running = first.states()
+    while not next(running).share:
+        pass
+    waiting = here.transfer("preview", SMALL | {"iterations": (0,)}, line)
+    assert next(waiting).told.startswith("Another transfer is running")
+    image.write(folder / "other.png", photograph(48, 80, seed=5))
+    here.take(words.CONTENT, Upload(folder / "other.png", "other.png"))
+    running.close()
+    assert [*waiting][-1].finished.run.photograph.pixels.shape == (60, 80, 3)
+    assert shlex.split(here.command(1))[2] == "content.png"
+    kept = [path.name for path in sorted((folder / "visit").iterdir()) if not path.name.startswith("shown")]
+    assert len(kept) == 2 and kept[0].startswith("content") and kept[1].startswith("style")
+
+
+def test_a_visitor_who_asks_twice_at_once_has_one_visit(tmp_path, monkeypatch):
+    together = threading.Barrier(2)
+
+    class Slow(Visit):
+        def __init__(self, folder):
+            with contextlib.suppress(threading.BrokenBarrierError):  # one alone waits in vain
+                together.wait(0.5)
+            super().__init__(folder)
+
+    monkeypatch.setattr(events, "Visit", Slow)
+    handlers = events.Events(None, tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: handlers._visit(SimpleNamespace(session_hash="a")), range(2))
+    assert first is second
+
+
+def test_a_result_of_two_long_names_can_be_written(here, uploads, narrow_network):
+    for which, upload, letter in zip(words.PHOTOGRAPHS, uploads, "aé", strict=True):
+        here.take(which, upload._replace(name=f"{letter * 140}.png"))
+    assert [*here.transfer("preview", {"segmenter": "none"}, Line())][-1].finished
+    written = here.written(1)
+    assert written.is_file() and written.name.startswith("aaa") and "_ééé" in written.name
+
+
 def test_bad_photographs_are_refused_by_their_own_name(here, folder, uploads, monkeypatch):
     (folder / "upload").mkdir()
     bad = folder / "upload" / "blob.jpg"
@@ -301,6 +350,46 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch, jpst):
     monkeypatch.setitem(sys.modules, "gradio", None)
     status, printed, _ = jpst("app", "--no-open")
     assert status == 1 and printed == 'jpst: The page needs Gradio. Install it: pip install "jpst[app]".\n'
+
+
+def test_warming_up_tells_what_fails_in_a_sentence(monkeypatch):
+    def fail(*_, **__):
+        raise JpstError("There is no VGG19.")
+
+    monkeypatch.setattr(server.pipeline, "plan", fail)
+    told = SimpleQueue()
+    server.warm_up(told.put)
+    assert told.get(timeout=30) == "There is no VGG19."
+
+
+def test_ctrl_c_is_heard_on_windows_too(monkeypatch, jpst):
+    """There a wait without an end cannot be interrupted."""
+    waits = []
+
+    def wait(timeout=None):
+        waits.append(timeout)
+        if len(waits) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=wait)))
+    monkeypatch.setattr(server, "check", lambda: None)
+    monkeypatch.setattr(server, "warm_up", lambda _: None)
+    monkeypatch.setattr(server, "serving", lambda _: contextlib.nullcontext("http://127.0.0.1:7860/"))
+    status, printed, _ = jpst("app", "--no-open")
+    assert status == 0 and printed.endswith("The page is closed.\n")
+    assert len(waits) == 3 and None not in waits
+
+
+def test_on_windows_no_port_that_is_taken_is_shared(monkeypatch):
+    class Socket(socket.socket):
+        def setsockopt(self, *_):
+            pytest.fail("there SO_REUSEADDR would share it")
+
+    monkeypatch.setattr(socket, "socket", Socket)
+    with monkeypatch.context() as windows:
+        windows.setattr(os, "name", "nt")
+        port = server._free(17000)
+    assert port >= 17000
 
 
 def test_ports(jpst):

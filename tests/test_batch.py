@@ -190,6 +190,43 @@ def test_other_peoples_files_stay(place, do):
     assert "this would overwrite an input" in where.reason and listed(place / "in" / "sub") == ["c.jpg"]
 
 
+def test_a_picture_that_jpst_did_not_write_stays(place, do):
+    """However often, and whatever else is wrong with its row."""
+    (place / "out").mkdir()
+    for name in ("a.png", "b.png"):
+        (place / "out" / name).write_bytes(b"mine")
+    rows = [{"content": "a.png"}, {"content": "b.png", "style": "missing.jpg"}, {"content": "sub/c.jpg"}]
+    for after in ("done", "kept"):
+        outcomes = do(rows)
+        assert states(outcomes) == ["failed", "failed", after]
+        assert f"{place / 'out' / 'a.png'}: this is there already" in outcomes[0].reason
+        assert listed(place / "out") == ["a.png", "b.png", "sub/c.jpg", "sub/c.json"]
+        assert {(place / "out" / name).read_bytes() for name in ("a.png", "b.png")} == {b"mine"}
+
+
+def test_a_picture_of_a_row_that_fails_later_is_replaced(do):
+    rows = [{"content": "a.png"}]
+    assert states(do(rows)) == ["done"]
+    assert states(do([rows[0] | {"style": "missing.jpg"}])) == ["failed"]
+    assert states(do([rows[0] | {"strength": 0.5}])) == ["done"]
+
+
+def test_a_worker_that_ends_between_picture_and_record_leaves_a_row_to_be_done(place, do, monkeypatch):
+    row = manifest.Row("line 1", place / "in/a.png", place / "in/style.jpg", output=place / "out/a.png", recipe=RECIPE)
+    real = os.replace
+
+    def replace(source, target):
+        if row.output.exists() and Path(target) == row.output.with_suffix(".json"):
+            raise SystemExit
+        real(source, target)
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(os, "replace", replace)
+        worker.make(row, place)
+    assert row.output.exists()
+    assert states(do([{"content": "a.png"}])) == ["done"]
+
+
 def test_it_stops_after_so_many_failures(do, monkeypatch):
     rows = [{"content": "a.png"}, *({"content": f"missing{number}.png"} for number in range(3)), {"content": "b.png"}]
     no_process(monkeypatch)

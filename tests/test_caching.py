@@ -426,6 +426,15 @@ def test_the_command_line_tells_what_is_cached_and_clears_it(root, capsys):
     assert not programs(root)
 
 
+def test_a_home_folder_that_there_is_not_is_one_line(monkeypatch):
+    monkeypatch.setenv("JPST_CACHE", "~nosuchuser/x")
+    with pytest.raises(
+        SystemExit, match=r"^jpst: ~nosuchuser/x: there is no such home directory.*set JPST_CACHE"
+    ) as ended:
+        cli.main(["cache", "info"])
+    assert "\n" not in str(ended.value)
+
+
 def test_a_cache_that_cannot_be_used_is_one_line_of_the_command(tmp_path):
     (tmp_path / "file").write_text("where a folder would be")
     done = subprocess.run(

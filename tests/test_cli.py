@@ -11,9 +11,10 @@ import PIL.Image
 import pytest
 
 from jpst import cli, image, weights
+from jpst.models import aesthetic_head
 from jpst.regions import ade20k, labelling
 from jpst.regions.segment import Segmentation
-from jpst.weights import Loaded, Provenance, registry
+from jpst.weights import Loaded, Provenance, registry, shipped
 
 SMALL = ["--size", "32", "--size-multiple", "8", "--iterations", "2"]
 WHOLE = ["--segmenter", "none"]  # where regions are not the subject
@@ -435,6 +436,13 @@ def test_the_demo_transfers_the_photographs_that_packages_ship(jpst, monkeypatch
     monkeypatch.setattr(cli.Transfer, "run", lambda self: seen.extend([self.content.is_file(), self.style.is_file()]))
     assert jpst("demo")[0] == 0
     assert seen == [True, True]
+
+
+def test_help_offers_only_what_there_is(jpst):
+    _, text, _ = jpst("weights", "fetch", "--help")
+    words = " ".join(text.replace("│", " ").split())
+    assert f"or {' or '.join(registry.AUTOMATIC)}, the networks with a default checkpoint" in words
+    assert shipped.file(aesthetic_head.NAME).is_file() == ("aesthetic-head" in jpst("score", "--help")[1])
 
 
 def test_help_needs_no_jax():

@@ -248,6 +248,7 @@ NOTHING_BUT = {
         "command_line",
         "errors",
         "faults",
+        "optimise",
         "presets",
         "ranges",
         "recipe",

@@ -124,14 +124,22 @@ def test_a_picture_that_is_no_hald_is_refused(tmp_path, content):
         lut_files.read(tmp_path / "photo.png")
 
 
+def test_a_dollar_in_a_name_is_a_letter(tmp_path):
+    """OpenColorIO puts variables of the environment in its place."""
+    path = tmp_path / "y$HOME.clf"
+    lut_files.write(path, lut_files.identity(), "")
+    np.testing.assert_allclose(lut_files.read(path), lut_files.identity(), atol=1e-6)
+
+
 @pytest.mark.parametrize("text", ["", "LUT_3D_SIZE 2\n0 0 0\n", "LUT_1D_SIZE 2\n0 0 0\n1 1 1\n", "nonsense"])
 def test_damaged_files_are_refused(tmp_path, text):
     (tmp_path / "bad.cube").write_text(text)
     with pytest.raises(JpstError, match=r"bad\.cube"):
         lut_files.read(tmp_path / "bad.cube")
     (tmp_path / "bad.clf").write_text(text.replace("LUT_1D", "LUT_2D"))
-    with pytest.raises(JpstError, match=r"bad\.clf: not a \.clf file"):
+    with pytest.raises(JpstError, match=r"bad\.clf: not a \.clf file") as told:
         lut_files.read(tmp_path / "bad.clf")
+    assert "look.clf" not in str(told.value), "of a copy that nobody named"
     with pytest.raises(JpstError, match="no such file"):
         lut_files.read(tmp_path / "none.cube")
     with pytest.raises(JpstError, match="cube"):

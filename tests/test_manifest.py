@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import pytest
 
@@ -81,6 +82,8 @@ GOOD = {"content": "a.jpg", "style": "style.jpg"}
     [
         ({"content": "absent.jpg"}, r"absent\.jpg: there is no such file"),
         ({"content": "sub"}, r"sub: it is a folder"),
+        ({"content": "sub/.."}, r"sub/\.\.: it is a folder"),
+        ({"content": ".."}, r"\.\.: it is a folder"),
         ({"content": "a\0b.jpg"}, r"there is no such file"),
         ({"content": "x" * 400}, r"there is no such file"),
         ({"content": "._a.jpg"}, r"\._a\.jpg: macOS keeps this file beside a\.jpg"),
@@ -174,6 +177,22 @@ def test_names_are_kept_and_made_longer_only_where_they_would_collide(rows, plac
     kept = [name for name in outputs(found, place) if not name.lower().startswith("a-")]
     assert kept == ["b.png", "sub/a.jpg", "elsewhere.jpg", "m.jpg"]
     assert len({str(row.output.with_suffix("")).casefold() for row in found}) == 7, "two of them have one record"
+
+
+def test_a_content_on_another_drive_gives_its_name(rows, place, monkeypatch):
+    """As Windows tells of one; every other row is named as ever."""
+    (place / "elsewhere.jpg").touch()
+    real = os.path.relpath
+
+    def relpath(path, start):
+        if "elsewhere" in str(path):
+            raise ValueError("path is on mount 'D:', start on mount 'C:'")
+        return real(path, start)
+
+    monkeypatch.setattr(os.path, "relpath", relpath)
+    found = rows(f"content,style\n{place / 'elsewhere.jpg'},style.jpg\nsub/a.jpg,style.jpg\n")
+    assert [row.problem for row in found] == [None] * 2
+    assert outputs(found, place) == ["elsewhere.jpg", "sub/a.jpg"]
 
 
 def test_one_content_with_several_styles_is_named_after_both(rows, place):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import jpst as library
-from jpst import estimate, pipeline, preparation, stacking
+from jpst import command_line, estimate, pipeline, preparation, stacking
 from jpst.errors import JpstError
 from jpst.estimate import Room
 from jpst.many import sheet, sweep
@@ -254,6 +254,23 @@ def test_the_recorded_command_makes_the_same_picture(jpst, folder):
     assert again["recipe"] == record["recipe"] and again["hyperparameters"] == record["hyperparameters"]
 
 
+def test_the_recorded_command_runs_for_names_that_look_like_options(jpst, folder):
+    (folder / "content.png").rename(folder / "-day.png")
+    status, printed, _ = jpst("sweep", "./-day.png", "style.jpg", "-o", "./-looks", "--preset", "preview", *TINY)
+    assert status == 0, printed
+    command = json.loads((folder / "-looks" / "-day.json").read_text())["command"]
+    status, printed, _ = jpst(*shlex.split(command)[1:])
+    assert status == 0, printed
+
+
+def test_on_windows_the_command_is_quoted_as_its_shell_reads_it(monkeypatch):
+    paths, settings = (Path("my day.jpg"), Path("it's.jpg"), Path("out.jpg")), preset()
+    with monkeypatch.context() as windows:  # pathlib looks at it, too
+        windows.setattr(os, "name", "nt")
+        command = command_line.command(*paths, *settings, {})
+    assert command.startswith('jpst transfer "my day.jpg" it\'s.jpg -o out.jpg ')
+
+
 def test_side_by_side(jpst, folder):
     status, printed, _ = jpst(*SWEEP, "--style-weight", "1", "2", "--edge-weight", "0.1", "0.3", "--zip")
     assert status == 0, printed
@@ -281,6 +298,22 @@ def test_a_sweep_that_cannot_be_says_so_and_writes_nothing(jpst, folder, options
 def test_no_input_is_overwritten(jpst, folder):
     status, printed, _ = jpst("sweep", "content.png", "style.jpg", "-o", ".", *TINY)
     assert status == 1 and "would overwrite an input" in printed
+
+
+@pytest.mark.parametrize("name", ["content.png", "sheet.jpg"])
+def test_what_jpst_did_not_write_stays(jpst, folder, name):
+    (folder / "looks").mkdir()
+    (folder / "looks" / name).write_bytes(mine := (folder / "style.jpg").read_bytes())
+    status, printed, _ = jpst(*SWEEP)
+    assert status == 1 and f"looks/{name}: this is" in printed and "Choose another folder, or move it." in printed
+    assert [path.name for path in (folder / "looks").iterdir()] == [name]
+    assert (folder / "looks" / name).read_bytes() == mine
+
+
+def test_the_same_sweep_again_replaces_what_it_wrote(jpst, folder):
+    for _ in range(2):
+        status, printed, _ = jpst(*SWEEP, "--preset", "preview")
+        assert status == 0, printed
 
 
 def test_captions_are_wrapped_and_numbers_exact():

@@ -2,6 +2,7 @@
 
 import html
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ class Events:
         self._gr, self._folder = gradio, folder
         self._line = Line()
         self._visits: dict[str, Visit] = {}
+        self._lock = threading.Lock()
+        """of the visits: handlers run in threads"""
 
     def take(self, which: str) -> Callable[..., Any]:
         """A photograph was dropped: what to show of it, or nothing and a sentence if it cannot be read."""
@@ -137,21 +140,26 @@ class Events:
         """A visitor closed the page, or the browser fell silent."""
 
         def leave(request) -> None:
-            if here := self._visits.pop(str(request.session_hash), None):
+            with self._lock:
+                here = self._visits.pop(str(request.session_hash), None)
+            if here:
                 here.close()
 
         return self._annotated(leave)
 
     def close(self) -> None:
         """Ends the work of all visitors."""
-        for here in self._visits.values():
+        with self._lock:
+            visits = [*self._visits.values()]
+        for here in visits:
             here.close()
 
     def _visit(self, request: Any) -> Visit:
         name = str(request.session_hash)
-        if name not in self._visits:
-            self._visits[name] = Visit(self._folder / f"visit-{secrets.token_hex(8)}")
-        return self._visits[name]
+        with self._lock:
+            if name not in self._visits:
+                self._visits[name] = Visit(self._folder / f"visit-{secrets.token_hex(8)}")
+            return self._visits[name]
 
     def _answer(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         """A handler of a visit and values, as Gradio calls it."""

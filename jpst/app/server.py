@@ -86,7 +86,13 @@ def warm_up(tell: Callable[[str], None] = lambda _: None) -> None:
         for picture in (wide, wide.swapaxes(0, 1)):
             display.base_look(pipeline.plan(picture, picture, tell=tell))
 
-    threading.Thread(target=load, daemon=True).start()
+    def told() -> None:
+        try:
+            load()
+        except JpstError as error:  # the first visitor hears it again
+            tell(str(error))
+
+    threading.Thread(target=told, daemon=True).start()
 
 
 @contextmanager
@@ -107,7 +113,8 @@ def _environment(folder: Path) -> Iterator[None]:
 def _free(first: int) -> int:
     for port in range(first, min(first + PORTS, 65536)):
         with socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if os.name == "posix":  # on Windows a port that is taken could be bound with it
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 tried.bind((HOST, port))
             except OSError:

@@ -1,8 +1,10 @@
 """What one visitor has on the page: two photographs, a transfer, and the files that are made of it."""
 
+import itertools
 import shutil
-from collections import Counter
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from jpst.regions.pairing import NONE
 
 KEPT = 8
 """pictures that are kept for a browser that has not fetched them yet"""
+MOST_BYTES = 110
+"""of the name of each photograph in that of the result"""
 
 NO_RESULT = "There is no result yet. Start a transfer."
 RUNNING = "A transfer with the pairs that it began with is running. Cancel it to change them, or wait."
@@ -31,8 +35,15 @@ class Visit:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._pictures: Counter[str] = Counter()
+        self._pictures = {kind: itertools.count(1) for kind in ("shown", "regions")}
+        self._copies = itertools.count(1)
+        self._lock = threading.Lock()
+        """of what follows: handlers run in threads"""
         self._uploads: dict[str, Upload] = {}
+        self._begun: list[Asked] = []
+        """transfers that are not over, the last one and those that it takes the place of"""
+        self._kept: set[Path] = set()
+        """copies of photographs"""
         self._work: Work | None = None
         self._asked: Asked | None = None
         self._finished: Finished | None = None
@@ -47,22 +58,39 @@ class Visit:
         Raises:
           JpstError: it cannot be read; the visitor then has none.
         """
-        self._uploads.pop(which, None)
-        own = self._folder / f"{which}{upload.path.suffix}"  # a copy: equal files of several visitors are one upload
+        self.drop(which)
+        # A copy, as equal files of several visitors are one upload; of a new name, as a transfer may wait for the old.
+        own = self._folder / f"{which}-{next(self._copies)}{upload.path.suffix}"
         try:
             outputs.make_folder(self._folder)
             shutil.copyfile(upload.path, own)
             shown = self._picture(display.reduced(image.read(own), display.ROUGH))
+            with self._lock:
+                self._uploads[which] = upload._replace(path=own)
         except (OSError, MemoryError) as error:
             raise JpstError(f"{upload.name}: it cannot be read ({error}). Choose another photograph.") from error
         except JpstError as error:
             raise JpstError(str(error).replace(str(own), upload.name)) from error
-        self._uploads[which] = upload._replace(path=own)
+        finally:
+            with self._lock:
+                self._kept.add(own)
+                self._tidy()
         return shown
 
     def drop(self, which: str) -> None:
         """Forgets a photograph."""
-        self._uploads.pop(which, None)
+        with self._lock:
+            self._uploads.pop(which, None)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Removes the copies that nothing refers to any more."""
+        of_transfers = (upload for asked in self._begun for upload in (asked.content, asked.style))
+        needed = {upload.path for upload in (*self._uploads.values(), *of_transfers)}
+        for path in self._kept - needed:
+            with suppress(OSError):  # it is being read, on Windows: the next time
+                path.unlink(missing_ok=True)
+                self._kept.discard(path)
 
     def transfer(self, preset: str, choices: dict[str, Any], line: Line) -> Iterator[State]:
         """Begins a transfer of the two photographs and tells of it.
@@ -70,11 +98,13 @@ class Visit:
         Raises:
           JpstError: it cannot be done; the message says why and what to do.
         """
-        missing = [PHOTOGRAPHS[which][0] for which in (CONTENT, STYLE) if which not in self._uploads]
-        if missing:
-            raise JpstError(f"No picture yet: {', '.join(missing)}. Drop one there, or click to choose one.")
+        with self._lock:
+            missing = [PHOTOGRAPHS[which][0] for which in (CONTENT, STYLE) if which not in self._uploads]
+            if missing:
+                raise JpstError(f"No picture yet: {', '.join(missing)}. Drop one there, or click to choose one.")
+            begun = asked = Asked(self._uploads[CONTENT], self._uploads[STYLE], preset, choices)
+            self._begun.append(begun)
         self.cancel()
-        asked = Asked(self._uploads[CONTENT], self._uploads[STYLE], preset, choices)
         if self.pairs and self._asked and self._asked.finds_the_same(asked):
             asked = asked._replace(choices=choices | {"pairs": self.pairs.changes})
         work = Work(asked, line)
@@ -88,8 +118,11 @@ class Visit:
                 yield state
         except JpstError as error:
             self.pairs = None  # they are not seen any more, and may be the reason
-            raise JpstError(self._named(str(error))) from error
+            raise JpstError(_named(str(error), asked)) from error
         finally:
+            with self._lock:
+                self._begun.remove(begun)
+                self._tidy()
             self._running = self._running and self._work is not work  # another one may have begun
 
     def cancel(self) -> None:
@@ -224,20 +257,25 @@ class Visit:
     def _name(self) -> str:
         assert self._asked, "a transfer was asked for"
         content, style = Path(self._asked.content.name), Path(self._asked.style.name)
-        return f"{content.stem}_{style.stem}{image.suffix_for(content)}"
+        return f"{_short(content.stem)}_{_short(style.stem)}{image.suffix_for(content)}"
 
     def _picture(self, picture: PIL.Image.Image, kind: str = "shown") -> Path:
         """A file of a picture to be shown, under a name of its own: browsers keep what they have seen."""
-        self._pictures[kind] += 1
-        numbers = self._pictures[kind], self._pictures[kind] - KEPT
-        made, old = (self._folder / f"{kind}-{number}.jpg" for number in numbers)
+        number = next(self._pictures[kind])
+        made, old = (self._folder / f"{kind}-{each}.jpg" for each in (number, number - KEPT))
         picture.save(made, quality=92, subsampling=0)
         if old != self._before:
             old.unlink(missing_ok=True)
         return made
 
-    def _named(self, sentence: str) -> str:
-        """A sentence with the names of the files where they came from."""
-        for upload in self._uploads.values():
-            sentence = sentence.replace(str(upload.path), upload.name)
-        return sentence
+
+def _short(name: str) -> str:
+    """A name of which two are no longer, with a suffix, than a file system allows: 255 bytes."""
+    return name.encode(errors="ignore")[:MOST_BYTES].decode(errors="ignore")
+
+
+def _named(sentence: str, asked: Asked) -> str:
+    """A sentence with the names of the files where they came from."""
+    for upload in (asked.content, asked.style):
+        sentence = sentence.replace(str(upload.path), upload.name)
+    return sentence

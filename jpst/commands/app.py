@@ -43,6 +43,7 @@ class App:
 
                 webbrowser.open(address)
             try:
-                threading.Event().wait()
+                while not threading.Event().wait(0.5):  # without an end Windows would not hear Ctrl-C
+                    pass
             except KeyboardInterrupt:
                 streams.say("The page is closed.")

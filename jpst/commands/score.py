@@ -20,8 +20,7 @@ class Score:
     images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
     """photographs: JPEG, PNG, TIFF, WebP, HEIC"""
     checkpoint: Annotated[str | None, arg(metavar="NAME|FILE")] = None
-    """NIMA network: a name from `jpst weights list`, or a file (default: the first of the list that is present); or
-    aesthetic-head, a small head made by jpst, the default if NIMA is missing and the package has the head"""
+    """NIMA network: a name from `jpst weights list`, or a file (default: the first of the list that is present)"""
     size: int = 224
     """each photograph is resized to a square of this side, as the networks were trained (0: unchanged)"""
     json: FlagCreatePairsOff[bool] = False

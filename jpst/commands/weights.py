@@ -36,7 +36,7 @@ class Fetch:
     """Download a checkpoint into the checkpoints folder and check its hash."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")] = "vgg19"
-    """a name from `jpst weights list`, or the name of a network for its default checkpoint"""
+    """a name from `jpst weights list`; or vgg19 or deeplab, the networks with a default checkpoint"""
 
     def run(self) -> None:
         """Fetches one checkpoint."""

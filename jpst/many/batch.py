@@ -142,7 +142,8 @@ def run(
         inputs = {os.path.realpath(path) for row in planned.rows for path in row.inputs}
         with closing(_outcomes(planned, inputs, partial(answers, workers=workers, folder=planned.folder))) as outcomes:
             for outcome in outcomes:
-                if outcome.state == "failed":
+                output = outcome.row.output
+                if outcome.state == "failed" and output and outputs.ours(output):  # a record would make it ours
                     _note(outcome, inputs, scratch)
                 found[outcome.row.where] = outcome
                 on_row(outcome)
@@ -192,6 +193,7 @@ def _shape(row: Row, inputs: set[str]) -> Hashable:
         raise JpstError(f"{overwritten[0]}: this would overwrite an input of the batch. Choose another `output`.")
     row.output.parent.mkdir(parents=True, exist_ok=True)
     outputs.check_transfer(row.output, row.inputs, row.recipe, previews=False)
+    outputs.check_ours(row.output)
     masks = regions.painted((row.content, row.style), (row.content_seg, row.style_seg), row.recipe)
     projected = row.recipe.projection == "grid" and masks is None
     planned = levels.plan(*sizes, row.recipe, projected=projected)

@@ -63,8 +63,13 @@ def _default(row: dict[str, Any], base: Path, folder: Path) -> Path | str:
     content = row.get("content")
     if not isinstance(content, str) or not Path(content).name or "\0" in content:
         return "There is no content to name the output after. Give `content` a path."
-    relative = Path(os.path.relpath(base / content, base))
-    inside = relative if relative.parts[0] != ".." else Path(relative.name)
+    try:
+        relative = Path(os.path.relpath(base / content, base))
+    except ValueError:  # on another drive
+        relative = Path("..", Path(content).name)
+    inside = Path(relative.name) if relative.parts[:1] == ("..",) else relative
+    if inside.name in ("", ".."):
+        return f"The content {content} is a folder. Give `content` the path of a photograph."
     return _asked(str(inside.with_suffix(suffix_for(inside))), folder)
 
 

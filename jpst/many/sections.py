@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from jpst import command_line, faults, ranges, streams
 from jpst.errors import JpstError
 from jpst.many import curves
+from jpst.optimise import Status
 from jpst.presets import PRESETS
 from jpst.recipe import ADAM_NUMBERS, Hyperparameters, Recipe
 
@@ -148,7 +149,7 @@ def _notes(told: dict[str, Any]) -> list[str]:
     """What else there is to know of the picture, the worst first."""
     absent = [f"The {term} term is missing: {why}." for term, why in told["terms_absent"].items()]
     ended = ["Interrupted: the best picture so far."] if told["interrupted"] else []
-    status = [] if told["status"] == "every step was finite" else [f"{told['status']}"]
+    status = [] if told["status"] == Status.FINE.sentence else [f"{told['status']}"]
     return [*ended, *status, *absent, *_sentences(told["notes"]), *_sentences(told.get("left_out", []))]
 
 

@@ -48,11 +48,26 @@ def make(row: Row, scratch: Path) -> str | None:
         made = scratch / row.output.name
         outputs.write_result(made, run)
         row.output.parent.mkdir(parents=True, exist_ok=True)
+        if not outputs.record_of(row.output).exists():
+            _claim(row, scratch)
         os.replace(made, row.output)
         os.replace(outputs.record_of(made), outputs.record_of(row.output))
         return None
     except Exception as error:  # whatever it is, it must not stop the other rows
         return _reason(error)
+
+
+def _claim(row: Row, scratch: Path) -> None:
+    """Puts a record of a failed row in its place: if this process ends now, the next call knows the picture as ours."""
+    import jpst
+    from jpst import outputs, streams
+
+    assert row.output
+    told = {"row": row.where, "state": "failed", "reason": "Its process ended at the last moment.", "identity": None}
+    record = {"output": row.output.name, "versions": {"jpst": jpst.__version__}, "batch": told}
+    claim = scratch / "claim"  # no picture or record has a name without suffix
+    claim.write_text(streams.as_json(record), encoding="ascii")
+    os.replace(claim, outputs.record_of(row.output))
 
 
 def _reason(error: Exception) -> str:
