@@ -1,7 +1,7 @@
 """Decodes opened image files to samples, upright and with alpha; colours are not converted yet."""
 
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import nullcontext, suppress
 from io import BytesIO
 from struct import error as StructError
 from typing import Any, NamedTuple
@@ -52,7 +52,7 @@ def _pillows_samples(file: Opened, managed: bool) -> tuple[np.ndarray, list[str]
     """Samples [H, W, C], notes, and whether the colours are sRGB already."""
     image = file.image
     layout = _layout_of(image) if file.file is not None else ""
-    with tiff_decoding.silent_libtiff() if image.format == "TIFF" else ExitStack():
+    with tiff_decoding.silent_libtiff if image.format == "TIFF" else nullcontext():
         if ";16" in layout and image.mode in ("RGB", "RGBA"):
             return _wide_samples(file, layout), [], False
         if image.mode == "CMYK":
