@@ -35,7 +35,7 @@ class Make:
         """Fits and writes the table."""
         from jpst import image, lut, lut_files, outputs, records, terminal
 
-        lut_files.check(self.output)
+        lut_files.check_writable(self.output)
         content, result = self.content, self.result
         if result is None:
             entry = records.read(self.content)

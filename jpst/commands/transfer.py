@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
@@ -93,11 +93,11 @@ class Transfer:
         run = self._made(job, console)
         if self.strip:
             run = run.stripped()
-        if self.lut:
-            self._write_lut(self.lut, job, run, console)
         written = outputs.write_result(self.output, run)
         run.forget()
         terminal.show_run(run, self.output, console, options(Transfer))
+        if self.lut:
+            written = outputs.add_to_record(self.output, written, lut=self._write_lut(self.lut, job, run, console))
         if run.interrupted and self.resume and self._state.exists():
             terminal.say(self._goes_on, console)
         if self.json:
@@ -166,17 +166,17 @@ class Transfer:
         from jpst import lut_files
 
         if self.lut:
-            lut_files.check(self.lut)
+            lut_files.check_writable(self.lut)
         return [self.lut] if self.lut else []
 
-    def _write_lut(self, path: Path, job: "Job", run: "Run", console: "Console") -> None:
-        """Writes the LUT; how much it carries goes to the record."""
+    def _write_lut(self, path: Path, job: "Job", run: "Run", console: "Console") -> dict[str, Any]:
+        """Writes the LUT; returns what the record tells of it."""
         from jpst import lut, lut_files, terminal
 
         table, found = lut.of_pictures(job.content.pixels, run.photograph.pixels)
         lut_files.write(path, table, f"{self.content.stem} to {self.output.stem}")
-        run.record["lut"] = {"path": str(path), **found._asdict()}
         terminal.show_lut(path, found, console)
+        return {"path": str(path), **found._asdict()}
 
     def _planned(self, console: "Console") -> "Job":
         from jpst import pipeline, terminal
