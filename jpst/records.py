@@ -63,6 +63,12 @@ def named_by(record: dict[str, Any]) -> str | None:
     return name if isinstance(name, str) and name and Path(name).name == name and "\0" not in name else None
 
 
+def failed(record: dict[str, Any]) -> bool:
+    """Whether a record is of a row of a batch that failed."""
+    batch = record.get("batch")
+    return isinstance(batch, dict) and batch.get("state") == "failed"
+
+
 def read(path: Path) -> Entry:
     """Reads a record; raises `JpstError` if the file is not one."""
     try:
@@ -93,7 +99,7 @@ def find(folder: Path) -> Found:
     for path in _files(folder, found.problems):
         try:
             told = _read(path)
-            (found.failed if _failed(told) else found.results).append(Entry(path, told))
+            (found.failed if failed(told) else found.results).append(Entry(path, told))
         except (JpstError, OSError) as error:
             found.problems.append(f"{path}: {getattr(error, 'strerror', None) or error}.")
     if not found.results and not found.failed:
@@ -133,8 +139,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not is_record(content):
         raise JpstError("is not a record of jpst")
     return content
-
-
-def _failed(told: dict[str, Any]) -> bool:
-    batch = told.get("batch")
-    return isinstance(batch, dict) and batch.get("state") == "failed"
