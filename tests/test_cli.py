@@ -151,6 +151,24 @@ def test_pictures_on_the_way_are_saved(jpst):
     assert {"out-step0002.jpg", "out-step0004.jpg", "out.jpg"} <= new
 
 
+def test_previews_that_cannot_be_written_do_not_end_the_transfer(jpst, monkeypatch):
+    from jpst.image import encoding
+
+    real = encoding.encode
+
+    def full(file, *arguments):
+        if full.calls < 1:
+            full.calls += 1
+            raise OSError("No space left on device")
+        real(file, *arguments)
+
+    full.calls = 0
+    monkeypatch.setattr(encoding, "encode", full)
+    status, text, new = transfer(jpst, "--save-every", 1)
+    assert (status, new) == (0, {"out.png", "out.json"})
+    assert text.count("Note: no more previews are written. out-step0001.png: could not be written (No space") == 1
+
+
 def test_a_preset_moves_every_default(jpst, folder):
     status, text, _ = transfer(jpst, "--preset", "paper", "--content-weight", "3", "--nima-weight", "0")
     assert status == 0, text

@@ -11,6 +11,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from jpst import ranges, streams
 from jpst.commands import options
+from jpst.errors import JpstError
 from jpst.presets import preset
 from jpst.ranges import Range
 from jpst.recipe import ADAM_NUMBERS, SEED, STRENGTH, Hyperparameters, Recipe, check_read
@@ -116,10 +117,17 @@ class Transfer:
             self._ended_well(tell),
         ):
 
+            every = self.save_every
+
             def on_step(now: "pyramid.Progress") -> None:
+                nonlocal every
                 advance(now)
                 board(now)
-                outputs.write_preview(self.output, now, self.save_every, job.content.pixels.shape[:2])
+                try:
+                    outputs.write_preview(self.output, now, every, job.content.pixels.shape[:2])
+                except JpstError as error:  # such as a full disk
+                    every = 0
+                    tell(f"Note: no more previews are written. {error}")
 
             return pipeline.run(job, on_step=on_step, resume=self._state if self.resume else None, tell=tell)
 
