@@ -63,7 +63,7 @@ def read(path: str | os.PathLike[str]) -> Table:
         raise JpstError(f"{source}: there is no such file. Give a LUT, as `jpst look make` writes it.")
     try:
         table = _FORMATS[source.suffix.lower()].decode(source)
-    except JpstError:
+    except (JpstError, MemoryError):
         raise
     except Exception as error:  # the readers raise many kinds of errors
         kind = source.suffix.lower()

@@ -321,6 +321,20 @@ def test_ctrl_c_before_there_is_a_picture_writes_nothing(jpst, monkeypatch):
     assert "nothing was written" in text
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9.")])
+def test_memory_that_runs_out_is_told_in_one_line(jpst, monkeypatch, error):
+    from jpst import pipeline
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(pipeline, "run", fail)
+    status, _, new = transfer(jpst)
+    assert (status, new) == (1, set())
+    told = "jpst: There was not enough memory. Choose a smaller photograph or --size, or close other programs.\n"
+    assert jpst.errors == told
+
+
 @pytest.mark.parametrize("interrupted", ["raise KeyboardInterrupt", "exec('raise KeyboardInterrupt')"])
 def test_ctrl_c_has_one_exit_status_wherever_it_hits(tmp_path, interrupted):
     """CPython's `-m` ends by a signal if an interrupt passed an `exec` of a string, as imports of dataclasses have."""

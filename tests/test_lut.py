@@ -261,3 +261,20 @@ def test_one_photograph_that_fails_does_not_stop_the_others(jpst, folder):
     status, printed, _ = jpst("look", "apply", "look.cube", "bad.jpg", "day.png", "-o", "out")
     assert status == 1 and "bad.jpg" in printed
     assert [path.name for path in (folder / "out").iterdir()] == ["day.png"]
+
+
+def test_one_photograph_too_large_for_memory_does_not_stop_the_others(jpst, folder, monkeypatch):
+    from jpst.image import decoding
+
+    lut_files.write(folder / "look.cube", lut_files.identity(), "")
+    real = decoding._plain_samples
+
+    def decoded(opened):
+        if opened.format == "JPEG":
+            raise MemoryError
+        return real(opened)
+
+    monkeypatch.setattr(decoding, "_plain_samples", decoded)
+    status, _, _ = jpst("look", "apply", "look.cube", "other.jpg", "day.png", "-o", "out")
+    assert status == 1 and jpst.errors.startswith("jpst: other.jpg: There was not enough memory.")
+    assert [path.name for path in (folder / "out").iterdir()] == ["day.png"]

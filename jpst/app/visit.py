@@ -54,7 +54,8 @@ class Visit:
             shutil.copyfile(upload.path, own)
             shown = self._picture(display.reduced(image.read(own), display.ROUGH))
         except (OSError, MemoryError) as error:
-            raise JpstError(f"{upload.name}: it cannot be read ({error}). Choose another photograph.") from error
+            reason = str(error) or "there is not enough memory"
+            raise JpstError(f"{upload.name}: it cannot be read ({reason}). Choose another photograph.") from error
         except JpstError as error:
             raise JpstError(str(error).replace(str(own), upload.name)) from error
         self._uploads[which] = upload._replace(path=own)

@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from jpst import streams
-from jpst.errors import JpstError
+from jpst.errors import OUT_OF_MEMORY, JpstError, out_of_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Eval:
         for entry in entries:
             try:
                 found[str(entry.path)] = evaluation.numbers(evaluation.of_record(entry, vgg19, rating))
-            except (JpstError, OSError) as error:
-                errors[str(entry.path)] = str(error)
+            except (JpstError, OSError, MemoryError) as error:
+                errors[str(entry.path)] = f"{entry.path}: {OUT_OF_MEMORY}" if out_of_memory(error) else str(error)
         series = evaluation.series([entry for entry in entries if str(entry.path) in found])
         lines.show_qualities(found, console)
         lines.show_series(series, console)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
 from jpst import ranges, streams
-from jpst.errors import JpstError
+from jpst.errors import OUT_OF_MEMORY, JpstError, out_of_memory
 from jpst.recipe import STRENGTH
 
 if TYPE_CHECKING:  # imports SciPy, which would delay --help
@@ -78,8 +78,8 @@ class Apply:
             try:
                 lost = self._write(path, target, table)
                 streams.say(" ".join([f"{target} written.", *lost]))
-            except (JpstError, OSError) as error:
-                errors.append(str(error))
+            except (JpstError, OSError, MemoryError) as error:
+                errors.append(f"{path}: {OUT_OF_MEMORY}" if out_of_memory(error) else str(error))
         if errors:
             raise JpstError("\n".join(errors))
 

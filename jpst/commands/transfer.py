@@ -116,7 +116,6 @@ class Transfer:
             self._board(job, tell) as board,
             self._ended_well(tell),
         ):
-
             every = self.save_every
 
             def on_step(now: "pyramid.Progress") -> None:
