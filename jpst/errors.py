@@ -12,6 +12,10 @@ class JpstError(Exception):
     """
 
 
+class UsageError(JpstError):
+    """The command line cannot be meant so, which its parser does not see. It exits with status 2."""
+
+
 class CheckpointError(JpstError):
     """A weight file is missing, damaged, refused, or not the one that is needed."""
 

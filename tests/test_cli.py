@@ -303,8 +303,9 @@ def test_ctrl_c_saves_the_best_picture_so_far_and_says_so(jpst, folder, monkeypa
 
     monkeypatch.setattr(chunks, "transfer", interrupted)
     status, text, new = transfer(jpst)
-    assert status == 0
+    assert status == 130
     assert new == {"out.png", "out.json"}
+    assert jpst.errors == "jpst: interrupted. out.png is whole.\n"
     assert "Interrupted: this is the best picture so far." in text
     assert json.loads((folder / "out.json").read_text())["interrupted"] is True
 

@@ -65,6 +65,17 @@ def test_a_folder_of_results(jpst, folder):
     assert f"spread {mean:.3f}" in lines[-1]
 
 
+def test_a_record_that_is_damaged_is_told_and_the_rest_is_measured(jpst, folder):
+    assert jpst("transfer", "content.png", "style.jpg", "-o", "one.png", *TINY)[0] == 0
+    (folder / "two.json").write_bytes((folder / "one.json").read_bytes()[:-100])
+    status, printed, _ = jpst("eval", ".", "--json")
+    assert status == 1 and "\njpst: two.json: is not JSON, or damaged" in jpst.errors
+    told = json.JSONDecoder().raw_decode(printed)[0]
+    assert list(told["results"]) == ["one.json"] and list(told["errors"]) == ["two.json"]
+    status, printed, _ = jpst("eval", "two.json", "one.json")
+    assert status == 1 and printed.startswith("one.json:") and jpst.errors.startswith("jpst: two.json: is not JSON")
+
+
 def test_a_series_with_one_style_is_told_how_consistent_it_is(jpst, folder):
     """The second photograph is the first one turned over, so its colours are all shared."""
     image.write(folder / "next.png", image.read(folder / "content.png").pixels[::-1])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
 from jpst import ranges, streams
-from jpst.errors import OUT_OF_MEMORY, JpstError, out_of_memory
+from jpst.errors import OUT_OF_MEMORY, JpstError, UsageError, out_of_memory
 from jpst.recipe import STRENGTH
 
 if TYPE_CHECKING:  # imports SciPy, which would delay --help
@@ -69,6 +69,8 @@ class Apply:
         """Writes each picture and tells what it cannot keep; one that fails does not stop the others."""
         from jpst import lut_files, outputs
 
+        if not self.photographs:
+            raise UsageError("There is nothing to apply the LUT to. Name one photograph or more.")
         table = lut_files.read(self.table)
         targets = [self.output / path.name for path in self.photographs]
         outputs.make_folder(self.output)

@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from jpst import ranges, streams
-from jpst.errors import OUT_OF_MEMORY, JpstError, out_of_memory
+from jpst.errors import OUT_OF_MEMORY, JpstError, UsageError, out_of_memory
 from jpst.ranges import Range
 
 SCORED_SIZE = Range(32, 4096, whole=True, or_zero=True)
@@ -35,7 +35,7 @@ class Score:
         from jpst import aesthetics, image, terminal
 
         if not self.images:
-            raise JpstError("There is nothing to score. Name one photograph or more.")
+            raise UsageError("There is nothing to score. Name one photograph or more.")
         console, asked = terminal.console(quiet=self.json), aesthetics.chosen(self.checkpoint)
         if asked == aesthetics.HEAD:
             terminal.fetch_if_missing("vgg19", console)

@@ -99,10 +99,11 @@ class Transfer:
         terminal.show_run(run, self.output, console, options(Transfer))
         if self.lut:
             written = outputs.add_to_record(self.output, written, lut=self._write_lut(self.lut, job, run, console))
-        if run.interrupted and self.resume and self._state.exists():
-            terminal.say(self._goes_on, console)
         if self.json:
             streams.say_json(written)
+        if run.interrupted:
+            goes_on = self.resume and self._state.exists()
+            raise KeyboardInterrupt(f"interrupted. {self._goes_on if goes_on else f'{self.output} is whole.'}")
 
     def _made(self, job: "Job", console: "Console") -> "Run":
         """Runs the job, and shows and writes how it goes."""
