@@ -1,6 +1,7 @@
 """Evaluation of results: metrics against their definitions and plain cases, and `jpst eval` over a folder."""
 
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from skimage.metrics import structural_similarity
 
 from jpst import evaluation, faults, image, metrics
 from jpst.models import vgg19
+from jpst.records import Entry
 
 TINY = ["--size", "48", "--size-multiple", "8", "--iterations", "2", "--segmenter", "none"]
 
@@ -91,6 +93,25 @@ def test_a_series_with_one_style_is_told_how_consistent_it_is(jpst, folder):
     assert f"are {expected.after:.1f} dE2000 apart" in jpst("eval", ".")[1].splitlines()[-1]
     assert jpst("transfer", "content.png", "style.jpg", "-o", "again.png", *TINY)[0] == 0
     assert "dE2000 apart" not in jpst("eval", ".")[1], "two results of one photograph are no series"
+
+
+def test_of_a_series_one_picture_at_a_time_is_in_memory_at_full_size(tmp_path, photograph, monkeypatch):
+    entries = []
+    for seed, name in enumerate("abcd"):
+        image.write(tmp_path / f"{name}.png", photograph(400, 500, seed))
+        told = {"output": f"{name}.png", "content": {"path": str(tmp_path / f"{name}.png")}, "style": {"path": "s.jpg"}}
+        entries.append(Entry(tmp_path / f"{name}.json", told))
+    full, most, real = [], [], image.read
+
+    def read(path):
+        most.append(sum(each() is not None for each in full))
+        photo = real(path)
+        full.append(weakref.ref(photo.pixels))
+        return photo
+
+    monkeypatch.setattr(image, "read", read)
+    evaluation.series(entries)
+    assert len(most) == 8 and max(most) <= 1
 
 
 def test_what_cannot_be_measured_is_named_and_the_rest_is_done(jpst, folder):
