@@ -16,6 +16,8 @@ from jpst.image.opening import Opened, orientation
 
 _PHOTOMETRIC = 262
 _PLAIN = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
+_GREY_WHITE = {"L;2": 3, "L;4": 15}
+"""white as a PNG of few bits stores it: Pillow scales its samples to 8 bits, but not its transparent colour"""
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "HEIF")
 
 
@@ -40,8 +42,10 @@ def decoded(file: Opened, managed: bool) -> Decoded:
         # CIELAB needs no profile and was converted to sRGB
         profile = None if file.page.photometric == tiff_pages.CIELAB else file.page.profile
         return Decoded(turned(samples, file.page.orientation), profile, notes + _left_out(file))
+    white = _GREY_WHITE.get(_layout_of(file.image))  # before decoding, which forgets the layout
     samples, notes, converted = _pillows_samples(file, managed)
-    samples = _with_transparent_colour(samples, file.image.info.get("transparency"))
+    colour = file.image.info.get("transparency")
+    samples = _with_transparent_colour(samples, colour * 255 // white if white and isinstance(colour, int) else colour)
     samples = turned(samples, orientation(file.image))
     profile, remarks = (None, []) if converted or not managed else _profile(file)
     notes += [*remarks, *(file.chunks.notes if file.chunks else ()), *_left_out(file)]
