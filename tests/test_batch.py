@@ -1,6 +1,7 @@
 """Batches: what a manifest with bad rows, a killed process or a lost worker comes to."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import random
@@ -307,6 +308,13 @@ def test_whatever_a_row_raises_is_its_reason(place, monkeypatch, error, reason):
     monkeypatch.setattr(pipeline, "run", fail)
     assert worker.make(row, place) == reason
     assert not (place / "out").exists()
+
+
+def test_a_row_whose_process_is_interrupted_is_not_done(place, monkeypatch):
+    real = pipeline.run
+    monkeypatch.setattr(pipeline, "run", lambda job: dataclasses.replace(real(job), interrupted=True))
+    row = manifest.Row("line 1", place / "in/a.png", place / "in/b.png", output=place / "out.png", recipe=RECIPE)
+    assert worker.make(row, place) == "Its process was interrupted." and not (place / "out.png").exists()
 
 
 def test_workers_stay_with_a_shape():

@@ -44,6 +44,8 @@ def make(row: Row, scratch: Path) -> str | None:
             compile_ahead=True,
         )
         run = pipeline.run(planned)
+        if run.interrupted:  # such as by SIGINT: it would count as done for good
+            return "Its process was interrupted."
         run.record["batch"] = {"row": row.where, "state": "done", "reason": None, "identity": digest}
         made = scratch / row.output.name
         outputs.write_result(made, run)
