@@ -23,20 +23,28 @@ from jpst.commands.segment import Segment
 from jpst.commands.sweep import Sweep, single
 from jpst.commands.transfer import Demo, Transfer
 from jpst.commands.weights import Weights
-from jpst.errors import JpstError
+from jpst.errors import OUT_OF_MEMORY, JpstError, UsageError, out_of_memory
 from jpst.presets import PRESETS
 from jpst.recipe import Recipe
 
 
 @streams.forgiving
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. Exit status: 0 done, 1 the job failed, 2 wrong use, 130 interrupted without a result."""
+    """Entry point. Exit status: 0 done, 1 the job failed, 2 wrong use, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         command = _parse(arguments)
         _run(command)
     except (JpstError, OSError) as error:  # such as a full disk
-        sys.exit(f"jpst: {ranges.as_options(str(error), _OPTIONS)}")
+        told = f"jpst: {ranges.as_options(str(error), _OPTIONS)}"
+        if not isinstance(error, UsageError):
+            sys.exit(told)
+        print(told, file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        sys.exit(f"jpst: {ranges.as_options(OUT_OF_MEMORY, _OPTIONS)}")
     except KeyboardInterrupt as interrupt:
         # CPython ends by SIGINT, not with 130, if the interrupt passed an `exec` of a string, as `dataclass` and
         # `namedtuple` have them, even if it was caught later. Another `exec` forgets that.

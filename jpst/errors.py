@@ -1,4 +1,6 @@
-"""The base class of errors with a message for the user."""
+"""The base class of errors with a message for the user, and what memory that ran out is told as."""
+
+OUT_OF_MEMORY = "There was not enough memory. Choose a smaller photograph or `size`, or close other programs."
 
 
 class JpstError(Exception):
@@ -10,5 +12,15 @@ class JpstError(Exception):
     """
 
 
+class UsageError(JpstError):
+    """The command line cannot be meant so, which its parser does not see. It exits with status 2."""
+
+
 class CheckpointError(JpstError):
     """A weight file is missing, damaged, refused, or not the one that is needed."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, in Python or in XLA, whose errors say so in their text alone."""
+    told = str(error) if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in told or "Out of memory" in told

@@ -89,9 +89,8 @@ def _consistency(entries: Sequence[Entry]) -> metrics.Apart | None:
     if len(entries) < 2 or len(set(contents)) < len(contents):
         return None
     before = [faults.small(image.seen(image.read(path))) for path in contents]
-    after = [image.seen(image.read(entry.picture)) for entry in entries]
-    sizes = [(each.shape[0], each.shape[1]) for each in before]
-    return metrics.consistency(before, [faults.small(*each) for each in zip(after, sizes, strict=True)])
+    results = zip((entry.picture for entry in entries), (each.shape[:2] for each in before), strict=True)
+    return metrics.consistency(before, [faults.small(image.seen(image.read(path)), size) for path, size in results])
 
 
 def numbers(quality: Quality) -> dict[str, Any]:

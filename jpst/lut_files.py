@@ -1,6 +1,7 @@
 """Files of lookup tables: .cube by colour-science, .clf by OpenColorIO, HaldCLUT pictures by `image`. Host code."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from jpst.image import encoding
 NODES = 33  # along each axis, as editors expect
 HALD_LEVEL = 8  # a HaldCLUT of level n has n^2 nodes along each axis, in a square picture of side n^3
 MOST_HALD_LEVEL = 12
+_UNFIT = re.compile(r"[^ -~]|[\"']")  # letters that a title does not have
 
 Table = Float[np.ndarray, "n n n 3"]
 """the colours, sRGB-encoded RGB in [0, 1], that those of a regular grid become; indexed by red, green, blue"""
@@ -39,15 +41,15 @@ def write(path: str | os.PathLike[str], table: Table, title: str) -> None:
     """Writes a table; the suffix selects the format.
 
     .cube is Iridas' and DaVinci Resolve's text, red fastest, values in [0, 1]; .clf the Academy's Common LUT Format;
-    .png a HaldCLUT of level 8 in 16 bits, for which the table is interpolated to 64 nodes.
+    .png a HaldCLUT of level 8 in 16 bits, for which the table is interpolated to 64 nodes. Letters of the
+    title that some reader does not take, all but printable ASCII without quotes, become underscores.
 
     Raises:
       JpstError: another suffix, a package is missing, or the file cannot be written; nothing is then left.
     """
     check(path)
-    data = _FORMATS[Path(path).suffix.lower()].encode(table, title)
     with encoding.replacing(path) as file:
-        file.write(data)
+        file.write(_FORMATS[Path(path).suffix.lower()].encode(table, _UNFIT.sub("_", title)))
 
 
 def read(path: str | os.PathLike[str]) -> Table:
@@ -62,7 +64,7 @@ def read(path: str | os.PathLike[str]) -> Table:
         raise JpstError(f"{source}: there is no such file. Give a LUT, as `jpst look make` writes it.")
     try:
         table = _FORMATS[source.suffix.lower()].decode(source)
-    except JpstError:
+    except (JpstError, MemoryError):
         raise
     except Exception as error:  # the readers raise many kinds of errors
         kind = source.suffix.lower()
@@ -80,6 +82,12 @@ def check(path: str | os.PathLike[str]) -> None:
     colour_science()
     if suffix == ".clf":
         _open_color_io()
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raises `JpstError` unless such a file can be written there."""
+    check(path)
+    image.check_folder(path)
 
 
 def colour_science() -> Any:

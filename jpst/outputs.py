@@ -155,9 +155,20 @@ def write_result(picture: Path, run: pipeline.Run) -> dict[str, Any]:
     record = {"output": picture.name, **run.record, **told}
     text = streams.as_json(record)
     image.write(picture, **run.photograph._asdict())
+    _write_record(picture, text)
+    return record
+
+
+def add_to_record(picture: Path, record: dict[str, Any], **told: Any) -> dict[str, Any]:
+    """Writes the record of a picture anew, with more in it, and returns it."""
+    record = {**record, **told}
+    _write_record(picture, streams.as_json(record))
+    return record
+
+
+def _write_record(picture: Path, text: str) -> None:
     with encoding.replacing(record_of(picture)) as file:
         file.write(text.encode())
-    return record
 
 
 def write_preview(picture: Path, now: Progress, every: int, photograph: tuple[int, int]) -> None:

@@ -48,8 +48,14 @@ class Found(NamedTuple):
     results: list[Entry]
     failed: list[Entry]
     """of rows of a batch"""
-    problems: list[str]
-    """a sentence for each file that is no record, and each folder that cannot be read"""
+    problems: dict[str, str]
+    """a sentence for each file and folder that cannot be read, by its path"""
+    foreign: list[str]
+    """a sentence for each file of something else"""
+
+
+class _ForeignError(JpstError):
+    """A JSON file is of something else."""
 
 
 def is_record(content: Any) -> bool:
@@ -61,6 +67,12 @@ def named_by(record: dict[str, Any]) -> str | None:
     """The file name of a record's picture, which lies beside it; None if it names none, or another folder."""
     name = record.get("output")
     return name if isinstance(name, str) and name and Path(name).name == name and "\0" not in name else None
+
+
+def failed(record: dict[str, Any]) -> bool:
+    """Whether a record is of a row of a batch that failed."""
+    batch = record.get("batch")
+    return isinstance(batch, dict) and batch.get("state") == "failed"
 
 
 def read(path: Path) -> Entry:
@@ -89,24 +101,27 @@ def find(folder: Path) -> Found:
     """
     if not os.path.isdir(folder):
         raise JpstError(f"{folder}: expected a folder. Give the one that a transfer, sweep or batch wrote to.")
-    found = Found([], [], [])
+    found = Found([], [], {}, [])
     for path in _files(folder, found.problems):
         try:
             told = _read(path)
-            (found.failed if _failed(told) else found.results).append(Entry(path, told))
+            (found.failed if failed(told) else found.results).append(Entry(path, told))
+        except _ForeignError as error:
+            found.foreign.append(f"{path}: {error}.")
         except (JpstError, OSError) as error:
-            found.problems.append(f"{path}: {getattr(error, 'strerror', None) or error}.")
+            found.problems[str(path)] = f"{path}: {getattr(error, 'strerror', None) or error}."
     if not found.results and not found.failed:
-        others = f" {found.problems[0]}" if found.problems else ""
-        raise JpstError(f"{folder}: there is no record of jpst in it.{others} Give the folder of a picture's OUT.json.")
+        others = [*found.problems.values(), *found.foreign]
+        told = f" {others[0]}" if others else ""
+        raise JpstError(f"{folder}: there is no record of jpst in it.{told} Give the folder of a picture's OUT.json.")
     return found
 
 
-def _files(folder: Path, problems: list[str]) -> Iterator[Path]:
+def _files(folder: Path, problems: dict[str, str]) -> Iterator[Path]:
     """The JSON files, in the order of their names."""
 
     def unreadable(error: OSError) -> None:
-        problems.append(f"{error.filename}: {error.strerror}.")
+        problems[error.filename] = f"{error.filename}: {error.strerror}."
 
     for place, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=in_order)
@@ -131,10 +146,5 @@ def _read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise JpstError(f"is not JSON, or damaged ({error})") from error
     if not is_record(content):
-        raise JpstError("is not a record of jpst")
+        raise _ForeignError("is not a record of jpst")
     return content
-
-
-def _failed(told: dict[str, Any]) -> bool:
-    batch = told.get("batch")
-    return isinstance(batch, dict) and batch.get("state") == "failed"

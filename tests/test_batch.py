@@ -1,6 +1,7 @@
 """Batches: what a manifest with bad rows, a killed process or a lost worker comes to."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import random
@@ -169,6 +170,19 @@ def test_what_is_done_is_kept_and_what_changed_is_done_again(place, do, monkeypa
     assert listed(place / "out") == ["a.json", "a.png", "b.json", "b.png", "sub/c.jpg", "sub/c.json"]
 
 
+def test_a_failure_that_passes_leaves_the_record_of_a_finished_picture(place, do, monkeypatch):
+    rows, style = [{"content": "a.png"}], place / "in" / "style.jpg"
+    assert states(do(rows)) == ["done"]
+    before = record(place / "out" / "a.png")
+    os.rename(style, place / "away.jpg")  # such as a drive that is not mounted
+    (failed,) = do(rows)
+    assert failed.state == "failed" and "there is no such file" in failed.reason
+    assert record(place / "out" / "a.png") == before
+    os.rename(place / "away.jpg", style)
+    no_process(monkeypatch)
+    assert states(do(rows)) == ["kept"]
+
+
 def test_masks_beside_the_photographs_are_inputs(place):
     row = manifest.Row("line 1", place / "in/a.png", place / "in/b.png", recipe=RECIPE, hyper=HYPER)
     auto = manifest.Row("line 1", row.content, row.style)
@@ -331,6 +345,13 @@ def test_whatever_a_row_raises_is_its_reason(place, monkeypatch, error, reason):
     monkeypatch.setattr(pipeline, "run", fail)
     assert worker.make(row, place) == reason
     assert not (place / "out").exists()
+
+
+def test_a_row_whose_process_is_interrupted_is_not_done(place, monkeypatch):
+    real = pipeline.run
+    monkeypatch.setattr(pipeline, "run", lambda job: dataclasses.replace(real(job), interrupted=True))
+    row = manifest.Row("line 1", place / "in/a.png", place / "in/b.png", output=place / "out.png", recipe=RECIPE)
+    assert worker.make(row, place) == "Its process was interrupted." and not (place / "out.png").exists()
 
 
 def test_workers_stay_with_a_shape():

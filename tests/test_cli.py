@@ -152,6 +152,24 @@ def test_pictures_on_the_way_are_saved(jpst):
     assert {"out-step0002.jpg", "out-step0004.jpg", "out.jpg"} <= new
 
 
+def test_previews_that_cannot_be_written_do_not_end_the_transfer(jpst, monkeypatch):
+    from jpst.image import encoding
+
+    real = encoding.encode
+
+    def full(file, *arguments):
+        if full.calls < 1:
+            full.calls += 1
+            raise OSError("No space left on device")
+        real(file, *arguments)
+
+    full.calls = 0
+    monkeypatch.setattr(encoding, "encode", full)
+    status, text, new = transfer(jpst, "--save-every", 1)
+    assert (status, new) == (0, {"out.png", "out.json"})
+    assert text.count("Note: no more previews are written. out-step0001.png: could not be written (No space") == 1
+
+
 def test_a_preset_moves_every_default(jpst, folder):
     status, text, _ = transfer(jpst, "--preset", "paper", "--content-weight", "3", "--nima-weight", "0")
     assert status == 0, text
@@ -286,8 +304,9 @@ def test_ctrl_c_saves_the_best_picture_so_far_and_says_so(jpst, folder, monkeypa
 
     monkeypatch.setattr(chunks, "transfer", interrupted)
     status, text, new = transfer(jpst)
-    assert status == 0
+    assert status == 130
     assert new == {"out.png", "out.json"}
+    assert jpst.errors == "jpst: interrupted. out.png is whole.\n"
     assert "Interrupted: this is the best picture so far." in text
     assert json.loads((folder / "out.json").read_text())["interrupted"] is True
 
@@ -302,6 +321,20 @@ def test_ctrl_c_before_there_is_a_picture_writes_nothing(jpst, monkeypatch):
     status, text, new = transfer(jpst)
     assert (status, new) == (130, set())
     assert "nothing was written" in text
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9.")])
+def test_memory_that_runs_out_is_told_in_one_line(jpst, monkeypatch, error):
+    from jpst import pipeline
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(pipeline, "run", fail)
+    status, _, new = transfer(jpst)
+    assert (status, new) == (1, set())
+    told = "jpst: There was not enough memory. Choose a smaller photograph or --size, or close other programs.\n"
+    assert jpst.errors == told
 
 
 @pytest.mark.parametrize("interrupted", ["raise KeyboardInterrupt", "exec('raise KeyboardInterrupt')"])

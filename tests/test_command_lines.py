@@ -99,7 +99,6 @@ FAILS = [
     ["segment", "folder", "-o", "labels.png"],
     ["segment", MINE, "-o", "labels.png"],
     ["segment", "", "-o", "labels.png"],
-    ["score"],
     ["score", "content.png", "--checkpoint", "absent.npz"],
     ["score", "content.png", "--size", "-5"],
     ["score", "content.png", "--size", "5"],
@@ -203,6 +202,13 @@ def test_wrong_use_is_told_by_the_parser_with_status_2(jpst, crowded, command):
     assert (status, new) == (2, set()), text
     assert jpst.errors.strip() and "Traceback" not in text and "jpst: " not in jpst.errors
     assert contents(crowded) == before
+
+
+@pytest.mark.parametrize("command", [["score"], ["eval"], ["look", "apply", "look.cube", "-o", "out"]], ids=shortened)
+def test_what_names_no_files_is_wrong_use_and_told_in_a_line(jpst, command):
+    status, text, new = jpst(*command)
+    assert (status, new) == (2, set())
+    assert text == jpst.errors and text.startswith("jpst: There is nothing to ") and text.count("\n") == 1
 
 
 @pytest.mark.parametrize("option", ["--style-weight", "--seed", "--matting-epsilon", "--coherence-octaves"])

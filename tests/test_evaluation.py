@@ -1,6 +1,7 @@
 """Evaluation of results: metrics against their definitions and plain cases, and `jpst eval` over a folder."""
 
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from skimage.metrics import structural_similarity
 
 from jpst import evaluation, faults, image, metrics
 from jpst.models import vgg19
+from jpst.records import Entry
 
 TINY = ["--size", "48", "--size-multiple", "8", "--iterations", "2", "--segmenter", "none"]
 
@@ -65,6 +67,17 @@ def test_a_folder_of_results(jpst, folder):
     assert f"spread {mean:.3f}" in lines[-1]
 
 
+def test_a_record_that_is_damaged_is_told_and_the_rest_is_measured(jpst, folder):
+    assert jpst("transfer", "content.png", "style.jpg", "-o", "one.png", *TINY)[0] == 0
+    (folder / "two.json").write_bytes((folder / "one.json").read_bytes()[:-100])
+    status, printed, _ = jpst("eval", ".", "--json")
+    assert status == 1 and "\njpst: two.json: is not JSON, or damaged" in jpst.errors
+    told = json.JSONDecoder().raw_decode(printed)[0]
+    assert list(told["results"]) == ["one.json"] and list(told["errors"]) == ["two.json"]
+    status, printed, _ = jpst("eval", "two.json", "one.json")
+    assert status == 1 and printed.startswith("one.json:") and jpst.errors.startswith("jpst: two.json: is not JSON")
+
+
 def test_a_series_with_one_style_is_told_how_consistent_it_is(jpst, folder):
     """The second photograph is the first one turned over, so its colours are all shared."""
     image.write(folder / "next.png", image.read(folder / "content.png").pixels[::-1])
@@ -80,6 +93,25 @@ def test_a_series_with_one_style_is_told_how_consistent_it_is(jpst, folder):
     assert f"are {expected.after:.1f} dE2000 apart" in jpst("eval", ".")[1].splitlines()[-1]
     assert jpst("transfer", "content.png", "style.jpg", "-o", "again.png", *TINY)[0] == 0
     assert "dE2000 apart" not in jpst("eval", ".")[1], "two results of one photograph are no series"
+
+
+def test_of_a_series_one_picture_at_a_time_is_in_memory_at_full_size(tmp_path, photograph, monkeypatch):
+    entries = []
+    for seed, name in enumerate("abcd"):
+        image.write(tmp_path / f"{name}.png", photograph(400, 500, seed))
+        told = {"output": f"{name}.png", "content": {"path": str(tmp_path / f"{name}.png")}, "style": {"path": "s.jpg"}}
+        entries.append(Entry(tmp_path / f"{name}.json", told))
+    full, most, real = [], [], image.read
+
+    def read(path):
+        most.append(sum(each() is not None for each in full))
+        photo = real(path)
+        full.append(weakref.ref(photo.pixels))
+        return photo
+
+    monkeypatch.setattr(image, "read", read)
+    evaluation.series(entries)
+    assert len(most) == 8 and max(most) <= 1
 
 
 def test_what_cannot_be_measured_is_named_and_the_rest_is_done(jpst, folder):

@@ -191,7 +191,7 @@ NOTHING_BUT = {
     "image.embedding": {"image.exif", "image.xmp", "image.metadata"},
     "image.png_chunks": set(),
     "image.tiff_pages": {"image.errors"},
-    "image.tiff_decoding": {"image.errors", "image.icc", "image.tiff_pages"},
+    "image.tiff_decoding": {"image.errors", "image.icc", "image.tiff_pages", "shared_context"},
     "image.opening": {"image.errors", "image.png_chunks", "image.tiff_pages", "shared_context"},
     "image.decoding": {
         "image.errors",

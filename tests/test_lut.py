@@ -118,6 +118,14 @@ def test_a_hald_is_read_alike_by_pillow(tmp_path, content, table):
     np.testing.assert_allclose(lut.apply(found, content), lut.apply(table, content), atol=5e-3)
 
 
+@pytest.mark.parametrize("suffix", ["cube", "clf"])
+def test_a_title_is_one_line_of_plain_letters(tmp_path, table, suffix):
+    """File names hold anything: bytes that are no UTF-8, line ends, quotes."""
+    lut_files.write(tmp_path / f"look.{suffix}", table, 'a\udce9 "b"\nLUT_1D_SIZE 2 to café')
+    assert "a_ _b__LUT_1D_SIZE 2 to caf_" in (tmp_path / f"look.{suffix}").read_text("ascii")
+    np.testing.assert_allclose(lut_files.read(tmp_path / f"look.{suffix}"), table, atol=1e-5)
+
+
 def test_a_picture_that_is_no_hald_is_refused(tmp_path, content):
     image.write(tmp_path / "photo.png", np.float32(content))
     with pytest.raises(JpstError, match=r"photo\.png: expected a HaldCLUT, .* got 120 x 90"):
@@ -231,9 +239,20 @@ def test_a_transfer_writes_its_look(jpst, folder):
         ("day.png", "overwrite an input"),
         ("look.lut", "expected a name"),
         ("out.png", "also the output"),
+        ("nowhere/look.cube", "does not exist"),
     ):
         status, printed, _ = jpst(*command, "--lut", name)
         assert status == 1 and reason in printed
+
+
+def test_a_look_that_cannot_be_written_does_not_cost_the_picture(jpst, folder, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setitem(lut_files._FORMATS, ".cube", lut_files.Format(full, full))
+    status, printed, new = jpst("transfer", "day.png", "dusk.png", "-o", "out.png", *SMALL, "--lut", "look.cube")
+    assert (status, new) == (1, {"out.png", "out.json"}) and "out.png written" in printed
+    assert jpst.errors.startswith("jpst: look.cube: could not be written") and jpst.errors.count("\n") == 1
 
 
 def test_inputs_are_never_overwritten(jpst, folder):
@@ -249,4 +268,21 @@ def test_one_photograph_that_fails_does_not_stop_the_others(jpst, folder):
     (folder / "bad.jpg").write_bytes(b"no picture")
     status, printed, _ = jpst("look", "apply", "look.cube", "bad.jpg", "day.png", "-o", "out")
     assert status == 1 and "bad.jpg" in printed
+    assert [path.name for path in (folder / "out").iterdir()] == ["day.png"]
+
+
+def test_one_photograph_too_large_for_memory_does_not_stop_the_others(jpst, folder, monkeypatch):
+    from jpst.image import decoding
+
+    lut_files.write(folder / "look.cube", lut_files.identity(), "")
+    real = decoding._plain_samples
+
+    def decoded(opened):
+        if opened.format == "JPEG":
+            raise MemoryError
+        return real(opened)
+
+    monkeypatch.setattr(decoding, "_plain_samples", decoded)
+    status, _, _ = jpst("look", "apply", "look.cube", "other.jpg", "day.png", "-o", "out")
+    assert status == 1 and jpst.errors.startswith("jpst: other.jpg: There was not enough memory.")
     assert [path.name for path in (folder / "out").iterdir()] == ["day.png"]

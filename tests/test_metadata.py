@@ -306,6 +306,16 @@ def test_comments_are_told_and_rights_in_a_png_are_kept(tmp_path):
     assert (main[piexif.ImageIFD.Copyright], main[piexif.ImageIFD.Artist]) == ("© Müller".encode(), b"Jane")
 
 
+@pytest.mark.parametrize("names", [("Title", "Description"), ("Description", "Title")])
+def test_the_description_of_a_png_comes_before_its_title(tmp_path, names):
+    info = PIL.PngImagePlugin.PngInfo()
+    for name in names:
+        info.add_text(name, f"the {name}")
+    PIL.Image.fromarray(samples()).save(tmp_path / "in.png", pnginfo=info)
+    result(tmp_path / "in.png", tmp_path / "out.jpg")
+    assert by_piexif(tmp_path / "out.jpg")["0th"][piexif.ImageIFD.ImageDescription] == b"the Description"
+
+
 def test_without_metadata_there_are_none(tmp_path):
     turned = PIL.Image.Exif()
     turned[274] = 6

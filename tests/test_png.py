@@ -245,6 +245,19 @@ def test_hdr_is_refused(tmp_path, curve, name):
     fails(f"HDR colours .{name}.*Export it as SDR", read, path)
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_the_transparent_grey_of_few_bits_is_transparent(tmp_path, bits):
+    white = 2**bits - 1
+    header = png_chunk(b"IHDR", struct.pack(">2I5B", 2, 1, bits, 0, 0, 0, 0))
+    greys = bytes([white, 0]) if bits == 8 else bytes([white << 8 - bits])  # white, black
+    pixels = png_chunk(b"IDAT", zlib.compress(b"\0" + greys))
+    parts = [header, png_chunk(b"tRNS", struct.pack(">H", white)), pixels, png_chunk(b"IEND", b"")]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    photo = read(tmp_path / "a.png")
+    assert photo.alpha is not None and photo.alpha.tolist() == [[0, 1]]
+    assert photo.pixels[0, :, 0].tolist() == [1, 0]
+
+
 def test_small_sound_texts_stay_with_pillow(tmp_path):
     """Some carry the EXIF turn."""
     info = PngImagePlugin.PngInfo()

@@ -1,6 +1,8 @@
 """TIFF by what it declares, against tifffile's values, lcms, and files packed here by the specification."""
 
+import os
 import struct
+import threading
 import zlib
 
 import numpy as np
@@ -10,7 +12,7 @@ from pictures import TURN, XYZ_TO_SRGB, distance, fails, matrix_profile, save, s
 from PIL import Image, ImageCms
 
 from jpst import image
-from jpst.image import read, read_colours, read_labels, size
+from jpst.image import read, read_colours, read_labels, size, tiff_decoding
 
 ORDERS = {"<": b"II*\0", ">": b"MM\0*"}
 
@@ -374,6 +376,30 @@ def test_damaged_strips_are_refused_without_a_word_of_libtiff(tmp_path, capfd, d
         (tmp_path / "a.tif").write_bytes(broken)
         fails("truncated or damaged", read, tmp_path / "a.tif")
     assert capfd.readouterr() == ("", "")
+
+
+def test_standard_error_survives_two_reads_that_overlap(tmp_path, monkeypatch):
+    """Each silences libtiff; the second begins before the first ends, and ends after it."""
+    tifffile.imwrite(tmp_path / "a.tif", scene() / np.float32(255), photometric="rgb")
+    second_is_in, first_is_out = threading.Event(), threading.Event()
+    places = tiff_decoding._places
+
+    def overlapping(page):
+        if threading.current_thread() is second:
+            second_is_in.set()
+            assert first_is_out.wait(60)
+        else:
+            second.start()
+            assert second_is_in.wait(60)
+        return places(page)
+
+    monkeypatch.setattr(tiff_decoding, "_places", overlapping)
+    second = threading.Thread(target=read, args=[tmp_path / "a.tif"])
+    before = os.fstat(2)
+    read(tmp_path / "a.tif")
+    first_is_out.set()
+    second.join()
+    assert os.path.samestat(os.fstat(2), before)
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])

@@ -18,7 +18,7 @@ import PIL.Image
 from jpst import pipeline, record
 from jpst.app import display
 from jpst.app.display import Finished
-from jpst.errors import JpstError
+from jpst.errors import OUT_OF_MEMORY, JpstError, out_of_memory
 from jpst.job import Job
 from jpst.optimise import Status
 from jpst.presets import preset
@@ -30,7 +30,6 @@ PAUSE = 0.5
 """seconds after which a state without news follows"""
 SHOWN_EVERY = 1.0
 """seconds between two states of the result while it grows, which cost time"""
-OUT_OF_MEMORY = "There was not enough memory. Choose a smaller `size`, smaller photographs, or end other programs."
 
 
 class Upload(NamedTuple):
@@ -287,7 +286,7 @@ def _as_error(error: BaseException) -> JpstError:
     """An error that says in a sentence what is wrong."""
     if isinstance(error, JpstError):
         return error
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error):
+    if out_of_memory(error):
         return JpstError(OUT_OF_MEMORY)
     if isinstance(error, OSError):
         return JpstError(" ".join(str(error).split()))

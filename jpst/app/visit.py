@@ -68,7 +68,8 @@ class Visit:
             with self._lock:
                 self._uploads[which] = upload._replace(path=own)
         except (OSError, MemoryError) as error:
-            raise JpstError(f"{upload.name}: it cannot be read ({error}). Choose another photograph.") from error
+            reason = str(error) or "there is not enough memory"
+            raise JpstError(f"{upload.name}: it cannot be read ({reason}). Choose another photograph.") from error
         except JpstError as error:
             raise JpstError(str(error).replace(str(own), upload.name)) from error
         finally:

@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from jpst import streams
-from jpst.errors import JpstError
+from jpst.errors import OUT_OF_MEMORY, JpstError, UsageError, out_of_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,18 +28,28 @@ class Eval:
         from jpst import aesthetics, evaluation, records, terminal, weights
         from jpst.many import lines
 
-        listed = (records.find(place).results if place.is_dir() else [records.read(place)] for place in self.results)
-        entries = [entry for each in listed for entry in each]
+        if not self.results:
+            raise UsageError("There is nothing to measure. Name one OUT.json or folder, or more.")
+        entries, errors = [], {}
+        for place in self.results:
+            try:
+                listed = records.find(place) if place.is_dir() else records.Found([records.read(place)], [], {}, [])
+                entries += listed.results
+                errors |= listed.problems
+            except JpstError as error:
+                errors[str(place)] = str(error)
+        if not entries:
+            raise JpstError("\n".join(errors.values()) or "There is no finished result, only rows that failed.")
         console = terminal.console(quiet=self.json)
         terminal.fetch_if_missing("vgg19", console)
         vgg19 = weights.load("vgg19").variables
         rating = aesthetics.rater() if weights.find("nima") else None
-        found, errors = {}, {}
+        found = {}
         for entry in entries:
             try:
                 found[str(entry.path)] = evaluation.numbers(evaluation.of_record(entry, vgg19, rating))
-            except (JpstError, OSError) as error:
-                errors[str(entry.path)] = str(error)
+            except (JpstError, OSError, MemoryError) as error:
+                errors[str(entry.path)] = f"{entry.path}: {OUT_OF_MEMORY}" if out_of_memory(error) else str(error)
         series = evaluation.series([entry for entry in entries if str(entry.path) in found])
         lines.show_qualities(found, console)
         lines.show_series(series, console)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
 from jpst import ranges, streams
-from jpst.errors import JpstError
+from jpst.errors import OUT_OF_MEMORY, JpstError, UsageError, out_of_memory
 from jpst.recipe import STRENGTH
 
 if TYPE_CHECKING:  # imports SciPy, which would delay --help
@@ -35,7 +35,7 @@ class Make:
         """Fits and writes the table."""
         from jpst import image, lut, lut_files, outputs, records, terminal
 
-        lut_files.check(self.output)
+        lut_files.check_writable(self.output)
         content, result = self.content, self.result
         if result is None:
             entry = records.read(self.content)
@@ -69,6 +69,8 @@ class Apply:
         """Writes each picture and tells what it cannot keep; one that fails does not stop the others."""
         from jpst import lut_files, outputs
 
+        if not self.photographs:
+            raise UsageError("There is nothing to apply the LUT to. Name one photograph or more.")
         table = lut_files.read(self.table)
         targets = [self.output / path.name for path in self.photographs]
         outputs.make_folder(self.output)
@@ -78,8 +80,8 @@ class Apply:
             try:
                 lost = self._write(path, target, table)
                 streams.say(" ".join([f"{target} written.", *lost]))
-            except (JpstError, OSError) as error:
-                errors.append(str(error))
+            except (JpstError, OSError, MemoryError) as error:
+                errors.append(f"{path}: {OUT_OF_MEMORY}" if out_of_memory(error) else str(error))
         if errors:
             raise JpstError("\n".join(errors))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from jpst import ranges, streams
-from jpst.errors import JpstError
+from jpst.errors import OUT_OF_MEMORY, JpstError, UsageError, out_of_memory
 from jpst.ranges import Range
 
 SCORED_SIZE = Range(32, 4096, whole=True, or_zero=True)
@@ -34,7 +34,7 @@ class Score:
         from jpst import aesthetics, image, terminal
 
         if not self.images:
-            raise JpstError("There is nothing to score. Name one photograph or more.")
+            raise UsageError("There is nothing to score. Name one photograph or more.")
         console, asked = terminal.console(quiet=self.json), aesthetics.chosen(self.checkpoint)
         if asked == aesthetics.HEAD:
             terminal.fetch_if_missing("vgg19", console)
@@ -46,8 +46,8 @@ class Score:
         for path in self.images:
             try:
                 scores.append((path, aesthetics.score(rater.variables, image.seen(image.read(path)), self.size)))
-            except (JpstError, OSError) as error:
-                errors[str(path)] = str(error)
+            except (JpstError, OSError, MemoryError) as error:
+                errors[str(path)] = f"{path}: {OUT_OF_MEMORY}" if out_of_memory(error) else str(error)
         if scores:
             terminal.show_scores(scores, console)
         report = {"checkpoint": rater.provenance._asdict(), "size": self.size, "errors": errors}

@@ -89,6 +89,7 @@ class Sweep:
         if self.recipe.optimises:
             terminal.fetch_if_missing("vgg19", console)
         records, shown = [], [("content", sheet.reduced(planned.content)), ("style", sheet.reduced(planned.style))]
+        ended = f"interrupted, {{}} of {len(hypers)} pictures were written."
         try:
             with terminal.steps_bar(planned.levels, console, len(hypers)) as advance:
                 runs = sweep.run(planned, hypers, together=self.together, on_step=advance)
@@ -97,12 +98,14 @@ class Sweep:
                     records.append(outputs.write_result(picture, run))
                     shown.append((sheet.caption(hyper, varied) or "result", sheet.reduced(run.photograph)))
         except KeyboardInterrupt:  # between steps it would end them
-            raise KeyboardInterrupt(f"interrupted, {len(records)} of {len(hypers)} pictures were written.") from None
+            raise KeyboardInterrupt(ended.format(len(records))) from None
         columns = len(dict.fromkeys(values[varied[-1]])) if varied and not self.zip else 4
         outputs.write_sheet(self.output / sheet.NAME, sheet.sheet(shown, columns))
         lines.show_sweep(pictures, records, self.output / sheet.NAME, console)
         if self.json:
             streams.say_json(records)
+        if any(record["interrupted"] for record in records):
+            raise KeyboardInterrupt(ended.format(len(records)))
 
     def _command(self, picture: Path, hyper: Hyperparameters) -> str:
         from jpst import command_line

@@ -5,12 +5,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from jpst import ranges, streams
 from jpst.commands import options
+from jpst.errors import JpstError
 from jpst.presets import preset
 from jpst.ranges import Range
 from jpst.recipe import ADAM_NUMBERS, SEED, STRENGTH, Hyperparameters, Recipe, check_read
@@ -93,15 +94,16 @@ class Transfer:
         run = self._made(job, console)
         if self.strip:
             run = run.stripped()
-        if self.lut:
-            self._write_lut(self.lut, job, run, console)
         written = outputs.write_result(self.output, run)
         run.forget()
         terminal.show_run(run, self.output, console, options(Transfer))
-        if run.interrupted and self.resume and self._state.exists():
-            terminal.say(self._goes_on, console)
+        if self.lut:
+            written = outputs.add_to_record(self.output, written, lut=self._write_lut(self.lut, job, run, console))
         if self.json:
             streams.say_json(written)
+        if run.interrupted:
+            goes_on = self.resume and self._state.exists()
+            raise KeyboardInterrupt(f"interrupted. {self._goes_on if goes_on else f'{self.output} is whole.'}")
 
     def _made(self, job: "Job", console: "Console") -> "Run":
         """Runs the job, and shows and writes how it goes."""
@@ -115,11 +117,17 @@ class Transfer:
             self._board(job, tell) as board,
             self._ended_well(tell),
         ):
+            every = self.save_every
 
             def on_step(now: "pyramid.Progress") -> None:
+                nonlocal every
                 advance(now)
                 board(now)
-                outputs.write_preview(self.output, now, self.save_every, job.content.pixels.shape[:2])
+                try:
+                    outputs.write_preview(self.output, now, every, job.content.pixels.shape[:2])
+                except JpstError as error:  # such as a full disk
+                    every = 0
+                    tell(f"Note: no more previews are written. {error}")
 
             return pipeline.run(job, on_step=on_step, resume=self._state if self.resume else None, tell=tell)
 
@@ -166,17 +174,17 @@ class Transfer:
         from jpst import lut_files
 
         if self.lut:
-            lut_files.check(self.lut)
+            lut_files.check_writable(self.lut)
         return [self.lut] if self.lut else []
 
-    def _write_lut(self, path: Path, job: "Job", run: "Run", console: "Console") -> None:
-        """Writes the LUT; how much it carries goes to the record."""
+    def _write_lut(self, path: Path, job: "Job", run: "Run", console: "Console") -> dict[str, Any]:
+        """Writes the LUT; returns what the record tells of it."""
         from jpst import lut, lut_files, terminal
 
         table, found = lut.of_pictures(job.content.pixels, run.photograph.pixels)
         lut_files.write(path, table, f"{self.content.stem} to {self.output.stem}")
-        run.record["lut"] = {"path": str(path), **found._asdict()}
         terminal.show_lut(path, found, console)
+        return {"path": str(path), **found._asdict()}
 
     def _planned(self, console: "Console") -> "Job":
         from jpst import pipeline, terminal

@@ -21,7 +21,7 @@ from jpst.image import metadata as image_metadata
 from jpst.image.errors import ImageError, Refused
 from jpst.image.metadata import Metadata
 from jpst.image.opening import READABLE
-from jpst.image.writable import WRITABLE, check_writable, suffix_for
+from jpst.image.writable import WRITABLE, check_folder, check_writable, suffix_for
 
 __all__ = [
     "MAX_PIXELS",
@@ -30,6 +30,7 @@ __all__ = [
     "ImageError",
     "Photograph",
     "Source",
+    "check_folder",
     "check_writable",
     "left_out",
     "on_white",

@@ -1,7 +1,7 @@
 """Decodes opened image files to samples, upright and with alpha; colours are not converted yet."""
 
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import nullcontext, suppress
 from io import BytesIO
 from struct import error as StructError
 from typing import Any, NamedTuple
@@ -16,6 +16,8 @@ from jpst.image.opening import Opened, orientation
 
 _PHOTOMETRIC = 262
 _PLAIN = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
+_GREY_WHITE = {"L;2": 3, "L;4": 15}
+"""white as a PNG of few bits stores it: Pillow scales its samples to 8 bits, but not its transparent colour"""
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "HEIF")
 
 
@@ -40,8 +42,10 @@ def decoded(file: Opened, managed: bool) -> Decoded:
         # CIELAB needs no profile and was converted to sRGB
         profile = None if file.page.photometric == tiff_pages.CIELAB else file.page.profile
         return Decoded(turned(samples, file.page.orientation), profile, notes + _left_out(file))
+    white = _GREY_WHITE.get(_layout_of(file.image))  # before decoding, which forgets the layout
     samples, notes, converted = _pillows_samples(file, managed)
-    samples = _with_transparent_colour(samples, file.image.info.get("transparency"))
+    colour = file.image.info.get("transparency")
+    samples = _with_transparent_colour(samples, colour * 255 // white if white and isinstance(colour, int) else colour)
     samples = turned(samples, orientation(file.image))
     profile, remarks = (None, []) if converted or not managed else _profile(file)
     notes += [*remarks, *(file.chunks.notes if file.chunks else ()), *_left_out(file)]
@@ -52,7 +56,7 @@ def _pillows_samples(file: Opened, managed: bool) -> tuple[np.ndarray, list[str]
     """Samples [H, W, C], notes, and whether the colours are sRGB already."""
     image = file.image
     layout = _layout_of(image) if file.file is not None else ""
-    with tiff_decoding.silent_libtiff() if image.format == "TIFF" else ExitStack():
+    with tiff_decoding.silent_libtiff if image.format == "TIFF" else nullcontext():
         if ";16" in layout and image.mode in ("RGB", "RGBA"):
             return _wide_samples(file, layout), [], False
         if image.mode == "CMYK":

@@ -37,6 +37,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with open(temporary, "x+b") as file:  # not mkstemp: the result would keep its private permissions
             yield file
         os.replace(temporary, target)
+    except MemoryError:  # no fault of the disk
+        raise
     except Exception as error:  # encoders raise many kinds of errors, for a full disk too
         raise ImageError(f"{path}: could not be written ({error}). Check the free space.") from error
     finally:

@@ -20,7 +20,8 @@ _NAMED = {
 }
 _DESCRIPTION = 0x010E
 _OF_PROGRAMS = (b'{"shape"', b"ImageJ=")  # descriptions of how the samples lie in a TIFF, which would no longer be true
-_TEXTS_OF_PNG = {"Copyright": 0x8298, "Author": 0x013B, "Description": _DESCRIPTION, "Title": _DESCRIPTION}
+# Of two texts for one entry the last is kept.
+_TEXTS_OF_PNG = {"Copyright": 0x8298, "Author": 0x013B, "Title": _DESCRIPTION, "Description": _DESCRIPTION}
 _OTHER_TEXTS_OF_PNG = {"Creation Time", "Comment", "parameters"}
 _ISO_GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1"
 _IPTC_RESOURCE, _IPTC_MARK = 0x0404, b"\x1c"

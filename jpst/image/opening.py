@@ -63,6 +63,8 @@ def opened(source: Any, max_pixels: int) -> Iterator[Opened]:
         except UnidentifiedImageError as error:
             found = f"not an image, damaged, or of an unsupported kind (it begins with {header[:12]!r})"
             raise ImageError(f"{name}: {found}. Convert it to one of {' '.join(READABLE)}.") from error
+        except MemoryError:  # no fault of the file
+            raise
         except Exception as error:  # decoders raise many kinds of errors for damaged data
             raise ImageError(f"{name}: truncated or damaged ({error}). Copy or export it again.") from error
 

@@ -16,6 +16,7 @@ from PIL import Image
 from jpst.image import icc, tiff_pages
 from jpst.image.errors import Refused
 from jpst.image.tiff_pages import Page
+from jpst.shared_context import SharedContext
 
 
 def read(page: Page) -> tuple[np.ndarray, list[str]]:
@@ -117,7 +118,7 @@ def _stored(page: Page) -> np.ndarray:
     out = np.empty((page.height, page.width, page.samples), dtype)
     high, wide = page.segment
     in_one = 1 if page.separate else page.samples
-    with open(page.path, "rb") as file, silent_libtiff(), np.errstate(over="ignore"):
+    with open(page.path, "rb") as file, silent_libtiff, np.errstate(over="ignore"):
         for place, (row, column, channel) in enumerate(_places(page)):
             rows = high if page.tiled else min(high, page.height - row)
             values = _values(_bytes_of(file, page, place, rows, _row_bytes(page)), page, (rows, wide, in_one))
@@ -221,8 +222,7 @@ def _cut(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 @contextmanager
-def silent_libtiff() -> Iterator[None]:
-    """Redirects standard error to nowhere: libtiff writes its messages there, bypassing Python."""
+def _without_standard_error() -> Iterator[None]:
     saved = None
     with suppress(OSError):  # the process may have no standard error
         saved = os.dup(2)
@@ -236,3 +236,7 @@ def silent_libtiff() -> Iterator[None]:
         if saved is not None:
             os.dup2(saved, 2)
             os.close(saved)
+
+
+silent_libtiff = SharedContext(_without_standard_error)
+"""redirects standard error to nowhere: libtiff writes its messages there, bypassing Python"""

@@ -27,13 +27,19 @@ def check_writable(path: str | os.PathLike[str], size: tuple[int, int] | None = 
         raise ImageError(f"{path}: {found}. Use one of {' '.join(WRITABLE)}.")
     if target.is_dir():
         raise ImageError(f"{path}: expected a file name, got a folder. Give a file name.")
-    if not target.parent.is_dir():
-        raise ImageError(f"{path}: the folder {target.parent} does not exist. Create it or choose another.")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise ImageError(f"{path}: the folder {target.parent} is not writable. Choose another.")
+    check_folder(path)
     if WRITABLE[suffix] == "HEIF":
         opening.register_heif(path)
     limit = SIDE_LIMITS.get(WRITABLE[suffix])
     if size and limit and max(size) > limit:
         found = f"the picture is {size[1]} x {size[0]} pixels, but {WRITABLE[suffix]} allows {limit} per side"
         raise ImageError(f"{path}: {found}. Write PNG or TIFF, or a smaller picture.")
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Raises `ImageError` unless the folder of this file is there and writable."""
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise ImageError(f"{path}: the folder {folder} does not exist. Create it or choose another.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ImageError(f"{path}: the folder {folder} is not writable. Choose another.")

@@ -1,15 +1,14 @@
 """A batch: the rows of a manifest given to worker processes, those already done left alone, failures collected."""
 
-import json
 import os
 from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jpst
-from jpst import image, levels, outputs, ranges, regions, streams
+from jpst import image, levels, outputs, ranges, records, regions, streams
 from jpst.errors import JpstError
 from jpst.many import FAILURES, WORKERS, Engine, crew, manifest, ray_engine, worker
 from jpst.many.manifest import Row
@@ -207,19 +206,24 @@ def _written(row: Row) -> list[Path]:
 def _finished(row: Row) -> bool:
     """Whether the row's picture and record are there, made of the same inputs by the same settings and version."""
     assert row.output, "a row without a problem has an output"
+    told = _record(row.output).get("batch")
+    return isinstance(told, dict) and told.get("state") == "done" and told.get("identity") == worker.identity(row)
+
+
+def _record(picture: Path) -> dict[str, Any]:
+    """The record of a finished picture that is there; empty without one."""
     try:
-        record = json.loads(outputs.record_of(row.output).read_bytes())
-        told = record["batch"]
-        done = told["state"] == "done" and record["output"] == row.output.name and row.output.is_file()
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return False
-    return done and told["identity"] == worker.identity(row)
+        told = records.read(outputs.record_of(picture)).told
+    except JpstError:
+        return {}
+    finished = records.named_by(told) == picture.name and os.path.isfile(picture) and not records.failed(told)
+    return told if finished else {}
 
 
 def _note(failed: Outcome, inputs: set[str], scratch: Path) -> None:
-    """Writes the record of a failed row in its place, unless that is another file's."""
+    """Writes the record of a failed row in its place, unless that is another file's or a finished picture's."""
     row = failed.row
-    if not row.output or any(os.path.realpath(path) in inputs for path in _written(row)):
+    if not row.output or any(os.path.realpath(path) in inputs for path in _written(row)) or _record(row.output):
         return
     record = {
         "output": row.output.name,

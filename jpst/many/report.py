@@ -82,7 +82,7 @@ def write(folder: str | os.PathLike[str], page: str | os.PathLike[str] | None = 
     page = folder / NAME if page is None else Path(page)
     found = records.find(folder)
     _check(page, found)
-    shown, problems = found.results[:MOST], list(found.problems)
+    shown, problems = found.results[:MOST], [*found.problems.values(), *found.foreign]
     if left := len(found.results) - len(shown):
         problems.append(f"{left} of {len(found.results)} results are left out. Make a page for each sub-folder.")
     small = Thumbnails(thumbnails.side(len({path for entry in shown for path in _named(entry, styles=False)})))

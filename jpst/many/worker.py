@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from jpst.errors import JpstError
+from jpst.errors import JpstError, out_of_memory
 from jpst.many.manifest import Row
 
 PREFIX = ".jpst-"
@@ -44,6 +44,8 @@ def make(row: Row, scratch: Path) -> str | None:
             compile_ahead=True,
         )
         run = pipeline.run(planned)
+        if run.interrupted:  # such as by SIGINT: it would count as done for good
+            return "Its process was interrupted."
         run.record["batch"] = {"row": row.where, "state": "done", "reason": None, "identity": digest}
         made = scratch / row.output.name
         outputs.write_result(made, run)
@@ -71,7 +73,7 @@ def _claim(row: Row, scratch: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error):
+    if out_of_memory(error):
         return OUT_OF_MEMORY
     told = isinstance(error, JpstError | OSError)
     return " ".join((str(error) if told else f"Unexpected {type(error).__name__}: {error}").split())
