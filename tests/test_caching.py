@@ -432,6 +432,7 @@ def test_a_home_folder_that_there_is_not_is_one_line(monkeypatch):
         SystemExit, match=r"^jpst: ~nosuchuser/x: there is no such home directory.*set JPST_CACHE"
     ) as ended:
         cli.main(["cache", "info"])
+    caching.disable()  # or every later command would tell of it
     assert "\n" not in str(ended.value)
 
 
