@@ -225,14 +225,14 @@ def _from_labels(
         )
         bounds = {"noise": recipe.matched_noise, "gains": recipe.matched_gains}
         matched = trust.plausible(trust.filled(matched, pair, small), *small, **bounds)
-    note = f"Regions from {_LABELLERS[labeller]} ({content.checkpoint.name})."
+    note = f"Regions from {_TOLD_AS[labeller]} ({content.checkpoint.name})."
     parts = pairing.parts(trust.known(pair[0]), trust.known(pair[1]), matched)
     return Found(
         matched, labeller, note, content.checkpoint, parts, None if paper else segment.share_of("person", pair[0])
     )
 
 
-_LABELLERS = {"pspnet": "PSPNet", "deeplab": "DeepLab", "scene": "the scene head that comes with jpst"}
+_TOLD_AS = {"pspnet": "PSPNet", "deeplab": "DeepLab", "scene": "the scene head that comes with jpst"}
 
 
 def _from_clusters(photographs: tuple[Photograph, Photograph], recipe: Recipe, vgg19: PyTree | None) -> Found:
