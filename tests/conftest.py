@@ -155,6 +155,21 @@ def folder(tmp_path, photograph):
 
 
 @pytest.fixture
+def ctrl_c_in_the_second_step(monkeypatch):
+    """Somebody presses Ctrl-C when one step of a transfer is done."""
+    from jpst import chunks
+
+    real = chunks.transfer
+
+    def interrupted(state, *arguments, **options):
+        if int(state.step) == 1:
+            raise KeyboardInterrupt
+        return real(state, *arguments, **options)
+
+    monkeypatch.setattr(chunks, "transfer", interrupted)
+
+
+@pytest.fixture
 def jpst(folder, narrow_network, monkeypatch, capsys):
     """jpst(*arguments) runs in that folder -> (exit status, what was printed, names of the new files).
 

@@ -292,17 +292,7 @@ def test_one_seed_gives_one_picture_and_is_recorded(jpst, folder):
     assert json.loads((folder / "out.json").read_text())["seed"] == 7
 
 
-def test_ctrl_c_saves_the_best_picture_so_far_and_says_so(jpst, folder, monkeypatch):
-    from jpst import chunks
-
-    real = chunks.transfer
-
-    def interrupted(state, *arguments, **options):
-        if int(state.step) == 1:
-            raise KeyboardInterrupt
-        return real(state, *arguments, **options)
-
-    monkeypatch.setattr(chunks, "transfer", interrupted)
+def test_ctrl_c_saves_the_best_picture_so_far_and_says_so(jpst, folder, ctrl_c_in_the_second_step):
     status, text, new = transfer(jpst)
     assert status == 130
     assert new == {"out.png", "out.json"}

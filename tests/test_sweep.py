@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import jpst as library
-from jpst import chunks, command_line, estimate, pipeline, preparation, stacking
+from jpst import command_line, estimate, pipeline, preparation, stacking
 from jpst.errors import JpstError
 from jpst.estimate import Room
 from jpst.many import sheet, sweep
@@ -139,15 +139,7 @@ def test_ctrl_c_gives_what_there_is(pair, networks):
     assert [run.interrupted for run in runs] == [True, True]
 
 
-def test_ctrl_c_at_the_command_writes_what_there_is_and_exits_with_130(jpst, monkeypatch):
-    real = chunks.transfer
-
-    def interrupted(state, *arguments, **options):
-        if int(state.step) == 1:
-            raise KeyboardInterrupt
-        return real(state, *arguments, **options)
-
-    monkeypatch.setattr(chunks, "transfer", interrupted)
+def test_ctrl_c_at_the_command_writes_what_there_is_and_exits_with_130(jpst, ctrl_c_in_the_second_step):
     status, _, new = jpst("sweep", "content.png", "style.jpg", "-o", "out", *TINY, "--style-weight", "1", "2")
     assert (status, new) == (130, {"out"}) and jpst.errors == "jpst: interrupted, 1 of 2 pictures were written.\n"
 
