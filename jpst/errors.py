@@ -20,6 +20,11 @@ class CheckpointError(JpstError):
     """A weight file is missing, damaged, refused, or not the one that is needed."""
 
 
+def told_of(path: object, error: BaseException) -> str:
+    """What went wrong with one of several files: errors for the user name it, memory that ran out does not."""
+    return f"{path}: {OUT_OF_MEMORY}" if out_of_memory(error) else str(error)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, in Python or in XLA, whose errors say so in their text alone."""
     told = str(error) if isinstance(error, RuntimeError) else ""

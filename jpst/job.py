@@ -5,8 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
 from jpst import estimate, image, loading, pixels, pyramid, ranges, regions, weights
 from jpst import levels as planning
 from jpst.errors import JpstError
@@ -116,7 +114,7 @@ def plan(
         needed = source.needs_vgg19 or (recipe.optimises and weights.find("vgg19") is not None)
         loaded = pool.submit(loading.load_vgg19, recipe) if needed and networks is None else None
         if compile_ahead:
-            rated = networks.nima is not None if networks else bool(np.any(hyper.nima_weight)) and not absent
+            rated = networks.nima is not None if networks else loading.rates(hyper, absent)
             pool.submit(_compile_ahead, levels, networks, loaded, recipe, rated)
         naming = pool.submit(regions.load, source)
         reading = pool.submit(image.read, style)

@@ -34,7 +34,7 @@ def load(
       network: VGG19 from `load_vgg19`, if it is loaded already.
     """
     loaded = {"vgg19": network or load_vgg19(recipe)}
-    if np.any(hyper.nima_weight) and not absent:
+    if rates(hyper, absent):
         loaded["nima"] = aesthetics.load(None if recipe.nima_checkpoint == "auto" else recipe.nima_checkpoint)
     variables: dict[str, Any] = {name: each.variables for name, each in loaded.items()}
     return Networks(**variables), {name: each.provenance._asdict() for name, each in loaded.items()}
@@ -94,6 +94,11 @@ def _same(name: str, hyper: Hyperparameters, other: Hyperparameters) -> bool:
     return not np.any(getattr(hyper, name) != getattr(other, name))
 
 
+def rates(hyper: Hyperparameters, absent: dict[str, str]) -> bool:
+    """Whether the objective has the aesthetic term. `absent`: as `check_numbers` gives it."""
+    return bool(np.any(hyper.nima_weight)) and not absent
+
+
 def _absent_terms(recipe: Recipe, hyper: Hyperparameters, networks: Networks | None) -> dict[str, str]:
     if networks is None:  # a checkpoint given by name exists, or loading it fails
         present = recipe.nima_checkpoint != "auto" or weights.find("nima") is not None
@@ -109,7 +114,7 @@ def _absent_terms(recipe: Recipe, hyper: Hyperparameters, networks: Networks | N
 
 def aesthetic_terms_of_use(recipe: Recipe, hyper: Hyperparameters, absent: dict[str, str]) -> tuple[str, ...]:
     """Lines to show before the aesthetic term's network is used: its name and licence. Empty without such a network."""
-    if not np.any(hyper.nima_weight) or absent:
+    if not rates(hyper, absent):
         return ()
     name = recipe.nima_checkpoint
     if name == "auto" and (found := weights.find("nima")):

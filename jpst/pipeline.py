@@ -217,7 +217,7 @@ def _finished(job: Job, pair: Pair, climbed: list[Climbed], checkpoints: Any, st
 
 def _networks(jobs: Sequence[Job]) -> tuple[Networks, Any]:
     """The networks of the steps, none if there are no steps, and for the record where they come from."""
-    job = next((each for each in jobs if np.any(each.hyper.nima_weight) and not each.absent), jobs[0])
+    job = next((each for each in jobs if loading.rates(each.hyper, each.absent)), jobs[0])
     if job.networks is not None:
         return job.networks, "given by the caller"
     if not job.recipe.optimises:

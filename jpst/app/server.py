@@ -83,16 +83,13 @@ def warm_up(tell: Callable[[str], None] = lambda _: None) -> None:
 
     def load() -> None:
         wide = np.random.default_rng(0).random((display.ROUGH * 2 // 3, display.ROUGH, 3), np.float32)
-        for picture in (wide, wide.swapaxes(0, 1)):
-            display.base_look(pipeline.plan(picture, picture, tell=tell))
-
-    def told() -> None:
         try:
-            load()
+            for picture in (wide, wide.swapaxes(0, 1)):
+                display.base_look(pipeline.plan(picture, picture, tell=tell))
         except JpstError as error:  # the first visitor hears it again
             tell(str(error))
 
-    threading.Thread(target=told, daemon=True).start()
+    threading.Thread(target=load, daemon=True).start()
 
 
 @contextmanager

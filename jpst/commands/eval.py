@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from jpst import streams
-from jpst.errors import OUT_OF_MEMORY, JpstError, UsageError, out_of_memory
+from jpst.errors import JpstError, UsageError, told_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +33,12 @@ class Eval:
         entries, errors = [], {}
         for place in self.results:
             try:
-                listed = records.find(place) if place.is_dir() else records.Found([records.read(place)], [], {}, [])
-                entries += listed.results
-                errors |= listed.problems
+                if place.is_dir():
+                    listed = records.find(place)
+                    entries += listed.results
+                    errors |= listed.problems
+                else:
+                    entries.append(records.read(place))
             except JpstError as error:
                 errors[str(place)] = str(error)
         if not entries:
@@ -49,7 +52,7 @@ class Eval:
             try:
                 found[str(entry.path)] = evaluation.numbers(evaluation.of_record(entry, vgg19, rating))
             except (JpstError, OSError, MemoryError) as error:
-                errors[str(entry.path)] = f"{entry.path}: {OUT_OF_MEMORY}" if out_of_memory(error) else str(error)
+                errors[str(entry.path)] = told_of(entry.path, error)
         series = evaluation.series([entry for entry in entries if str(entry.path) in found])
         lines.show_qualities(found, console)
         lines.show_series(series, console)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
 from jpst import ranges, streams
-from jpst.errors import OUT_OF_MEMORY, JpstError, UsageError, out_of_memory
+from jpst.errors import JpstError, UsageError, told_of
 from jpst.recipe import STRENGTH
 
 if TYPE_CHECKING:  # imports SciPy, which would delay --help
@@ -81,7 +81,7 @@ class Apply:
                 lost = self._write(path, target, table)
                 streams.say(" ".join([f"{target} written.", *lost]))
             except (JpstError, OSError, MemoryError) as error:
-                errors.append(f"{path}: {OUT_OF_MEMORY}" if out_of_memory(error) else str(error))
+                errors.append(told_of(path, error))
         if errors:
             raise JpstError("\n".join(errors))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from jpst import ranges, streams
-from jpst.errors import OUT_OF_MEMORY, JpstError, UsageError, out_of_memory
+from jpst.errors import JpstError, UsageError, told_of
 from jpst.ranges import Range
 
 SCORED_SIZE = Range(32, 4096, whole=True, or_zero=True)
@@ -47,7 +47,7 @@ class Score:
             try:
                 scores.append((path, aesthetics.score(rater.variables, image.seen(image.read(path)), self.size)))
             except (JpstError, OSError, MemoryError) as error:
-                errors[str(path)] = f"{path}: {OUT_OF_MEMORY}" if out_of_memory(error) else str(error)
+                errors[str(path)] = told_of(path, error)
         if scores:
             terminal.show_scores(scores, console)
         report = {"checkpoint": rater.provenance._asdict(), "size": self.size, "errors": errors}

@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import jpst
-from jpst import image, levels, outputs, ranges, records, regions, streams
+from jpst import image, levels, outputs, ranges, records, regions
 from jpst.errors import JpstError
 from jpst.many import FAILURES, WORKERS, Engine, crew, manifest, ray_engine, worker
 from jpst.many.manifest import Row
@@ -141,8 +140,7 @@ def run(
         inputs = {os.path.realpath(path) for row in planned.rows for path in row.inputs}
         with closing(_outcomes(planned, inputs, partial(answers, workers=workers, folder=planned.folder))) as outcomes:
             for outcome in outcomes:
-                output = outcome.row.output
-                if outcome.state == "failed" and output and outputs.ours(output):  # a record would make it ours
+                if outcome.state == "failed":
                     _note(outcome, inputs, scratch)
                 found[outcome.row.where] = outcome
                 on_row(outcome)
@@ -221,22 +219,19 @@ def _record(picture: Path) -> dict[str, Any]:
 
 
 def _note(failed: Outcome, inputs: set[str], scratch: Path) -> None:
-    """Writes the record of a failed row in its place, unless that is another file's or a finished picture's."""
+    """Writes the record of a failed row in its place, unless that is another file's or a finished picture's.
+
+    Nor beside a picture of others, which would then count as ours.
+    """
     row = failed.row
-    if not row.output or any(os.path.realpath(path) in inputs for path in _written(row)) or _record(row.output):
+    if not row.output or not outputs.ours(row.output) or _record(row.output):
         return
-    record = {
-        "output": row.output.name,
-        **{name: {"path": str(path)} for name, path in (("content", row.content), ("style", row.style)) if path},
-        "versions": {"jpst": jpst.__version__},
-        "batch": {"row": row.where, "state": "failed", "reason": failed.reason, "identity": None},
-    }
+    if any(os.path.realpath(path) in inputs for path in _written(row)):
+        return
     with suppress(JpstError, OSError):  # the reason is told anyway
         outputs.check_record(row.output)
-        made = scratch / "record.json"
-        made.write_text(streams.as_json(record), encoding="ascii")
         row.output.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(made, outputs.record_of(row.output))
+        worker.note(row, failed.reason, scratch)
 
 
 @contextmanager

@@ -51,7 +51,8 @@ def make(row: Row, scratch: Path) -> str | None:
         outputs.write_result(made, run)
         row.output.parent.mkdir(parents=True, exist_ok=True)
         if not outputs.record_of(row.output).exists():
-            _claim(row, scratch)
+            # if this process ends now, the next call knows the picture as ours
+            note(row, "Its process ended at the last moment.", scratch)
         os.replace(made, row.output)
         os.replace(outputs.record_of(made), outputs.record_of(row.output))
         return None
@@ -59,17 +60,21 @@ def make(row: Row, scratch: Path) -> str | None:
         return _reason(error)
 
 
-def _claim(row: Row, scratch: Path) -> None:
-    """Puts a record of a failed row in its place: if this process ends now, the next call knows the picture as ours."""
+def note(row: Row, reason: str | None, scratch: Path) -> None:
+    """Puts the record of a failed row in its place."""
     import jpst
     from jpst import outputs, streams
 
-    assert row.output
-    told = {"row": row.where, "state": "failed", "reason": "Its process ended at the last moment.", "identity": None}
-    record = {"output": row.output.name, "versions": {"jpst": jpst.__version__}, "batch": told}
-    claim = scratch / "claim"  # no picture or record has a name without suffix
-    claim.write_text(streams.as_json(record), encoding="ascii")
-    os.replace(claim, outputs.record_of(row.output))
+    assert row.output, "a row without an output has no place for a record"
+    record = {
+        "output": row.output.name,
+        **{name: {"path": str(path)} for name, path in (("content", row.content), ("style", row.style)) if path},
+        "versions": {"jpst": jpst.__version__},
+        "batch": {"row": row.where, "state": "failed", "reason": reason, "identity": None},
+    }
+    made = scratch / "note"  # no picture or record has a name without suffix
+    made.write_text(streams.as_json(record), encoding="ascii")
+    os.replace(made, outputs.record_of(row.output))
 
 
 def _reason(error: Exception) -> str:

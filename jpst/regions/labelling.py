@@ -91,7 +91,7 @@ def label(
             return Labelled(Segmentation(labels, ade20k.NAMES), labeller, checkpoint)
         else:
             scores = pspnet.scores(variables, photograph)
-        return Labelled(_to_edges(scores, photograph), labeller, checkpoint)
+    return Labelled(_to_edges(scores, photograph), labeller, checkpoint)
 
 
 def _check_features(variables: PyTree) -> None:

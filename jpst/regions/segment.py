@@ -59,9 +59,9 @@ def visible(alpha: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return small >= 0.5 * min(1.0, float(small.max()))
 
 
-def nearest_visible(visible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest_visible(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The row and column of the visible place that is nearest to each."""
-    nearest = ndimage.distance_transform_edt(~visible, return_distances=False, return_indices=True)
+    nearest = ndimage.distance_transform_edt(~seen, return_distances=False, return_indices=True)
     rows, columns = np.asarray(nearest)
     return rows, columns
 
